@@ -1,0 +1,2 @@
+//! Placeholder of the load generator.
+fn main() {}

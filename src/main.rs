@@ -1,0 +1,2 @@
+//! The `wsfast` binary.
+fn main() {}

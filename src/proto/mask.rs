@@ -1,0 +1,58 @@
+//! Masking (RFC 6455 §5.3), word at a time.
+//!
+//! Safe code only: XOR over 8-byte chunks compiles to vector instructions and runs as fast as aligned raw
+//! words (`benches/mask.rs`). Choosing a key is the sender's business.
+
+/// Removes the masking key from `payload`, or applies it: the two are the same (§5.3).
+///
+/// `phase` is how many payload bytes of this frame came before; only its low two bits count. Calling it
+/// twice with the same arguments restores the input.
+pub fn unmask(payload: &mut [u8], key: [u8; 4], phase: usize) {
+    let key = rotate(key, phase);
+    let word = u32::from_ne_bytes(key);
+    let wide = u64::from(word) | u64::from(word) << 32;
+    let (chunks, tail) = payload.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// The key as it applies to the bytes from `phase` on.
+pub(crate) const fn rotate(key: [u8; 4], phase: usize) -> [u8; 4] {
+    let at = phase & 3;
+    [key[at], key[(at + 1) & 3], key[(at + 2) & 3], key[(at + 3) & 3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6455 §5.7: "Hello" under 37 fa 21 3d.
+    #[test]
+    fn the_rfc_example_unmasks() {
+        let mut payload = *b"\x7f\x9f\x4d\x51\x58";
+        unmask(&mut payload, [0x37, 0xfa, 0x21, 0x3d], 0);
+        assert_eq!(&payload, b"Hello");
+    }
+
+    #[test]
+    fn every_length_phase_and_alignment_equals_the_byte_loop() {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        for start in 0..8 {
+            for len in 0..70 {
+                for phase in 0..5 {
+                    let bytes: Vec<u8> = (0..100_u8).map(|i| i.wrapping_mul(37)).collect();
+                    let (mut fast, mut naive) = (bytes.clone(), bytes);
+                    unmask(&mut fast[start..start + len], key, phase);
+                    for (i, byte) in naive[start..start + len].iter_mut().enumerate() {
+                        *byte ^= key[(phase + i) % 4];
+                    }
+                    assert_eq!(fast, naive, "start {start} len {len} phase {phase}");
+                }
+            }
+        }
+    }
+}

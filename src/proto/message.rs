@@ -1,0 +1,84 @@
+//! Messages (RFC 6455 §5.6) as they are lent to a handler: a borrow of the bytes where they arrived.
+//!
+//! Owns nothing. A handler that wants to keep a message copies it.
+
+use crate::proto::opcode::Opcode;
+
+/// Whether a message is text or binary (§5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// Bytes of the application's own making.
+    Binary,
+}
+
+impl Kind {
+    /// The opcode of the message's first frame.
+    pub const fn opcode(self) -> Opcode {
+        match self {
+            Self::Text => Opcode::Text,
+            Self::Binary => Opcode::Binary,
+        }
+    }
+}
+
+/// A whole message, unmasked and, if it is text, proved to be UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text message.
+    Text(Text<'a>),
+    /// A binary message. The receiver may change the bytes in place.
+    Binary(&'a mut [u8]),
+}
+
+impl Message<'_> {
+    /// Whether it is text or binary.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Text(_) => Kind::Text,
+            Self::Binary(_) => Kind::Binary,
+        }
+    }
+
+    /// The payload, whatever its kind.
+    pub const fn payload(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// The payload of a text message: bytes that were proved to be UTF-8 as they arrived.
+///
+/// Not a `&str`, because a message that came in pieces was checked in pieces, and turning its whole into a
+/// `&str` without a second look would need `unsafe`. Who forwards a text needs no `&str`; who reads it
+/// pays for [`Text::as_str`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<'a>(&'a [u8]);
+
+impl<'a> Text<'a> {
+    /// `bytes` must have been checked.
+    pub(crate) fn checked(bytes: &'a [u8]) -> Self {
+        debug_assert!(std::str::from_utf8(bytes).is_ok());
+        Self(bytes)
+    }
+
+    /// The text's bytes; free.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text as a string slice. Costs one SIMD pass over it (`benches/utf8.rs`: 1 MiB of ASCII 8 µs, of Chinese 45 µs).
+    pub fn as_str(&self) -> &'a str {
+        // Never the default: `checked` is the only way to make a `Text`.
+        simdutf8::basic::from_utf8(self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
+}

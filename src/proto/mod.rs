@@ -1,0 +1,23 @@
+//! RFC 6455 and the HTTP/1.1 head of its opening handshake, as pure functions and state machines over byte slices.
+//!
+//! Opens nothing, reads no clock, does not know that sockets exist ("sans-IO"). Both roles: a server uses it
+//! through `crate::net`, a client (the load generator) directly.
+//!
+//! | RFC 6455 | file |
+//! |---|---|
+//! | §5.2 frame header | [`header`] |
+//! | §5.3 masking | [`mask`] |
+//! | §5.4 fragments, §5.5 control frames, §5.6 messages | [`inbound`], [`message`] |
+//! | §5, sending | [`outbound`] |
+//! | §5.5.1, §7.4 closing, status codes | [`close`] |
+//! | §8.1 UTF-8 | [`utf8`] |
+//! | §11.8 opcodes | [`opcode`] |
+
+pub mod close;
+pub mod error;
+pub mod header;
+pub mod mask;
+pub mod message;
+pub mod opcode;
+pub mod parsed;
+pub mod utf8;
