@@ -62,7 +62,6 @@ pub const RESERVED_BITS_DEFLATE: u8 = 0x30;
 /// # Errors
 ///
 /// Every [`ProtocolError`] that a single header can be.
-
 pub fn parse(
     input: &[u8],
     role: Role,

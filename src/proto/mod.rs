@@ -13,11 +13,14 @@
 //! | §8.1 UTF-8 | [`utf8`] |
 //! | §11.8 opcodes | [`opcode`] |
 
+mod body;
 pub mod close;
 pub mod error;
 pub mod header;
+pub mod inbound;
 pub mod mask;
 pub mod message;
 pub mod opcode;
+pub mod outbound;
 pub mod parsed;
 pub mod utf8;

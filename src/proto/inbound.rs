@@ -1,0 +1,463 @@
+//! Bytes to messages (RFC 6455 §5.4–§5.6, §6.2): fragments, control frames between them, limits.
+//!
+//!                 whole frame, FIN                      ┌─────────────────────────────┐
+//!     bytes ──► Idle ─────────────► Message (a borrow   │ Assembling: the body grows  │
+//!                 │                 of the input)       │ with what arrived, unmasked │
+//!                 └── cut, or not FIN ────────────────► │ and checked on arrival      │
+//!                                                       └──────────────┬──────────────┘
+//!                  Message (a borrow of the body) ◄── last byte, FIN ──┘
+//!
+//! Reads no socket and queues nothing: the caller lends the bytes, loops over [`Inbound::step`] and keeps what a
+//! [`Step::NeedBytes`] left (never more than a header or a control frame). Does not answer: a Ping's Pong and a
+//! Close's echo are the caller's.
+
+pub use crate::proto::body::BodyPool;
+
+use crate::proto::body::Body;
+use crate::proto::close::{self, CloseBody};
+use crate::proto::error::ProtocolError;
+use crate::proto::header::{self, CONTROL_BYTES_MAX, Fin, Header, RESERVED_BITS, Role};
+use crate::proto::mask;
+use crate::proto::message::{Kind, Message, Text};
+use crate::proto::opcode::Opcode;
+use crate::proto::parsed::Parsed;
+use crate::proto::utf8;
+
+/// What a connection allows its peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Bytes of one message, summed over its fragments. Past it: [`ProtocolError::MessageTooBig`].
+    message_bytes_max: u64,
+    /// Frames of one message. Past it: [`ProtocolError::TooManyFragments`].
+    fragments_max: u32,
+    /// Which end receives.
+    role: Role,
+    /// Reserved bits that no negotiated extension uses; see [`header::RESERVED_BITS`].
+    forbidden_bits: u8,
+}
+
+impl Rules {
+    /// Rules for a connection without extensions.
+    pub const fn new(role: Role, message_bytes_max: u64, fragments_max: u32) -> Self {
+        Self { message_bytes_max, fragments_max, role, forbidden_bits: RESERVED_BITS }
+    }
+}
+
+/// What one [`Inbound::step`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Nothing was consumed; no progress with fewer than this many bytes in all.
+    NeedBytes(usize),
+    /// A part of a message was taken in; there is nothing to tell yet.
+    Absorbed,
+    /// A whole message.
+    Message(Message<'a>),
+    /// A Ping's payload, at most 125 bytes; the peer expects the same back in a Pong (§5.5.2).
+    Ping(&'a [u8]),
+    /// A Pong's payload (§5.5.3).
+    Pong(&'a [u8]),
+    /// A Close frame, with its body if it had one (§5.5.1). Nothing behind it counts.
+    Close(Option<CloseBody<'a>>),
+}
+
+/// The receiving half of one connection.
+#[derive(Debug)]
+pub struct Inbound {
+    rules: Rules,
+    state: State,
+}
+
+/// Where in a message the stream stands.
+#[derive(Debug)]
+enum State {
+    /// Between messages.
+    Idle,
+    /// Inside a message that did not come in one piece.
+    Assembling(Box<Assembly>),
+    /// Its message was lent out by the last step; the body goes back to the pool with the next.
+    Delivered(Box<Assembly>),
+}
+
+/// A message that did not come in one piece.
+#[derive(Debug)]
+struct Assembly {
+    body: Body,
+    kind: Kind,
+    /// Frames begun so far, the current one included.
+    fragments: u32,
+    /// Bytes at the start of the body that are known to be whole UTF-8 characters; only for text.
+    checked: usize,
+    progress: Progress,
+}
+
+/// Where in its frames an assembly stands.
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// The next header is awaited.
+    BetweenFragments,
+    /// Payload is awaited.
+    InFrame {
+        /// Payload bytes that are still to come. Zero only within a step.
+        remaining: u64,
+        /// The masking key as it applies to the next byte.
+        key: [u8; 4],
+        /// Whether this frame ends the message.
+        fin: Fin,
+    },
+}
+
+impl Inbound {
+    /// The state before the first frame.
+    pub const fn new(rules: Rules) -> Self {
+        Self { rules, state: State::Idle }
+    }
+
+    /// Takes one step over `input`, the bytes that came next; returns how many it consumed, and what they were.
+    ///
+    /// The payload is unmasked in place. Call again with the rest until it says [`Step::NeedBytes`]. After an
+    /// error or a Close the connection is over; no further call has a meaning.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the peer broke, as soon as the bytes show it.
+    pub fn step<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        pool: &mut BodyPool,
+    ) -> Result<(usize, Step<'a>), ProtocolError> {
+        if !matches!(self.state, State::Idle) {
+            return self.step_in_message(input, pool);
+        }
+        let (header, header_len) =
+            match header::parse(input, self.rules.role, self.rules.forbidden_bits)? {
+                Parsed::Done(header, len) => (header, len),
+                Parsed::NeedBytes(len) => return Ok((0, Step::NeedBytes(len))),
+            };
+        let kind = match header.opcode {
+            Opcode::Text => Kind::Text,
+            Opcode::Binary => Kind::Binary,
+            Opcode::Continuation => return Err(ProtocolError::UnexpectedContinuation),
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                return control(&header, header_len, input);
+            }
+        };
+        if header.payload_len > self.rules.message_bytes_max {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        let (Some(end), Fin::Last) = (whole_end(&header, header_len, input), header.fin) else {
+            return self.begin(kind, &header, header_len, input, pool);
+        };
+        let payload = &mut input[header_len..end];
+        unmask_if_masked(payload, header.key);
+        let message = match kind {
+            Kind::Binary => Message::Binary(payload),
+            Kind::Text => {
+                utf8::check(payload)?;
+                Message::Text(Text::checked(payload))
+            }
+        };
+        Ok((end, Step::Message(message)))
+    }
+
+    /// Where the rest of a large frame may be read to directly: at most what the frame still lacks.
+    ///
+    /// `None` unless a data frame's payload is awaited. What was read is announced by [`Inbound::body_arrived`],
+    /// and taken in by the next step. The space grows with what has arrived, not with what the header declared.
+    pub fn body_space(&mut self) -> Option<&mut [u8]> {
+        match &mut self.state {
+            State::Assembling(assembly) => match assembly.progress {
+                Progress::InFrame { remaining, .. } => Some(assembly.body.space(remaining)),
+                Progress::BetweenFragments => None,
+            },
+            State::Idle | State::Delivered(_) => None,
+        }
+    }
+
+    /// Says that `len` bytes were read into [`Inbound::body_space`], from its start.
+    pub fn body_arrived(&mut self, len: usize) {
+        if let State::Assembling(assembly) = &mut self.state {
+            assembly.body.arrived(len);
+        }
+    }
+
+    /// Gives the body of a message that was delivered back to `pool`. Steps do it too; a caller that may not
+    /// step again soon calls this, so that an idle connection owns no buffer.
+    pub fn settle(&mut self, pool: &mut BodyPool) {
+        if matches!(self.state, State::Delivered(_))
+            && let State::Delivered(assembly) = std::mem::replace(&mut self.state, State::Idle)
+        {
+            pool.give(assembly.body);
+        }
+    }
+
+    /// Starts a message that did not come whole: its payload so far moves to a body.
+    #[cold]
+    fn begin<'a>(
+        &'a mut self,
+        kind: Kind,
+        header: &Header,
+        header_len: usize,
+        input: &'a mut [u8],
+        pool: &mut BodyPool,
+    ) -> Result<(usize, Step<'a>), ProtocolError> {
+        self.state = State::Assembling(Box::new(Assembly {
+            body: pool.take(),
+            kind,
+            fragments: 1,
+            checked: 0,
+            progress: Progress::in_frame(header),
+        }));
+        let (taken, step) = self.absorb(&mut input[header_len..])?;
+        Ok((header_len + taken, step))
+    }
+
+    /// A step that does not start between messages.
+    fn step_in_message<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        pool: &mut BodyPool,
+    ) -> Result<(usize, Step<'a>), ProtocolError> {
+        self.settle(pool);
+        let State::Assembling(assembly) = &mut self.state else { return self.step(input, pool) };
+        if matches!(assembly.progress, Progress::InFrame { .. }) {
+            return if input.is_empty() && !assembly.body.has_arrivals() {
+                Ok((0, Step::NeedBytes(1)))
+            } else {
+                self.absorb(input)
+            };
+        }
+        let (header, header_len) =
+            match header::parse(input, self.rules.role, self.rules.forbidden_bits)? {
+                Parsed::Done(header, len) => (header, len),
+                Parsed::NeedBytes(len) => return Ok((0, Step::NeedBytes(len))),
+            };
+        match header.opcode {
+            Opcode::Continuation => {}
+            Opcode::Text | Opcode::Binary => return Err(ProtocolError::ExpectedContinuation),
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                return control(&header, header_len, input);
+            }
+        }
+        assembly.next_fragment(&header, &self.rules)?;
+        let (taken, step) = self.absorb(&mut input[header_len..])?;
+        Ok((header_len + taken, step))
+    }
+
+    /// Takes in what was read into the body directly, then payload from `input`; delivers the message if that ends it.
+    fn absorb(&mut self, input: &mut [u8]) -> Result<(usize, Step<'_>), ProtocolError> {
+        let State::Assembling(assembly) = &mut self.state else {
+            return Ok((0, Step::NeedBytes(1)));
+        };
+        let taken = assembly.take_in(input)?;
+        let Progress::InFrame { remaining: 0, fin, .. } = assembly.progress else {
+            return Ok((taken, Step::Absorbed));
+        };
+        if fin == Fin::More {
+            assembly.progress = Progress::BetweenFragments;
+            return Ok((taken, Step::Absorbed));
+        }
+        if assembly.kind == Kind::Text && assembly.checked != assembly.body.len() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        Ok((taken, Step::Message(self.deliver())))
+    }
+
+    /// Lends the finished message out of its body.
+    fn deliver(&mut self) -> Message<'_> {
+        if let State::Assembling(assembly) = std::mem::replace(&mut self.state, State::Idle) {
+            self.state = State::Delivered(assembly);
+        }
+        match &mut self.state {
+            State::Delivered(assembly) => match assembly.kind {
+                Kind::Text => Message::Text(Text::checked(assembly.body.bytes())),
+                Kind::Binary => Message::Binary(assembly.body.bytes()),
+            },
+            // `deliver` is called with a finished assembly only.
+            State::Idle | State::Assembling(_) => Message::Binary(&mut []),
+        }
+    }
+}
+
+impl Assembly {
+    /// Begins the frame of `header`, a continuation.
+    fn next_fragment(&mut self, header: &Header, rules: &Rules) -> Result<(), ProtocolError> {
+        // Both are below 2^63, so the sum can't wrap.
+        if self.body.len() as u64 + header.payload_len > rules.message_bytes_max {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        if self.fragments >= rules.fragments_max {
+            return Err(ProtocolError::TooManyFragments);
+        }
+        self.fragments += 1;
+        self.progress = Progress::in_frame(header);
+        Ok(())
+    }
+
+    /// Unmasks and checks arrivals in the body and the frame's share of `input`; returns the length of that share.
+    fn take_in(&mut self, input: &mut [u8]) -> Result<usize, ProtocolError> {
+        let Progress::InFrame { remaining, key, fin } = self.progress else { return Ok(0) };
+        let arrived = self.body.arrivals();
+        unmask_if_masked(arrived, key);
+        let arrived_len = arrived.len();
+        self.body.settle_arrivals();
+        let key = mask::rotate(key, arrived_len);
+        let remaining = remaining - arrived_len as u64;
+
+        let share = usize::try_from(remaining).unwrap_or(usize::MAX).min(input.len());
+        let bytes = &mut input[..share];
+        unmask_if_masked(bytes, key);
+        self.body.append(bytes);
+        self.progress = Progress::InFrame {
+            remaining: remaining - share as u64,
+            key: mask::rotate(key, share),
+            fin,
+        };
+        if self.kind == Kind::Text {
+            self.checked += utf8::check_prefix(&self.body.bytes()[self.checked..])?;
+        }
+        Ok(share)
+    }
+}
+
+impl Progress {
+    const fn in_frame(header: &Header) -> Self {
+        Self::InFrame { remaining: header.payload_len, key: header.key, fin: header.fin }
+    }
+}
+
+/// The end of a frame in `input`, if all of it is there.
+fn whole_end(header: &Header, header_len: usize, input: &[u8]) -> Option<usize> {
+    let end = header_len.checked_add(usize::try_from(header.payload_len).ok()?)?;
+    (end <= input.len()).then_some(end)
+}
+
+/// A control frame: whole, or not yet.
+fn control<'a>(
+    header: &Header,
+    header_len: usize,
+    input: &'a mut [u8],
+) -> Result<(usize, Step<'a>), ProtocolError> {
+    let Some(end) = whole_end(header, header_len, input) else {
+        // At most 125, by `header::parse`.
+        let payload_len = usize::try_from(header.payload_len).unwrap_or(CONTROL_BYTES_MAX);
+        return Ok((0, Step::NeedBytes(header_len + payload_len)));
+    };
+    let payload = &mut input[header_len..end];
+    unmask_if_masked(payload, header.key);
+    let step = match header.opcode {
+        Opcode::Close => Step::Close(close::parse(payload)?),
+        Opcode::Ping => Step::Ping(payload),
+        Opcode::Pong | Opcode::Continuation | Opcode::Text | Opcode::Binary => Step::Pong(payload),
+    };
+    Ok((end, step))
+}
+
+/// Frames to a client carry no key, and some clients mask with zero: neither needs a pass over the payload.
+fn unmask_if_masked(payload: &mut [u8], key: [u8; 4]) {
+    if key != [0; 4] {
+        mask::unmask(payload, key, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream for `role` to receive: text, a ping inside a fragmented binary message, a large message, a close.
+    fn conversation(role: Role) -> Vec<u8> {
+        let key = match role {
+            Role::Server => Some([0x37, 0xfa, 0x21, 0x3d]),
+            Role::Client => None,
+        };
+        let mut out = Vec::new();
+        for (fin, opcode, payload) in [
+            (Fin::Last, Opcode::Text, "héllo wörld".as_bytes()),
+            (Fin::More, Opcode::Binary, &[1, 2, 3, 4, 5][..]),
+            (Fin::Last, Opcode::Ping, b"are you there"),
+            (Fin::More, Opcode::Continuation, &[]),
+            (Fin::Last, Opcode::Continuation, &[6; 300]),
+            (Fin::Last, Opcode::Text, b""),
+            (Fin::More, Opcode::Text, b"\xF0\x9F"),
+            (Fin::Last, Opcode::Pong, b""),
+            (Fin::Last, Opcode::Continuation, b"\x9A\x80"),
+            (Fin::Last, Opcode::Close, b"\x03\xe8bye"),
+        ] {
+            out.extend_from_slice(header::encode(fin, opcode, payload.len(), key).as_bytes());
+            let start = out.len();
+            out.extend_from_slice(payload);
+            mask::unmask(&mut out[start..], key.unwrap_or_default(), 0);
+        }
+        out
+    }
+
+    /// Feeds `pieces` as separate reads, keeping what `NeedBytes` leaves; every step but `Absorbed`, as text.
+    fn steps(inbound: &mut Inbound, pieces: &[&[u8]]) -> Result<Vec<String>, ProtocolError> {
+        let mut pool = BodyPool::new(1 << 20);
+        let (mut owed, mut seen) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            owed.extend_from_slice(piece);
+            let mut at = 0;
+            loop {
+                let (used, step) = inbound.step(&mut owed[at..], &mut pool)?;
+                at += used;
+                match step {
+                    Step::NeedBytes(len) => {
+                        assert!(len > owed.len() - at, "it has what it asks for");
+                        break;
+                    }
+                    Step::Absorbed => {}
+                    step => seen.push(format!("{step:?}")),
+                }
+            }
+            owed.drain(..at);
+        }
+        Ok(seen)
+    }
+
+    fn inbound(role: Role) -> Inbound {
+        Inbound::new(Rules::new(role, 1000, 100))
+    }
+
+    #[test]
+    fn splitting_the_stream_changes_nothing() {
+        for role in [Role::Server, Role::Client] {
+            let stream = conversation(role);
+            let whole = steps(&mut inbound(role), &[&stream]).unwrap();
+            assert_eq!(whole.len(), 7);
+            for cut in 0..=stream.len() {
+                let (a, b) = stream.split_at(cut);
+                assert_eq!(steps(&mut inbound(role), &[a, b]).unwrap(), whole, "cut at {cut}");
+            }
+            let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+            assert_eq!(steps(&mut inbound(role), &bytes).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_message_read_into_its_body_equals_one_that_was_copied() {
+        let payload: Vec<u8> = (0..60_000_u32).map(|i| (i % 251) as u8).collect();
+        let key = [9, 8, 7, 6];
+        let mut stream = Vec::new();
+        crate::proto::outbound::append_masked(&mut stream, Opcode::Binary, &payload, key);
+        for piece in [1, 7, 1000, 20_000, 59_000] {
+            let mut pool = BodyPool::new(1 << 20);
+            let mut inbound = Inbound::new(Rules::new(Role::Server, 60_000, 1));
+            let (mut used, _) = inbound.step(&mut stream.clone()[..100], &mut pool).unwrap();
+            let mut message = None;
+            while message.is_none() {
+                let space = inbound.body_space().unwrap();
+                let len = space.len().min(piece);
+                space[..len].copy_from_slice(&stream[used..used + len]);
+                used += len;
+                inbound.body_arrived(len);
+                if let (0, Step::Message(whole)) = inbound.step(&mut [], &mut pool).unwrap() {
+                    message = Some(whole.payload().to_vec());
+                }
+            }
+            assert_eq!(used, stream.len());
+            assert!(message.unwrap() == payload, "pieces of {piece}");
+            inbound.settle(&mut pool);
+            assert!(pool.idle_bytes() >= 60_000);
+        }
+    }
+}
