@@ -1,0 +1,108 @@
+//! Limits: every bound of the server, with its unit, its default and its hard range.
+//!
+//! A plain value without flags or files: the binary's `cli` fills it in, a program that embeds the crate writes it.
+
+use std::fmt;
+
+/// What a [`crate::Server`] allows its peers and itself. `Limits::default()` suits a public server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at a time; past it a request gets 503. Lowered at start to what the descriptor limit allows.
+    pub peers_max: usize,
+    /// Bytes of one message, summed over its fragments; past it the peer is closed with 1009.
+    pub message_bytes_max: usize,
+    /// Frames of one message; past it the peer is closed with 1008.
+    pub fragments_max: u32,
+    /// Bytes of a request's head; past it 431, or 414 if the request line alone is longer.
+    pub head_bytes_max: usize,
+    /// Header lines of a request; past it 431.
+    pub headers_max: usize,
+    /// From accept to a whole request head, however its bytes trickle; past it 408.
+    pub handshake_timeout_ms: u64,
+    /// Silence after which a peer is sent a Ping; zero: never.
+    pub ping_interval_ms: u64,
+    /// Silence after that Ping after which the peer is dropped.
+    pub pong_timeout_ms: u64,
+    /// How long a peer may take to answer our Close, and then to end the TCP connection.
+    pub close_timeout_ms: u64,
+    /// Queued output at which reading from a peer pauses until it takes its replies.
+    pub queue_bytes_soft: usize,
+    /// Queued output past which a peer is closed with 1008. One message always fits an empty queue.
+    pub queue_bytes_max: usize,
+    /// From the first signal to the end of the process, at most.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            peers_max: PEERS_MAX,
+            message_bytes_max: 1 << 20,
+            fragments_max: 131_072,
+            head_bytes_max: 8 << 10,
+            headers_max: 100,
+            handshake_timeout_ms: 10_000,
+            ping_interval_ms: 25_000,
+            pong_timeout_ms: 10_000,
+            close_timeout_ms: 5_000,
+            queue_bytes_soft: 64 << 10,
+            queue_bytes_max: 1 << 20,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks every limit against its hard range.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that is out of its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let table: [(&'static str, u64, u64, u64); 11] = [
+            ("max-connections", self.peers_max as u64, 1, PEERS_MAX as u64),
+            ("max-message-bytes", self.message_bytes_max as u64, 125, 1 << 30),
+            ("max-fragments", u64::from(self.fragments_max), 1, u64::from(u32::MAX)),
+            ("max-head-bytes", self.head_bytes_max as u64, 256, 1 << 20),
+            ("max-headers", self.headers_max as u64, 8, 1000),
+            ("handshake-timeout", self.handshake_timeout_ms, 1, DAY_MS),
+            ("ping-interval", self.ping_interval_ms, 0, DAY_MS),
+            ("pong-timeout", self.pong_timeout_ms, 1, DAY_MS),
+            ("close-timeout", self.close_timeout_ms, 1, DAY_MS),
+            ("max-queue-bytes", self.queue_bytes_max as u64, self.queue_bytes_soft as u64, 1 << 30),
+            ("drain", self.drain_ms, 0, DAY_MS),
+        ];
+        match table.into_iter().find(|&(_, value, least, most)| value < least || value > most) {
+            Some((name, value, least, most)) => Err(ConfigError { name, value, least, most }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A slab key is 32 bits, and no kernel gives one process this many descriptors.
+const PEERS_MAX: usize = 1 << 24;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// A limit out of its hard range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// The limit's name, as the binary's flag spells it.
+    pub name: &'static str,
+    /// What was asked for.
+    pub value: u64,
+    /// The least that is possible.
+    pub least: u64,
+    /// The most that is possible.
+    pub most: u64,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}; it must be between {} and {}", self.name, self.value, self.least, self.most)
+    }
+}
+
+impl std::error::Error for ConfigError {}
