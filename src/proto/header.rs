@@ -67,74 +67,82 @@ pub fn parse(
     role: Role,
     forbidden_bits: u8,
 ) -> Result<Parsed<Header>, ProtocolError> {
-    let &[first, second, ..] = input else { return Ok(Parsed::NeedBytes(2)) };
-    let opcode = check_first_bytes(first, second, role, forbidden_bits)?;
+    let &[first, second, ref rest @ ..] = input else {
+        if let Some(&first) = input.first() {
+            check_first_byte(first, forbidden_bits)?;
+        }
+        return Ok(Parsed::NeedBytes(2));
+    };
+    let opcode = check_first_byte(first, forbidden_bits)?;
+    check_second_byte(second, opcode, role)?;
     let key_len = match role {
         Role::Server => 4,
         Role::Client => 0,
     };
-    let length_len = match second & 0x7F {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    let header_len = 2 + length_len + key_len;
+    let length_len = length_len(second);
     let (Some(length_bytes), Some(key_bytes)) =
-        (input.get(2..2 + length_len), input.get(2 + length_len..header_len))
+        (rest.get(..length_len), rest.get(length_len..length_len + key_len))
     else {
-        // The length's own rules can be broken before the key is there.
-        if let Some(bytes) = input.get(2..2 + length_len) {
-            extended_length(second, bytes)?;
-        }
-        return Ok(Parsed::NeedBytes(header_len));
+        check_cut_length(second, &rest[..rest.len().min(length_len)])?;
+        return Ok(Parsed::NeedBytes(2 + length_len + key_len));
     };
-    let payload_len = extended_length(second, length_bytes)?;
     let header = Header {
         fin: if first & 0x80 == 0 { Fin::More } else { Fin::Last },
         compressed: first & 0x40 != 0,
         opcode,
         key: key_bytes.try_into().unwrap_or_default(),
-        payload_len,
+        payload_len: extended_length(second, length_bytes)?,
     };
-    Ok(Parsed::Done(header, header_len))
+    Ok(Parsed::Done(header, 2 + length_len + key_len))
 }
 
-/// The rules that the first two bytes can break (§5.1, §5.2, §5.5).
-fn check_first_bytes(
-    first: u8,
-    second: u8,
-    role: Role,
-    forbidden_bits: u8,
-) -> Result<Opcode, ProtocolError> {
+/// The rules that the first byte can break (RFC 6455 §5.2, §5.5; RFC 7692 §6.1: RSV1 only on a message's first frame).
+pub(crate) fn check_first_byte(first: u8, forbidden_bits: u8) -> Result<Opcode, ProtocolError> {
     if first & forbidden_bits != 0 {
         return Err(ProtocolError::ReservedBits);
     }
     let opcode = Opcode::from_wire(first).ok_or(ProtocolError::ReservedOpcode)?;
-    if opcode.is_control() || opcode == Opcode::Continuation {
-        check_not_first_frame(first, second, opcode)?;
+    let starts_message = matches!(opcode, Opcode::Text | Opcode::Binary);
+    if !starts_message && first & RESERVED_BITS != 0 {
+        return Err(ProtocolError::ReservedBits);
+    }
+    if opcode.is_control() && first & 0x80 == 0 {
+        return Err(ProtocolError::FragmentedControl);
+    }
+    Ok(opcode)
+}
+
+/// The rules that the second byte can break (§5.1, §5.5).
+fn check_second_byte(second: u8, opcode: Opcode, role: Role) -> Result<(), ProtocolError> {
+    let length = second & 0x7F;
+    if opcode.is_control() && usize::from(length) > CONTROL_BYTES_MAX {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    if opcode == Opcode::Close && length == 1 {
+        return Err(ProtocolError::CloseBodyOneByte);
     }
     match (role, second & 0x80 != 0) {
         (Role::Server, false) => Err(ProtocolError::UnmaskedFrame),
         (Role::Client, true) => Err(ProtocolError::MaskedFrame),
-        (Role::Server, true) | (Role::Client, false) => Ok(opcode),
+        (Role::Server, true) | (Role::Client, false) => Ok(()),
     }
 }
 
-/// The rules for frames other than a message's first (RFC 6455 §5.5, RFC 7692 §6.1: RSV1 only on the first).
-fn check_not_first_frame(first: u8, second: u8, opcode: Opcode) -> Result<(), ProtocolError> {
-    if first & RESERVED_BITS != 0 {
-        return Err(ProtocolError::ReservedBits);
+/// The rules that the first bytes of an extended length can break: its top bit is set, or even the greatest
+/// length that it can still become has a shorter form.
+fn check_cut_length(second: u8, arrived: &[u8]) -> Result<(), ProtocolError> {
+    let mut greatest = (u64::MAX >> 1).to_be_bytes();
+    greatest[..arrived.len()].copy_from_slice(arrived);
+    extended_length(second, &greatest[..length_len(second)]).map(|_| ())
+}
+
+/// How many bytes of extended length follow the second byte.
+const fn length_len(second: u8) -> usize {
+    match second & 0x7F {
+        126 => 2,
+        127 => 8,
+        _ => 0,
     }
-    if !opcode.is_control() {
-        return Ok(());
-    }
-    if first & 0x80 == 0 {
-        return Err(ProtocolError::FragmentedControl);
-    }
-    if second & 0x7F > 125 {
-        return Err(ProtocolError::ControlTooLong);
-    }
-    Ok(())
 }
 
 /// The payload length from the second byte and the 0, 2 or 8 bytes behind it (§5.2: shortest form, top bit clear).
@@ -195,4 +203,171 @@ pub fn encode(fin: Fin, opcode: Opcode, payload_len: usize, key: Option<[u8; 4]>
         len += 4;
     }
     EncodedHeader { bytes, len }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 6455 §5.7; its last two examples stand for their first bytes.
+    #[test]
+    fn the_rfc_examples_parse() {
+        let key = Some([0x37, 0xfa, 0x21, 0x3d]);
+        let table: [(&[u8], Fin, Opcode, Option<[u8; 4]>, u64); 8] = [
+            (b"\x81\x05Hello", Fin::Last, Opcode::Text, None, 5),
+            (b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", Fin::Last, Opcode::Text, key, 5),
+            (b"\x01\x03Hel", Fin::More, Opcode::Text, None, 3),
+            (b"\x80\x02lo", Fin::Last, Opcode::Continuation, None, 2),
+            (b"\x89\x05Hello", Fin::Last, Opcode::Ping, None, 5),
+            (b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", Fin::Last, Opcode::Pong, key, 5),
+            (b"\x82\x7e\x01\x00", Fin::Last, Opcode::Binary, None, 256),
+            (b"\x82\x7f\0\0\0\0\0\x01\0\0", Fin::Last, Opcode::Binary, None, 65_536),
+        ];
+        for (input, fin, opcode, key, payload_len) in table {
+            let role = if key.is_some() { Role::Server } else { Role::Client };
+            let Ok(Parsed::Done(header, len)) = parse(input, role, RESERVED_BITS) else {
+                panic!("{input:x?}");
+            };
+            let expected = Header {
+                fin,
+                compressed: false,
+                opcode,
+                key: key.unwrap_or_default(),
+                payload_len,
+            };
+            assert_eq!(header, expected, "{input:x?}");
+            let encoded = encode(fin, opcode, usize::try_from(payload_len).unwrap(), key);
+            assert_eq!(encoded.as_bytes(), &input[..len]);
+        }
+    }
+
+    /// Each breach shows at the last byte of its row, and not one byte earlier, and stays whatever follows.
+    #[test]
+    fn a_breach_is_told_at_the_byte_that_shows_it() {
+        use ProtocolError::*;
+        let table: [(&[u8], Role, u8, ProtocolError); 27] = [
+            (b"\xc2", Role::Server, RESERVED_BITS, ReservedBits),
+            (b"\xa2", Role::Server, RESERVED_BITS, ReservedBits),
+            (b"\x92", Role::Server, RESERVED_BITS, ReservedBits),
+            (b"\xa1", Role::Server, RESERVED_BITS_DEFLATE, ReservedBits),
+            (b"\x91", Role::Server, RESERVED_BITS_DEFLATE, ReservedBits),
+            (b"\xc0", Role::Server, RESERVED_BITS_DEFLATE, ReservedBits),
+            (b"\xc8", Role::Server, RESERVED_BITS_DEFLATE, ReservedBits),
+            (b"\xc9", Role::Server, RESERVED_BITS_DEFLATE, ReservedBits),
+            (b"\xca", Role::Server, RESERVED_BITS_DEFLATE, ReservedBits),
+            (b"\x83", Role::Server, RESERVED_BITS, ReservedOpcode),
+            (b"\x07", Role::Client, RESERVED_BITS, ReservedOpcode),
+            (b"\x8b", Role::Server, RESERVED_BITS, ReservedOpcode),
+            (b"\x0f", Role::Client, RESERVED_BITS, ReservedOpcode),
+            (b"\x08", Role::Server, RESERVED_BITS, FragmentedControl),
+            (b"\x09", Role::Server, RESERVED_BITS, FragmentedControl),
+            (b"\x0a", Role::Client, RESERVED_BITS, FragmentedControl),
+            (b"\x89\xfe", Role::Server, RESERVED_BITS, ControlTooLong),
+            (b"\x88\x7f", Role::Client, RESERVED_BITS, ControlTooLong),
+            (b"\x88\x81", Role::Server, RESERVED_BITS, CloseBodyOneByte),
+            (b"\x82\x05", Role::Server, RESERVED_BITS, UnmaskedFrame),
+            (b"\x82\x85", Role::Client, RESERVED_BITS, MaskedFrame),
+            (b"\x82\xfe\x00\x7d", Role::Server, RESERVED_BITS, LengthNotMinimal),
+            (b"\x82\x7e\x00\x00", Role::Client, RESERVED_BITS, LengthNotMinimal),
+            (b"\x82\xff\x80", Role::Server, RESERVED_BITS, LengthTopBit),
+            (b"\x82\x7f\xff", Role::Client, RESERVED_BITS, LengthTopBit),
+            (b"\x82\xff\0\0\0\0\0\0", Role::Server, RESERVED_BITS, LengthNotMinimal),
+            (b"\x82\x7f\0\0\0\0\0\0", Role::Client, RESERVED_BITS, LengthNotMinimal),
+        ];
+        for (input, role, forbidden_bits, error) in table {
+            for len in 0..input.len() {
+                let parsed = parse(&input[..len], role, forbidden_bits);
+                assert!(matches!(parsed, Ok(Parsed::NeedBytes(_))), "{:x?}", &input[..len]);
+            }
+            for filler in [0x00, 0x7F, 0xFF] {
+                let mut longer = input.to_vec();
+                for _ in 0..HEADER_BYTES_MAX {
+                    assert_eq!(parse(&longer, role, forbidden_bits), Err(error), "{longer:x?}");
+                    longer.push(filler);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_taken_up_to_the_last_that_has_no_top_bit() {
+        let table: [(&[u8], u64); 8] = [
+            (b"\x82\x00", 0),
+            (b"\x82\x7d", 125),
+            (b"\x82\x7e\x00\x7e", 126),
+            (b"\x82\x7e\xff\xff", 65_535),
+            (b"\x82\x7f\0\0\0\0\0\x01\0\0", 65_536),
+            (b"\x82\x7f\0\0\0\x01\0\0\0\0", 1 << 32),
+            (b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xf2", (1 << 63) - 14),
+            (b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", (1 << 63) - 1),
+        ];
+        for (input, expected) in table {
+            let Ok(Parsed::Done(header, len)) = parse(input, Role::Client, RESERVED_BITS) else {
+                panic!("{input:x?}");
+            };
+            assert_eq!((header.payload_len, len), (expected, input.len()));
+        }
+    }
+
+    #[test]
+    fn rsv1_means_compressed_where_deflate_was_negotiated() {
+        for (first, compressed) in [(0xC1, true), (0x42, true), (0x81, false), (0x02, false)] {
+            let parsed = parse(&[first, 0], Role::Client, RESERVED_BITS_DEFLATE);
+            let Ok(Parsed::Done(header, 2)) = parsed else { panic!("{parsed:?}") };
+            assert_eq!(header.compressed, compressed, "{first:x}");
+        }
+    }
+
+    proptest! {
+        /// A header that was written is read back, from no fewer bytes than it has and regardless of what follows.
+        #[test]
+        fn what_encode_writes_parse_reads(
+            last: bool,
+            opcode in prop::sample::select(&[Opcode::Continuation, Opcode::Text, Opcode::Binary][..]),
+            payload_len in prop_oneof![0..300_usize, 65_000..66_000_usize, 0..usize::MAX >> 1],
+            key: Option<[u8; 4]>,
+            behind: Vec<u8>,
+        ) {
+            let fin = if last { Fin::Last } else { Fin::More };
+            let role = if key.is_some() { Role::Server } else { Role::Client };
+            let mut bytes = encode(fin, opcode, payload_len, key).as_bytes().to_vec();
+            let header_len = bytes.len();
+            for len in 0..header_len {
+                match parse(&bytes[..len], role, RESERVED_BITS) {
+                    Ok(Parsed::NeedBytes(need)) => prop_assert!(need > len && need <= header_len),
+                    other => prop_assert!(false, "{other:?} of {len} bytes"),
+                }
+            }
+            bytes.extend_from_slice(&behind);
+            let header = Header {
+                fin,
+                compressed: false,
+                opcode,
+                key: key.unwrap_or_default(),
+                payload_len: payload_len as u64,
+            };
+            let parsed = parse(&bytes, role, RESERVED_BITS);
+            prop_assert_eq!(parsed, Ok(Parsed::Done(header, header_len)));
+        }
+
+        /// No bytes make it panic, and what it says of them does not depend on where they were cut.
+        #[test]
+        fn a_verdict_does_not_change_with_more_bytes(
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+            server: bool,
+            deflate: bool,
+        ) {
+            let role = if server { Role::Server } else { Role::Client };
+            let forbidden_bits = if deflate { RESERVED_BITS_DEFLATE } else { RESERVED_BITS };
+            let whole = parse(&bytes, role, forbidden_bits);
+            for len in 0..bytes.len() {
+                match parse(&bytes[..len], role, forbidden_bits) {
+                    Ok(Parsed::NeedBytes(need)) => prop_assert!(need > len),
+                    verdict => prop_assert_eq!(verdict, whole),
+                }
+            }
+        }
+    }
 }
