@@ -3,6 +3,7 @@
 //! Pure values. When a Close may be sent, and what follows it, is `net`'s business.
 
 use crate::proto::error::ProtocolError;
+use crate::proto::utf8;
 
 /// A status code that may stand in a Close frame: 1000–1003, 1007–1014, 3000–4999 (§7.4, IANA registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,18 @@ pub fn parse(payload: &[u8]) -> Result<Option<CloseBody<'_>>, ProtocolError> {
     let code = StatusCode::from_wire(code).ok_or(ProtocolError::CloseCodeInvalid)?;
     let reason = std::str::from_utf8(reason).map_err(|_| ProtocolError::InvalidUtf8)?;
     Ok(Some(CloseBody { code, reason }))
+}
+
+/// Checks the first bytes of an unmasked payload of which more is to come.
+///
+/// # Errors
+///
+/// [`ProtocolError::CloseCodeInvalid`], [`ProtocolError::InvalidUtf8`], as soon as the bytes show it.
+pub(crate) fn check_prefix(payload: &[u8]) -> Result<(), ProtocolError> {
+    let [high, low, reason @ ..] = payload else { return Ok(()) };
+    StatusCode::from_wire(u16::from_be_bytes([*high, *low]))
+        .ok_or(ProtocolError::CloseCodeInvalid)?;
+    utf8::check_prefix(reason).map(|_| ())
 }
 
 /// Appends the payload of a Close frame to `out`: two bytes of `code` and as much of `reason` as 123 bytes

@@ -136,6 +136,12 @@ fn check_cut_length(second: u8, arrived: &[u8]) -> Result<(), ProtocolError> {
     extended_length(second, &greatest[..length_len(second)]).map(|_| ())
 }
 
+/// The payload length of a header whose key may not be there yet; `None` if its length is not, or breaks a rule.
+pub(crate) fn payload_len(input: &[u8]) -> Option<u64> {
+    let &[_, second, ref rest @ ..] = input else { return None };
+    extended_length(second, rest.get(..length_len(second))?).ok()
+}
+
 /// How many bytes of extended length follow the second byte.
 const fn length_len(second: u8) -> usize {
     match second & 0x7F {

@@ -129,9 +129,10 @@ impl Inbound {
             return self.step_in_message(input, pool);
         }
         let (header, header_len) =
-            match header::parse(input, self.rules.role, self.rules.forbidden_bits)? {
-                Parsed::Done(header, len) => (header, len),
-                Parsed::NeedBytes(len) => return Ok((0, Step::NeedBytes(len))),
+            match header::parse(input, self.rules.role, self.rules.forbidden_bits) {
+                Ok(Parsed::Done(header, len)) => (header, len),
+                Ok(Parsed::NeedBytes(len)) => return self.without_header(input, Ok(len)),
+                Err(error) => return self.without_header(input, Err(error)),
             };
         let kind = match header.opcode {
             Opcode::Text => Kind::Text,
@@ -190,6 +191,36 @@ impl Inbound {
         }
     }
 
+    /// What to say where `header::parse` gave no header: that it broke a rule, or is cut.
+    ///
+    /// The rules for the order of frames go between those of the first byte and those of the second, and a
+    /// message is too big as soon as its length is there, so that no cut changes the verdict.
+    #[cold]
+    fn without_header<'a>(
+        &self,
+        input: &[u8],
+        needed: Result<usize, ProtocolError>,
+    ) -> Result<(usize, Step<'a>), ProtocolError> {
+        let Some(&first) = input.first() else { return Ok((0, Step::NeedBytes(2))) };
+        let opcode = header::check_first_byte(first, self.rules.forbidden_bits)?;
+        if !opcode.is_control() {
+            let allowance = match &self.state {
+                State::Assembling(assembly) => {
+                    assembly.check_order(opcode, &self.rules)?;
+                    assembly.allowance(&self.rules)
+                }
+                State::Idle | State::Delivered(_) if opcode == Opcode::Continuation => {
+                    return Err(ProtocolError::UnexpectedContinuation);
+                }
+                State::Idle | State::Delivered(_) => self.rules.message_bytes_max,
+            };
+            if needed.is_ok() && header::payload_len(input).is_some_and(|len| len > allowance) {
+                return Err(ProtocolError::MessageTooBig);
+            }
+        }
+        Ok((0, Step::NeedBytes(needed?)))
+    }
+
     /// Starts a message that did not come whole: its payload so far moves to a body.
     #[cold]
     fn begin<'a>(
@@ -227,18 +258,20 @@ impl Inbound {
             };
         }
         let (header, header_len) =
-            match header::parse(input, self.rules.role, self.rules.forbidden_bits)? {
-                Parsed::Done(header, len) => (header, len),
-                Parsed::NeedBytes(len) => return Ok((0, Step::NeedBytes(len))),
+            match header::parse(input, self.rules.role, self.rules.forbidden_bits) {
+                Ok(Parsed::Done(header, len)) => (header, len),
+                Ok(Parsed::NeedBytes(len)) => return self.without_header(input, Ok(len)),
+                Err(error) => return self.without_header(input, Err(error)),
             };
-        match header.opcode {
-            Opcode::Continuation => {}
-            Opcode::Text | Opcode::Binary => return Err(ProtocolError::ExpectedContinuation),
-            Opcode::Close | Opcode::Ping | Opcode::Pong => {
-                return control(&header, header_len, input);
-            }
+        if header.opcode.is_control() {
+            return control(&header, header_len, input);
         }
-        assembly.next_fragment(&header, &self.rules)?;
+        assembly.check_order(header.opcode, &self.rules)?;
+        if header.payload_len > assembly.allowance(&self.rules) {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        assembly.fragments += 1;
+        assembly.progress = Progress::in_frame(&header);
         let (taken, step) = self.absorb(&mut input[header_len..])?;
         Ok((header_len + taken, step))
     }
@@ -279,18 +312,20 @@ impl Inbound {
 }
 
 impl Assembly {
-    /// Begins the frame of `header`, a continuation.
-    fn next_fragment(&mut self, header: &Header, rules: &Rules) -> Result<(), ProtocolError> {
-        // Both are below 2^63, so the sum can't wrap.
-        if self.body.len() as u64 + header.payload_len > rules.message_bytes_max {
-            return Err(ProtocolError::MessageTooBig);
+    /// Whether a data frame may come next: a continuation, and not one too many.
+    fn check_order(&self, opcode: Opcode, rules: &Rules) -> Result<(), ProtocolError> {
+        if opcode != Opcode::Continuation {
+            return Err(ProtocolError::ExpectedContinuation);
         }
         if self.fragments >= rules.fragments_max {
             return Err(ProtocolError::TooManyFragments);
         }
-        self.fragments += 1;
-        self.progress = Progress::in_frame(header);
         Ok(())
+    }
+
+    /// Bytes that the message may still grow by.
+    const fn allowance(&self, rules: &Rules) -> u64 {
+        rules.message_bytes_max.saturating_sub(self.body.len() as u64)
     }
 
     /// Unmasks and checks arrivals in the body and the frame's share of `input`; returns the length of that share.
@@ -338,6 +373,9 @@ fn control<'a>(
     input: &'a mut [u8],
 ) -> Result<(usize, Step<'a>), ProtocolError> {
     let Some(end) = whole_end(header, header_len, input) else {
+        if header.opcode == Opcode::Close {
+            check_cut_close(header.key, &input[header_len..])?;
+        }
         // At most 125, by `header::parse`.
         let payload_len = usize::try_from(header.payload_len).unwrap_or(CONTROL_BYTES_MAX);
         return Ok((0, Step::NeedBytes(header_len + payload_len)));
@@ -350,6 +388,16 @@ fn control<'a>(
         Opcode::Pong | Opcode::Continuation | Opcode::Text | Opcode::Binary => Step::Pong(payload),
     };
     Ok((end, step))
+}
+
+/// Checks what is there of a Close frame's payload; in a copy, since the frame is not consumed.
+#[cold]
+fn check_cut_close(key: [u8; 4], arrived: &[u8]) -> Result<(), ProtocolError> {
+    let mut copy = [0; CONTROL_BYTES_MAX];
+    let Some(payload) = copy.get_mut(..arrived.len()) else { return Ok(()) };
+    payload.copy_from_slice(arrived);
+    unmask_if_masked(payload, key);
+    close::check_prefix(payload)
 }
 
 /// Frames to a client carry no key, and some clients mask with zero: neither needs a pass over the payload.
@@ -431,6 +479,110 @@ mod tests {
             let bytes: Vec<&[u8]> = stream.chunks(1).collect();
             assert_eq!(steps(&mut inbound(role), &bytes).unwrap(), whole);
         }
+    }
+
+    /// Each breach shows at the last byte of its stream, and not one byte earlier.
+    #[test]
+    fn a_breach_is_told_at_the_byte_that_shows_it() {
+        use ProtocolError::*;
+        let half = "\u{20AC}".as_bytes();
+        let huge = (u64::MAX >> 1).to_be_bytes();
+        let table: [(Vec<u8>, ProtocolError, u16); 22] = [
+            (vec![0x80], UnexpectedContinuation, 1002),
+            (vec![0x00], UnexpectedContinuation, 1002),
+            // A continuation is out of place before it lacks its key.
+            ([text("a"), vec![0x80]].concat(), UnexpectedContinuation, 1002),
+            ([begun(b"a"), vec![0x81]].concat(), ExpectedContinuation, 1002),
+            ([begun(b"a"), ping(), vec![0x02]].concat(), ExpectedContinuation, 1002),
+            ([begun(b"a"), vec![0xB0]].concat(), ReservedBits, 1002),
+            ([begun(b"a"), vec![0x80, 0]].concat(), UnmaskedFrame, 1002),
+            ([begun(b"a"), vec![0x83]].concat(), ReservedOpcode, 1002),
+            ([begun(b"a"), vec![0x09]].concat(), FragmentedControl, 1002),
+            ([begun(b"a"), vec![0x89, 0xFE]].concat(), ControlTooLong, 1002),
+            (vec![0x88, 0x81], CloseBodyOneByte, 1002),
+            (masked_prefix(&[0x88, 0x87], b"\x03\xed"), CloseCodeInvalid, 1002),
+            (masked_prefix(&[0x88, 0x87], b"\x03\xe8a\xff"), InvalidUtf8, 1007),
+            (masked_prefix(&[0x88, 0x84], b"\x03\xe8\xe2\x82"), InvalidUtf8, 1007),
+            (masked_prefix(&[0x81, 0x87], b"a\xed\xa0"), InvalidUtf8, 1007),
+            (masked_prefix(&[0x81, 0x82], &half[..2]), InvalidUtf8, 1007),
+            (
+                [begun(&half[..2]), masked_prefix(&[0x00, 0xE7], b"\x82\xc0")].concat(),
+                InvalidUtf8,
+                1007,
+            ),
+            // The limits are 1000 bytes and 3 frames. 1001; 2^63 - 1; the same after one byte; 2^63 - 14.
+            (vec![0x82, 0xFE, 0x03, 0xE9], MessageTooBig, 1009),
+            ([vec![0x82, 0xFF], huge.to_vec()].concat(), MessageTooBig, 1009),
+            ([begun(b"a"), vec![0x80, 0xFF], huge.to_vec()].concat(), MessageTooBig, 1009),
+            ([begun(&[b'a'; 900]), vec![0x00, 0xE5]].concat(), MessageTooBig, 1009),
+            (
+                [begun(b""), continued(b""), ping(), continued(b""), vec![0x80]].concat(),
+                TooManyFragments,
+                1008,
+            ),
+        ];
+        for (stream, error, status_code) in table {
+            let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+            let sound = steps(&mut strict(), &bytes[..bytes.len() - 1]);
+            assert!(sound.is_ok(), "{error:?} too early: {stream:x?}");
+            assert_eq!(steps(&mut strict(), &bytes), Err(error), "a byte at a time: {stream:x?}");
+            assert_eq!(steps(&mut strict(), &[&stream]), Err(error), "in one piece: {stream:x?}");
+            assert_eq!(error.status_code().to_wire(), status_code);
+        }
+        // 2^64 - 14, which with a header of 14 bytes would wrap to zero.
+        let wraps = [&[0x82, 0xFF][..], &(u64::MAX - 13).to_be_bytes(), &[0; 4]].concat();
+        assert_eq!(steps(&mut strict(), &[&wraps]), Err(LengthTopBit));
+        let mut unlimited = Inbound::new(Rules::new(Role::Server, u64::MAX, u32::MAX));
+        let longest = [begun(b"a"), vec![0x80, 0xFF], huge.to_vec(), vec![0; 6]].concat();
+        assert_eq!(steps(&mut unlimited, &[&longest]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_at_the_limit_is_taken() {
+        let whole = [masked_prefix(&[0x82, 0xFE, 0x03, 0xE8], &[7; 1000]), ping()].concat();
+        let pieces =
+            [begun(&[b'a'; 900]), masked_prefix(&[0x80, 0xE4], &[b'b'; 100]), ping()].concat();
+        let frames =
+            [begun(b""), continued(b"a"), ping(), masked_prefix(&[0x80, 0x80], b"")].concat();
+        for stream in [whole, pieces, frames] {
+            assert_eq!(steps(&mut strict(), &[&stream]).map(|steps| steps.len()), Ok(2));
+        }
+    }
+
+    /// A server's half that takes 1,000 bytes and 3 frames a message.
+    fn strict() -> Inbound {
+        Inbound::new(Rules::new(Role::Server, 1000, 3))
+    }
+
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    /// The bytes before a key, the key, and `payload` masked with it, whatever length was declared.
+    fn masked_prefix(header: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut payload = payload.to_vec();
+        mask::unmask(&mut payload, KEY, 0);
+        [header, &KEY, &payload].concat()
+    }
+
+    fn frame(fin: Fin, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+        let header = header::encode(fin, opcode, payload.len(), Some(KEY));
+        let bytes = header.as_bytes();
+        masked_prefix(&bytes[..bytes.len() - KEY.len()], payload)
+    }
+
+    fn text(payload: &str) -> Vec<u8> {
+        frame(Fin::Last, Opcode::Text, payload.as_bytes())
+    }
+
+    fn begun(payload: &[u8]) -> Vec<u8> {
+        frame(Fin::More, Opcode::Text, payload)
+    }
+
+    fn continued(payload: &[u8]) -> Vec<u8> {
+        frame(Fin::More, Opcode::Continuation, payload)
+    }
+
+    fn ping() -> Vec<u8> {
+        frame(Fin::Last, Opcode::Ping, b"?")
     }
 
     #[test]
