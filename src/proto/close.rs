@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn bodies_parse_to_code_and_reason() {
         let body = |code, reason| Ok(Some(CloseBody { code, reason }));
-        let table: [(&[u8], Result<Option<CloseBody<'_>>, ProtocolError>); 7] = [
+        type Parsed = Result<Option<CloseBody<'static>>, ProtocolError>;
+        let table: [(&[u8], Parsed); 7] = [
             (b"", Ok(None)),
             (b"\x03", Err(ProtocolError::CloseBodyOneByte)),
             (b"\x03\xe8", body(StatusCode::NORMAL, "")),

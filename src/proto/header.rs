@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn the_rfc_examples_parse() {
         let key = Some([0x37, 0xfa, 0x21, 0x3d]);
-        let table: [(&[u8], Fin, Opcode, Option<[u8; 4]>, u64); 8] = [
+        type Row = (&'static [u8], Fin, Opcode, Option<[u8; 4]>, u64);
+        let table: [Row; 8] = [
             (b"\x81\x05Hello", Fin::Last, Opcode::Text, None, 5),
             (b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", Fin::Last, Opcode::Text, key, 5),
             (b"\x01\x03Hel", Fin::More, Opcode::Text, None, 3),
