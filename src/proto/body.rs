@@ -27,15 +27,13 @@ impl Body {
         &mut self.buf[..self.len]
     }
 
-    /// Copies `bytes` behind what was taken in. There must be no arrivals.
+    /// Copies `bytes` behind what was taken in, and grows by no more than that asks for. There must be no arrivals.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         debug_assert_eq!(self.arrivals, 0);
-        let end = self.len + bytes.len();
-        if self.buf.len() < end {
-            self.buf.resize(end.max(GROWTH_BYTES_MIN), 0);
-        }
-        self.buf[self.len..end].copy_from_slice(bytes);
-        self.len = end;
+        let (warm, fresh) = bytes.split_at(bytes.len().min(self.buf.len() - self.len));
+        self.buf[self.len..self.len + warm.len()].copy_from_slice(warm);
+        self.buf.extend_from_slice(fresh);
+        self.len += bytes.len();
     }
 
     /// Room for arrivals: at most `wanted` bytes, at least one if `wanted` is not zero.
@@ -72,19 +70,25 @@ impl Body {
         self.len += self.arrivals;
         self.arrivals = 0;
     }
+
+    /// Bytes of memory that it owns.
+    const fn memory_bytes(&self) -> usize {
+        self.buf.capacity()
+    }
 }
 
-/// The least that a body grows by, unless its frame needs less: a read of fewer bytes wastes its system call.
+/// The least room to read into, unless the frame needs less: a read of fewer bytes wastes its system call.
 const GROWTH_BYTES_MIN: usize = 16 * 1024;
 
 /// Bodies between two messages, shared by all connections of a loop.
 #[derive(Debug)]
 pub struct BodyPool {
+    /// The body used last is at the end. None is empty, so that none hides a warm one.
     idle: Vec<Body>,
-    /// Sum of the buffers' lengths.
+    /// Bytes of memory that the idle bodies own.
     idle_bytes: usize,
     idle_bytes_max: usize,
-    /// The least `idle_bytes` since the last trim: so much was not needed.
+    /// The least `idle_bytes` since the last trim. Exactly the bodies at the front that make up this sum were not lent.
     idle_bytes_low: usize,
 }
 
@@ -94,7 +98,7 @@ impl BodyPool {
         Self { idle: Vec::new(), idle_bytes: 0, idle_bytes_max, idle_bytes_low: 0 }
     }
 
-    /// Bytes that the pool holds.
+    /// Bytes of memory that the pool holds.
     pub const fn idle_bytes(&self) -> usize {
         self.idle_bytes
     }
@@ -102,29 +106,156 @@ impl BodyPool {
     /// Lends a body: the one used last, whose bytes are the likeliest to be in cache.
     pub(crate) fn take(&mut self) -> Body {
         let body = self.idle.pop().unwrap_or_default();
-        self.idle_bytes -= body.buf.len();
+        self.idle_bytes -= body.memory_bytes();
         self.idle_bytes_low = self.idle_bytes_low.min(self.idle_bytes);
         body
     }
 
     /// Takes a body back, or frees it if the pool is full.
     pub(crate) fn give(&mut self, mut body: Body) {
-        if self.idle_bytes + body.buf.len() > self.idle_bytes_max {
+        let bytes = body.memory_bytes();
+        if bytes == 0 || bytes > self.idle_bytes_max - self.idle_bytes {
             return;
         }
         (body.len, body.arrivals) = (0, 0);
-        self.idle_bytes += body.buf.len();
+        self.idle_bytes += bytes;
         self.idle.push(body);
     }
 
     /// Frees what was not needed since the last trim. Called every few seconds, it gives memory back after a peak.
     pub fn trim(&mut self) {
-        let keep = self.idle_bytes - self.idle_bytes_low;
-        while self.idle_bytes > keep
-            && let Some(body) = self.idle.pop()
+        let (mut unused_bytes, mut unused_count) = (0, 0);
+        while unused_bytes < self.idle_bytes_low
+            && let Some(body) = self.idle.get(unused_count)
         {
-            self.idle_bytes -= body.buf.len();
+            unused_bytes += body.memory_bytes();
+            unused_count += 1;
         }
+        debug_assert_eq!(unused_bytes, self.idle_bytes_low);
+        self.idle.drain(..unused_count);
+        self.idle_bytes -= unused_bytes;
         self.idle_bytes_low = self.idle_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_what_arrived() {
+        let mut body = Body::default();
+        body.append(b"x");
+        assert!(body.memory_bytes() <= 64, "{} bytes for one", body.memory_bytes());
+        // 2^63 bytes were promised; there is room for one read, and then for as much again as came.
+        assert_eq!(body.space(1 << 63).len(), GROWTH_BYTES_MIN);
+        for _ in 0..10 {
+            let len = body.space(1 << 63).len();
+            body.arrived(len);
+            body.settle_arrivals();
+            assert!(body.memory_bytes() <= 4 * body.len());
+        }
+        assert!(body.len() >= 1 << 20);
+    }
+
+    #[test]
+    fn the_space_ends_where_the_frame_does() {
+        let mut body = Body::default();
+        body.append(&[1; 10]);
+        assert_eq!(body.space(5).len(), 5);
+        body.space(5)[..3].copy_from_slice(&[2; 3]);
+        body.arrived(3);
+        assert_eq!((body.space(5).len(), body.arrivals()), (2, &mut [2; 3][..]));
+        body.arrived(2);
+        assert_eq!((body.space(5).len(), body.has_arrivals()), (0, true));
+        body.settle_arrivals();
+        assert_eq!((body.len(), body.has_arrivals()), (15, false));
+        body.append(&[3; 100_000]);
+        assert_eq!(body.bytes()[..16], [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 3]);
+    }
+
+    /// A body that was used before holds foreign bytes: none of them shows.
+    #[test]
+    fn a_pooled_body_shows_only_what_was_put_in() {
+        let mut pool = BodyPool::new(1 << 20);
+        pool.give(filled(1000));
+        let mut body = pool.take();
+        assert_eq!(
+            (body.len(), body.has_arrivals(), body.space(1 << 20).len()),
+            (0, false, 16_384)
+        );
+        body.append(b"abc");
+        assert_eq!(body.bytes(), b"abc");
+    }
+
+    #[test]
+    fn the_pool_keeps_its_bound_and_not_a_byte_more() {
+        let one = filled(100_000).memory_bytes();
+        let mut pool = BodyPool::new(2 * one);
+        for expected in [one, 2 * one, 2 * one] {
+            pool.give(filled(100_000));
+            assert_eq!(pool.idle_bytes(), expected);
+        }
+        let mut short = BodyPool::new(2 * one - 1);
+        for expected in [one, one] {
+            short.give(filled(100_000));
+            assert_eq!(short.idle_bytes(), expected);
+        }
+        let mut none = BodyPool::new(0);
+        none.give(filled(1));
+        assert_eq!(none.idle_bytes(), 0);
+    }
+
+    #[test]
+    fn what_the_pool_counts_is_what_its_bodies_own() {
+        let mut pool = BodyPool::new(1 << 20);
+        for len in [1, 100, 17_000, 100_000, 0] {
+            let mut body = filled(len);
+            // Lengths grow in other steps than memory does.
+            body.append(&[0; 3]);
+            pool.give(body);
+        }
+        let owned: usize = pool.idle.iter().map(|body| body.buf.capacity()).sum();
+        assert_eq!(pool.idle_bytes(), owned);
+        while !pool.idle.is_empty() {
+            drop(pool.take());
+        }
+        assert_eq!(pool.idle_bytes(), 0);
+    }
+
+    #[test]
+    fn an_empty_body_does_not_hide_a_warm_one() {
+        let mut pool = BodyPool::new(1 << 20);
+        pool.give(filled(50_000));
+        pool.give(Body::default());
+        assert!(pool.take().memory_bytes() >= 50_000);
+    }
+
+    #[test]
+    fn trim_frees_the_bodies_that_were_not_lent_and_only_those() {
+        let mut pool = BodyPool::new(1 << 20);
+        let peak: Vec<Body> = [20_000, 100_000, 30_000, 40_000].map(filled).into();
+        let [_, _, c, d] = [0, 1, 2, 3].map(|at: usize| peak[at].memory_bytes());
+        for body in peak {
+            pool.give(body);
+        }
+        pool.trim();
+        assert_eq!(pool.idle.len(), 4, "all were in use since the pool began");
+        // Two of four suffice from here on.
+        let (last, before) = (pool.take(), pool.take());
+        pool.give(before);
+        pool.give(last);
+        pool.trim();
+        assert_eq!(pool.idle_bytes(), c + d);
+        assert_eq!(pool.take().memory_bytes(), d, "the one used last is still there");
+        pool.trim();
+        pool.trim();
+        assert_eq!((pool.idle_bytes(), pool.idle.len()), (0, 0));
+    }
+
+    fn filled(len: usize) -> Body {
+        let mut body = Body::default();
+        body.append(&vec![0xEE; len]);
+        body
     }
 }
