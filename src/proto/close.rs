@@ -125,6 +125,22 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_is_refused_at_the_byte_that_shows_why() {
+        let table: [(&[u8], ProtocolError); 4] = [
+            (b"\x03\xed", ProtocolError::CloseCodeInvalid),
+            (b"\x13\x88", ProtocolError::CloseCodeInvalid),
+            (b"\x03\xe8bye\xc0", ProtocolError::InvalidUtf8),
+            (b"\x03\xe8\xe2\x82a", ProtocolError::InvalidUtf8),
+        ];
+        for (payload, error) in table {
+            for len in 0..payload.len() {
+                assert_eq!(check_prefix(&payload[..len]), Ok(()), "{:x?}", &payload[..len]);
+            }
+            assert_eq!(check_prefix(payload), Err(error), "{payload:x?}");
+        }
+    }
+
+    #[test]
     fn a_long_reason_is_cut_at_a_character() {
         let mut out = Vec::new();
         encode(&mut out, StatusCode::NORMAL, &"é".repeat(100));

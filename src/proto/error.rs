@@ -91,3 +91,36 @@ impl std::fmt::Display for ProtocolError {
 }
 
 impl std::error::Error for ProtocolError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_breach_has_its_status_code() {
+        use ProtocolError::*;
+        let table = [
+            (UnmaskedFrame, 1002),
+            (MaskedFrame, 1002),
+            (ReservedBits, 1002),
+            (ReservedOpcode, 1002),
+            (FragmentedControl, 1002),
+            (ControlTooLong, 1002),
+            (LengthNotMinimal, 1002),
+            (LengthTopBit, 1002),
+            (UnexpectedContinuation, 1002),
+            (ExpectedContinuation, 1002),
+            (CloseBodyOneByte, 1002),
+            (CloseCodeInvalid, 1002),
+            (InvalidUtf8, 1007),
+            (MessageTooBig, 1009),
+            (TooManyFragments, 1008),
+        ];
+        for (error, status_code) in table {
+            assert_eq!(error.status_code().to_wire(), status_code, "{error:?}");
+            assert_eq!(StatusCode::from_wire(status_code), Some(error.status_code()));
+            let reason = error.to_string();
+            assert!(reason.len() <= 123 && !reason.contains(char::is_control), "{reason}");
+        }
+    }
+}

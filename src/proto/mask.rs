@@ -28,6 +28,8 @@ pub(crate) const fn rotate(key: [u8; 4], phase: usize) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// RFC 6455 §5.7: "Hello" under 37 fa 21 3d.
@@ -40,19 +42,56 @@ mod tests {
 
     #[test]
     fn every_length_phase_and_alignment_equals_the_byte_loop() {
-        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let bytes: Vec<u8> = (0..200_u8).map(|i| i.wrapping_mul(37)).collect();
         for start in 0..8 {
-            for len in 0..70 {
+            for len in 0..150 {
                 for phase in 0..5 {
-                    let bytes: Vec<u8> = (0..100_u8).map(|i| i.wrapping_mul(37)).collect();
-                    let (mut fast, mut naive) = (bytes.clone(), bytes);
-                    unmask(&mut fast[start..start + len], key, phase);
-                    for (i, byte) in naive[start..start + len].iter_mut().enumerate() {
-                        *byte ^= key[(phase + i) % 4];
-                    }
+                    let (mut fast, mut naive) = (bytes.clone(), bytes.clone());
+                    unmask(&mut fast[start..start + len], KEY, phase);
+                    byte_loop(&mut naive[start..start + len], KEY, phase);
                     assert_eq!(fast, naive, "start {start} len {len} phase {phase}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn only_the_low_two_bits_of_the_phase_count() {
+        for phase in [3, 7, usize::MAX] {
+            let mut payload = *b"abcdefghijk";
+            unmask(&mut payload, KEY, phase);
+            unmask(&mut payload, KEY, 3);
+            assert_eq!(&payload, b"abcdefghijk");
+        }
+    }
+
+    proptest! {
+        /// A payload that comes in pieces, each with the phase that it starts at, is what it is in one.
+        #[test]
+        fn pieces_with_their_phases_make_the_whole(
+            payload: Vec<u8>,
+            key: [u8; 4],
+            cuts: [prop::sample::Index; 3],
+        ) {
+            let (mut pieces, mut naive) = (payload.clone(), payload.clone());
+            byte_loop(&mut naive, key, 0);
+            let mut ends = cuts.map(|cut| cut.index(payload.len() + 1));
+            ends.sort_unstable();
+            let mut start = 0;
+            for end in ends.into_iter().chain([payload.len()]) {
+                unmask(&mut pieces[start..end], key, start);
+                prop_assert_eq!(rotate(rotate(key, start), end - start), rotate(key, end));
+                start = end;
+            }
+            prop_assert_eq!(pieces, naive);
+        }
+    }
+
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    fn byte_loop(payload: &mut [u8], key: [u8; 4], phase: usize) {
+        for (i, byte) in payload.iter_mut().enumerate() {
+            *byte ^= key[(phase % 4 + i) % 4];
         }
     }
 }

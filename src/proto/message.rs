@@ -82,3 +82,30 @@ impl std::fmt::Debug for Text<'_> {
         self.as_str().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_shows_its_kind_and_its_bytes() {
+        let text = Message::Text(Text::checked("héllo".as_bytes()));
+        assert_eq!((text.kind(), text.payload()), (Kind::Text, "héllo".as_bytes()));
+        assert_eq!(format!("{text:?}"), "Text(\"héllo\")");
+        let mut bytes = [0xFF, 0];
+        let binary = Message::Binary(&mut bytes);
+        assert_eq!((binary.kind(), binary.payload()), (Kind::Binary, &[0xFF, 0][..]));
+        let opcodes = (text.kind().opcode(), binary.kind().opcode());
+        assert_eq!(opcodes, (Opcode::Text, Opcode::Binary));
+    }
+
+    #[test]
+    fn a_text_outlives_the_message_that_lent_it() {
+        let bytes = "日本語".as_bytes().to_vec();
+        let (as_str, as_bytes) = {
+            let text = Text::checked(&bytes);
+            (text.as_str(), text.as_bytes())
+        };
+        assert_eq!((as_str, as_bytes), ("日本語", &bytes[..]));
+    }
+}

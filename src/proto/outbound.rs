@@ -41,3 +41,109 @@ pub fn append_close(out: &mut Vec<u8>, key: Option<[u8; 4]>, code: StatusCode, r
 fn fit(opcode: Opcode, payload: &[u8]) -> &[u8] {
     if opcode.is_control() { &payload[..payload.len().min(CONTROL_BYTES_MAX)] } else { payload }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::error::ProtocolError;
+    use crate::proto::header::Role;
+    use crate::proto::inbound::{BodyPool, Inbound, Rules, Step};
+
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    /// RFC 6455 §5.7.
+    #[test]
+    fn the_rfc_examples_are_written() {
+        type Row<'a> = (Opcode, &'a [u8], Option<[u8; 4]>, &'a [u8]);
+        let table: [Row<'_>; 6] = [
+            (Opcode::Text, b"Hello", None, b"\x81\x05Hello"),
+            (Opcode::Text, b"Hello", Some(KEY), b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
+            (Opcode::Ping, b"Hello", None, b"\x89\x05Hello"),
+            (Opcode::Pong, b"Hello", Some(KEY), b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
+            (Opcode::Binary, &[7; 256], None, &[&b"\x82\x7e\x01\x00"[..], &[7; 256]].concat()),
+            (
+                Opcode::Binary,
+                &[7; 65_536],
+                None,
+                &[&b"\x82\x7f\0\0\0\0\0\x01\0\0"[..], &[7; 65_536]].concat(),
+            ),
+        ];
+        for (opcode, payload, key, expected) in table {
+            let mut out = b"before".to_vec();
+            match key {
+                None => append(&mut out, opcode, payload),
+                Some(key) => append_masked(&mut out, opcode, payload, key),
+            }
+            assert!(out[..6] == *b"before" && out[6..] == *expected, "{opcode:?} {key:?}");
+        }
+    }
+
+    #[test]
+    fn a_close_carries_its_code_and_as_much_reason_as_fits() {
+        let mut out = Vec::new();
+        append_close(&mut out, None, StatusCode::NORMAL, "bye");
+        assert_eq!(out, b"\x88\x05\x03\xe8bye");
+        out.clear();
+        append_close(&mut out, Some(KEY), StatusCode::GOING_AWAY, "");
+        assert_eq!(out, b"\x88\x82\x37\xfa\x21\x3d\x34\x13");
+        out.clear();
+        append_close(&mut out, None, StatusCode::NORMAL, &"x".repeat(124));
+        assert_eq!((out.len(), out[1]), (2 + 125, 125));
+    }
+
+    #[test]
+    fn a_control_frame_is_cut_at_125_bytes_and_a_data_frame_is_not() {
+        for (opcode, expected) in
+            [(Opcode::Ping, 125), (Opcode::Pong, 125), (Opcode::Close, 125), (Opcode::Text, 126)]
+        {
+            let mut out = Vec::new();
+            append(&mut out, opcode, &[b'x'; 126]);
+            let header_len = if expected == 126 { 4 } else { 2 };
+            assert_eq!(out.len(), header_len + expected, "{opcode:?}");
+        }
+    }
+
+    proptest! {
+        /// What one end writes, the other reads.
+        #[test]
+        fn the_other_end_reads_what_was_sent(
+            payload in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                Just(vec![3; 65_535]),
+                Just(vec![4; 65_536]),
+            ],
+            key: Option<[u8; 4]>,
+            text: String,
+        ) {
+            let mut out = Vec::new();
+            let role = if key.is_some() { Role::Server } else { Role::Client };
+            for (opcode, payload) in [(Opcode::Binary, &payload[..]), (Opcode::Text, text.as_bytes())] {
+                match key {
+                    None => append(&mut out, opcode, payload),
+                    Some(key) => append_masked(&mut out, opcode, payload, key),
+                }
+            }
+            append_close(&mut out, key, StatusCode::NORMAL, &text);
+            let mut pool = BodyPool::new(0);
+            let mut inbound = Inbound::new(Rules::new(role, 65_536, 1));
+            let mut at = 0;
+            let mut next = |expected: &dyn Fn(&Step<'_>) -> bool| -> Result<bool, ProtocolError> {
+                let (used, step) = inbound.step(&mut out[at..], &mut pool)?;
+                at += used;
+                Ok(expected(&step))
+            };
+            let is_binary =
+                |step: &Step<'_>| matches!(step, Step::Message(message) if message.payload() == payload);
+            let is_text =
+                |step: &Step<'_>| matches!(step, Step::Message(message) if message.payload() == text.as_bytes());
+            let is_close = |step: &Step<'_>| {
+                matches!(step, Step::Close(Some(body)) if text.starts_with(body.reason))
+            };
+            prop_assert_eq!(next(&is_binary), Ok(true));
+            prop_assert_eq!(next(&is_text), Ok(true));
+            prop_assert_eq!(next(&is_close), Ok(true));
+        }
+    }
+}

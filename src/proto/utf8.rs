@@ -48,16 +48,9 @@ fn cut_character_len(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    /// What std says of a prefix: the whole characters, or that nothing can repair it.
-    fn naive(bytes: &[u8]) -> Result<usize, ProtocolError> {
-        match std::str::from_utf8(bytes) {
-            Ok(_) => Ok(bytes.len()),
-            Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
-            Err(_) => Err(ProtocolError::InvalidUtf8),
-        }
-    }
+    use super::*;
 
     #[test]
     fn every_prefix_of_every_four_byte_pattern_agrees_with_std() {
@@ -91,6 +84,74 @@ mod tests {
             let whole = check_prefix(&text.as_bytes()[..cut]).unwrap();
             assert!(cut - whole <= 3);
             assert_eq!(check(&text.as_bytes()[whole..]), Ok(()), "cut at {cut}");
+        }
+    }
+
+    /// RFC 3629 §4: the first and last of each row of its table, and what lies just outside.
+    #[test]
+    fn the_rfc_table_is_the_limit() {
+        let table: [(&[u8], Option<usize>); 20] = [
+            (b"\x00", None),
+            (b"\x7f", None),
+            (b"\x80", Some(1)),
+            (b"\xc1\xbf", Some(1)),
+            (b"\xc2\x80", None),
+            (b"\xdf\xbf", None),
+            (b"\xe0\x9f\xbf", Some(2)),
+            (b"\xe0\xa0\x80", None),
+            (b"\xed\x9f\xbf", None),
+            (b"\xed\xa0\x80", Some(2)),
+            (b"\xee\x80\x80", None),
+            (b"\xef\xbf\xbf", None),
+            (b"\xf0\x8f\xbf\xbf", Some(2)),
+            (b"\xf0\x90\x80\x80", None),
+            (b"\xf4\x8f\xbf\xbf", None),
+            (b"\xf4\x90\x80\x80", Some(2)),
+            (b"\xf5\x80\x80\x80", Some(1)),
+            (b"\xe2\x82a", Some(3)),
+            (b"\xf0\x9f\x9aa", Some(4)),
+            (b"\xff", Some(1)),
+        ];
+        // Behind ASCII of every length, so that the fault lies at every place of a vector and across two.
+        for filler_len in 0..130 {
+            for (bytes, shown_at) in table {
+                let text = [&vec![b'a'; filler_len], bytes].concat();
+                for len in 0..=text.len() {
+                    let is_shown = shown_at.is_some_and(|at| len >= filler_len + at);
+                    let verdict = check_prefix(&text[..len]);
+                    assert_eq!(verdict == Err(ProtocolError::InvalidUtf8), is_shown, "{bytes:x?}");
+                    assert_eq!(verdict, naive(&text[..len]));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Text with a few damaged bytes: the verdict on each prefix is std's, so the fault is told at its byte.
+        #[test]
+        fn a_fault_is_told_at_the_byte_that_shows_it(
+            text in "[ -~éк日🚀]{0,200}",
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let mut bytes = text.into_bytes();
+            for (place, byte) in damage {
+                if !bytes.is_empty() {
+                    *place.get_mut(&mut bytes[..]) = byte;
+                }
+            }
+            for len in 0..=bytes.len() {
+                prop_assert_eq!(check_prefix(&bytes[..len]), naive(&bytes[..len]));
+                prop_assert_eq!(check(&bytes[..len]).is_ok(), std::str::from_utf8(&bytes[..len]).is_ok());
+            }
+        }
+    }
+
+    /// What std says of a prefix: the whole characters, or that nothing can repair it.
+    fn naive(bytes: &[u8]) -> Result<usize, ProtocolError> {
+        match std::str::from_utf8(bytes) {
+            Ok(_) => Ok(bytes.len()),
+            Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
+            Err(_) => Err(ProtocolError::InvalidUtf8),
         }
     }
 }
