@@ -5,6 +5,7 @@
 //!
 //! | RFC 6455 | file |
 //! |---|---|
+//! | §4 opening handshake, and its HTTP/1.1 | [`handshake`] |
 //! | §5.2 frame header | [`header`] |
 //! | §5.3 masking | [`mask`] |
 //! | §5.4 fragments, §5.5 control frames, §5.6 messages | [`inbound`], [`message`] |
@@ -16,6 +17,7 @@
 mod body;
 pub mod close;
 pub mod error;
+pub mod handshake;
 pub mod header;
 pub mod inbound;
 pub mod mask;

@@ -1,0 +1,267 @@
+//! The client's half of the opening handshake (RFC 6455 §4.1): the request, and the proof of the response.
+//!
+//! Draws no random numbers: the caller gives the nonce. Offers no extension, so that a response which names one is
+//! refused. Follows no redirect. A response head's end is found by [`HeadScan`](super::HeadScan).
+
+use memchr::memchr;
+
+use crate::proto::handshake::accept::{self, KEY_LEN};
+use crate::proto::handshake::error::HandshakeError;
+use crate::proto::handshake::fields::{self, Fields};
+use crate::proto::handshake::list;
+
+/// A Sec-WebSocket-Key: unpredictable, and used for one connection only (RFC 6455 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientKey([u8; KEY_LEN]);
+
+impl ClientKey {
+    /// The key of a nonce of 16 random bytes.
+    pub fn from_nonce(nonce: [u8; 16]) -> Self {
+        Self(accept::key_of(nonce))
+    }
+
+    /// The key as it stands in the request: base64.
+    pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientRequest<'a> {
+    /// Host, and port unless it is the scheme's own.
+    pub host: &'a str,
+    /// Path and query: starts with `/`, visible ASCII.
+    pub target: &'a str,
+    /// Proves that the response belongs to this request.
+    pub key: &'a ClientKey,
+    /// Who asks, where a browser would say so.
+    pub origin: Option<&'a str>,
+    /// Tokens, the preferred one first.
+    pub subprotocols: &'a [&'a str],
+    /// Further headers, name and value; none of those that the handshake has a say in.
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+/// What a response agreed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Response<'a> {
+    /// One of those offered, or none.
+    pub subprotocol: Option<&'a str>,
+}
+
+/// Why a request can't be sent, or what a response broke. Fatal for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A host that is empty, or not a host and perhaps a port.
+    HostInvalid,
+    /// A target that does not start with `/`, or contains what is not visible ASCII, or `#`.
+    TargetInvalid,
+    /// An origin that is empty or not printable ASCII.
+    OriginInvalid,
+    /// A subprotocol that is not a token, or is offered twice.
+    SubprotocolInvalid,
+    /// A further header whose name is not a token.
+    HeaderNameInvalid,
+    /// A further header whose value is not printable ASCII.
+    HeaderValueInvalid,
+    /// A further header that the handshake itself writes, or that would give the request a body.
+    HeaderReserved,
+    /// The response's head is not HTTP/1.1.
+    Head(HandshakeError),
+    /// The response's first line is not a version and a three-digit status.
+    StatusLineInvalid,
+    /// Refused: another status than 101, with its number.
+    Refused(u16),
+    /// No Upgrade header that lists `websocket`.
+    UpgradeMissing,
+    /// No Connection header that lists `upgrade`.
+    ConnectionNotUpgrade,
+    /// No Sec-WebSocket-Accept, more than one, or that of another key: nobody read the request.
+    AcceptWrong,
+    /// An extension, where none was offered.
+    ExtensionNotOffered,
+    /// A subprotocol that was not offered, or more than one.
+    SubprotocolNotOffered,
+}
+
+impl ClientError {
+    /// One line: ASCII, no control characters, nothing from the response.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::HostInvalid => "invalid host",
+            Self::TargetInvalid => "invalid target",
+            Self::OriginInvalid => "invalid origin",
+            Self::SubprotocolInvalid => "invalid subprotocol",
+            Self::HeaderNameInvalid => "invalid header name",
+            Self::HeaderValueInvalid => "invalid header value",
+            Self::HeaderReserved => "header that the handshake itself writes",
+            Self::Head(error) => error.reason(),
+            Self::StatusLineInvalid => "malformed status line",
+            Self::Refused(_) => "status is not 101",
+            Self::UpgradeMissing => "no Upgrade: websocket",
+            Self::ConnectionNotUpgrade => "no Connection: Upgrade",
+            Self::AcceptWrong => "wrong Sec-WebSocket-Accept",
+            Self::ExtensionNotOffered => "extension that was not offered",
+            Self::SubprotocolNotOffered => "subprotocol that was not offered",
+        }
+    }
+}
+
+impl std::fmt::Display for ClientError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.reason())?;
+        match self {
+            Self::Refused(code) => write!(f, " but {code}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<HandshakeError> for ClientError {
+    fn from(error: HandshakeError) -> Self {
+        Self::Head(error)
+    }
+}
+
+/// Appends the request to `out`; nothing of it on an error.
+///
+/// # Errors
+///
+/// What `request` can't say without breaking RFC 9112: [`ClientError::HostInvalid`] to
+/// [`ClientError::HeaderReserved`].
+pub fn encode_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) -> Result<(), ClientError> {
+    check_request(request)?;
+    let mut line = |name: &str, value: &str| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(value.as_bytes());
+    };
+    line("GET ", request.target);
+    line(" HTTP/1.1\r\nHost: ", request.host);
+    line("\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13", "");
+    if let Some(origin) = request.origin {
+        line("\r\nOrigin: ", origin);
+    }
+    for (at, subprotocol) in request.subprotocols.iter().enumerate() {
+        line(if at == 0 { "\r\nSec-WebSocket-Protocol: " } else { ", " }, subprotocol);
+    }
+    for (name, value) in request.headers {
+        line("\r\n", name);
+        line(": ", value);
+    }
+    out.extend_from_slice(b"\r\nSec-WebSocket-Key: ");
+    out.extend_from_slice(request.key.as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    Ok(())
+}
+
+/// Whether `request` can be written without breaking a line or repeating one.
+fn check_request(request: &ClientRequest<'_>) -> Result<(), ClientError> {
+    if request.host.is_empty() || fields::authority(request.host.as_bytes()).is_none() {
+        return Err(ClientError::HostInvalid);
+    }
+    let is_target_byte = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if !request.target.starts_with('/') || !request.target.bytes().all(is_target_byte) {
+        return Err(ClientError::TargetInvalid);
+    }
+    if let Some(origin) = request.origin
+        && (origin.is_empty() || fields::printable(origin.as_bytes()).is_none())
+    {
+        return Err(ClientError::OriginInvalid);
+    }
+    for (at, subprotocol) in request.subprotocols.iter().enumerate() {
+        let is_repeated = request.subprotocols[..at].contains(subprotocol);
+        if is_repeated || list::token(subprotocol.as_bytes()).is_none() {
+            return Err(ClientError::SubprotocolInvalid);
+        }
+    }
+    for (name, value) in request.headers {
+        if list::token(name.as_bytes()).is_none() {
+            return Err(ClientError::HeaderNameInvalid);
+        }
+        if fields::printable(value.as_bytes()).is_none() {
+            return Err(ClientError::HeaderValueInvalid);
+        }
+        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+            return Err(ClientError::HeaderReserved);
+        }
+    }
+    Ok(())
+}
+
+/// Proves that the response in `head`, whole and nothing behind it, accepts the request with `key` (RFC 6455 §4.1).
+///
+/// `subprotocols` are those that the request offered.
+///
+/// # Errors
+///
+/// The first that applies, in the order of [`ClientError`]'s variants from [`ClientError::Head`] on. A status other
+/// than 101 is told before anything that its headers break.
+pub fn check_response<'a>(
+    head: &'a [u8],
+    key: &ClientKey,
+    subprotocols: &[&str],
+) -> Result<Response<'a>, ClientError> {
+    let line_len = memchr(b'\n', head).ok_or(HandshakeError::HeadNotWhole)?;
+    let (line, block) = (&head[..line_len], &head[line_len + 1..]);
+    let line = line.strip_suffix(b"\r").ok_or(HandshakeError::BareLf)?;
+    match status_code(line).ok_or(ClientError::StatusLineInvalid)? {
+        101 => {}
+        code => return Err(ClientError::Refused(code)),
+    }
+    // The scan that found the head's end has counted its lines.
+    let fields = Fields::parse(block, usize::MAX)?;
+    if !fields.values("upgrade").any(|value| list::lists(value, "websocket")) {
+        return Err(ClientError::UpgradeMissing);
+    }
+    if !fields.values("connection").any(|value| list::lists(value, "upgrade")) {
+        return Err(ClientError::ConnectionNotUpgrade);
+    }
+    let accept = accept::accept_of(key.as_bytes());
+    let mut accepts = fields.values("sec-websocket-accept");
+    if accepts.next() != Some(&accept) || accepts.next().is_some() {
+        return Err(ClientError::AcceptWrong);
+    }
+    if fields.values("sec-websocket-extensions").flat_map(list::elements).next().is_some() {
+        return Err(ClientError::ExtensionNotOffered);
+    }
+    let mut chosen = fields.values("sec-websocket-protocol");
+    let subprotocol = match (chosen.next(), chosen.next()) {
+        (None, _) => None,
+        (Some(value), None) => Some(
+            list::token(value)
+                .filter(|name| subprotocols.contains(name))
+                .ok_or(ClientError::SubprotocolNotOffered)?,
+        ),
+        (Some(_), Some(_)) => return Err(ClientError::SubprotocolNotOffered),
+    };
+    Ok(Response { subprotocol })
+}
+
+/// The code of a status line without its CRLF; a missing phrase is forgiven (RFC 9112 §4).
+fn status_code(line: &[u8]) -> Option<u16> {
+    let (code, phrase) = line.strip_prefix(b"HTTP/1.1 ")?.split_first_chunk::<3>()?;
+    if !code.iter().all(u8::is_ascii_digit) || !matches!(phrase, [] | [b' ', ..]) {
+        return None;
+    }
+    Some(code.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
+}
+
+/// Headers that the handshake writes itself, or that would give the request a body.
+const RESERVED: [&str; 11] = [
+    "host",
+    "upgrade",
+    "connection",
+    "origin",
+    "content-length",
+    "transfer-encoding",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "sec-websocket-accept",
+];

@@ -1,0 +1,270 @@
+//! What a request's head can break, and the HTTP answer that each breach earns.
+//!
+//! Pure values. Writing the answer is `response`'s business, closing the connection the caller's.
+
+/// A rule of RFC 9112 or of RFC 6455 §4 that the opening handshake broke. Fatal for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// A TLS ClientHello on a port that speaks plain HTTP; an answer would be noise to its sender.
+    TlsOnPlainPort,
+    /// The first byte can't begin a request line (RFC 9112 §3).
+    NotHttp,
+    /// A CR without LF behind it (RFC 9112 §2.2).
+    BareCr,
+    /// An LF without CR before it; allowed to recipients by RFC 9112 §2.2, but smugglers live off it.
+    BareLf,
+    /// A NUL byte (RFC 9110 §5.5).
+    Nul,
+    /// The request line alone is longer than `head_bytes_max`.
+    RequestLineTooLong,
+    /// The head is longer than `head_bytes_max`.
+    HeadTooLong,
+    /// More header lines than `headers_max`.
+    TooManyHeaders,
+    /// The client did not send a whole head in time.
+    Timeout,
+    /// What was given to the parser is not exactly one head, blank line included.
+    HeadNotWhole,
+    /// A request line that is not a method, a target and a version with one space between (RFC 9112 §3).
+    RequestLineInvalid,
+    /// A control or non-ASCII byte or a fragment in the target, or a form that the method can't have (RFC 9112 §3.2).
+    TargetInvalid,
+    /// A version other than HTTP/1.1, the HTTP/2 preface included (RFC 9113 §3.4).
+    HttpVersionUnsupported,
+    /// A header line without a colon, with an empty or non-token name, with a space before the colon or at its
+    /// start (RFC 9112 §5, §5.1, §5.2).
+    HeaderNameInvalid,
+    /// A control byte in a header's value (RFC 9110 §5.5).
+    HeaderValueInvalid,
+    /// No Host (RFC 9112 §3.2).
+    HostMissing,
+    /// More than one Host (RFC 9112 §3.2).
+    HostDuplicate,
+    /// A Host, or an authority in the target, that is not a host and perhaps a port (RFC 9110 §7.2).
+    HostInvalid,
+    /// More than one Origin (RFC 6454 §7.3).
+    OriginDuplicate,
+    /// An Origin with a byte that is not printable ASCII (RFC 6454 §7.1).
+    OriginInvalid,
+    /// An Origin that the server does not serve (RFC 6455 §10.2).
+    OriginForbidden,
+    /// A Content-Length that is not a number of at most 19 digits (RFC 9110 §8.6).
+    ContentLengthInvalid,
+    /// More than one Content-Length (RFC 9112 §6.3).
+    ContentLengthDuplicate,
+    /// Content-Length with Transfer-Encoding (RFC 9112 §6.1).
+    ContentLengthWithTransferEncoding,
+    /// A Transfer-Encoding other than `chunked`, once (RFC 9112 §6.1).
+    TransferEncodingInvalid,
+    /// An upgrade by another method than GET (RFC 6455 §4.1).
+    MethodNotGet,
+    /// No Upgrade header that lists `websocket` (RFC 6455 §4.2.1).
+    UpgradeMissing,
+    /// No Connection header that lists `upgrade`; often a proxy on the way took it out (RFC 6455 §4.2.1).
+    ConnectionNotUpgrade,
+    /// No Sec-WebSocket-Version: a draft from before RFC 6455.
+    VersionMissing,
+    /// A Sec-WebSocket-Version other than 13 (RFC 6455 §4.4).
+    VersionUnsupported,
+    /// More than one Sec-WebSocket-Version (RFC 6455 §11.3.5).
+    VersionDuplicate,
+    /// A Sec-WebSocket-Version that is not a number of at most three digits (RFC 6455 §4.3).
+    VersionInvalid,
+    /// No Sec-WebSocket-Key (RFC 6455 §4.2.1).
+    KeyMissing,
+    /// More than one Sec-WebSocket-Key (RFC 6455 §11.3.1).
+    KeyDuplicate,
+    /// A Sec-WebSocket-Key that is not the base64 of 16 bytes (RFC 6455 §4.2.1).
+    KeyInvalid,
+    /// An upgrade with a body: its bytes could be taken for frames.
+    BodyOnUpgrade,
+    /// A Sec-WebSocket-Protocol list with an element that is not a token (RFC 6455 §4.1).
+    SubprotocolInvalid,
+}
+
+/// What to do about a [`HandshakeError`]. Either way the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Answer with this status and the error's reason.
+    Refuse(Status),
+    /// Close at once, without an answer.
+    Drop,
+}
+
+impl HandshakeError {
+    /// The answer that the breach earns.
+    pub const fn answer(self) -> Answer {
+        match self {
+            Self::TlsOnPlainPort => Answer::Drop,
+            Self::NotHttp
+            | Self::BareCr
+            | Self::BareLf
+            | Self::Nul
+            | Self::HeadNotWhole
+            | Self::RequestLineInvalid
+            | Self::TargetInvalid
+            | Self::HeaderNameInvalid
+            | Self::HeaderValueInvalid
+            | Self::HostMissing
+            | Self::HostDuplicate
+            | Self::HostInvalid
+            | Self::OriginDuplicate
+            | Self::OriginInvalid
+            | Self::ContentLengthInvalid
+            | Self::ContentLengthDuplicate
+            | Self::ContentLengthWithTransferEncoding
+            | Self::TransferEncodingInvalid
+            | Self::VersionDuplicate
+            | Self::VersionInvalid
+            | Self::KeyMissing
+            | Self::KeyDuplicate
+            | Self::KeyInvalid
+            | Self::BodyOnUpgrade
+            | Self::SubprotocolInvalid => Answer::Refuse(Status::BadRequest),
+            Self::OriginForbidden => Answer::Refuse(Status::Forbidden),
+            Self::MethodNotGet => Answer::Refuse(Status::MethodNotAllowed),
+            Self::Timeout => Answer::Refuse(Status::RequestTimeout),
+            Self::RequestLineTooLong => Answer::Refuse(Status::UriTooLong),
+            Self::UpgradeMissing
+            | Self::ConnectionNotUpgrade
+            | Self::VersionMissing
+            | Self::VersionUnsupported => Answer::Refuse(Status::UpgradeRequired),
+            Self::HeadTooLong | Self::TooManyHeaders => {
+                Answer::Refuse(Status::RequestHeaderFieldsTooLarge)
+            }
+            Self::HttpVersionUnsupported => Answer::Refuse(Status::HttpVersionNotSupported),
+        }
+    }
+
+    /// One line for the refusal's body and for the log: ASCII, no control characters, nothing from the request.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::TlsOnPlainPort => "TLS on a port that speaks plain HTTP",
+            Self::NotHttp => "first byte cannot begin an HTTP request",
+            Self::BareCr => "CR without LF",
+            Self::BareLf => "LF without CR",
+            Self::Nul => "NUL byte in the head",
+            Self::RequestLineTooLong => "request line too long",
+            Self::HeadTooLong => "request head too long",
+            Self::TooManyHeaders => "too many headers",
+            Self::Timeout => "no complete request head in time",
+            Self::HeadNotWhole => "not exactly one head",
+            Self::RequestLineInvalid => "malformed request line",
+            Self::TargetInvalid => "invalid request target",
+            Self::HttpVersionUnsupported => "HTTP version is not 1.1",
+            Self::HeaderNameInvalid => "header line that does not start with a name and a colon",
+            Self::HeaderValueInvalid => "control character in a header value",
+            Self::HostMissing => "no Host",
+            Self::HostDuplicate => "more than one Host",
+            Self::HostInvalid => "invalid Host",
+            Self::OriginDuplicate => "more than one Origin",
+            Self::OriginInvalid => "invalid Origin",
+            Self::OriginForbidden => "Origin not allowed",
+            Self::ContentLengthInvalid => "invalid Content-Length",
+            Self::ContentLengthDuplicate => "more than one Content-Length",
+            Self::ContentLengthWithTransferEncoding => "Content-Length with Transfer-Encoding",
+            Self::TransferEncodingInvalid => "Transfer-Encoding is not chunked",
+            Self::MethodNotGet => "method is not GET",
+            Self::UpgradeMissing => "no Upgrade: websocket",
+            Self::ConnectionNotUpgrade => "no Connection: Upgrade; a proxy may have removed it",
+            Self::VersionMissing => "no Sec-WebSocket-Version",
+            Self::VersionUnsupported => "Sec-WebSocket-Version is not 13",
+            Self::VersionDuplicate => "more than one Sec-WebSocket-Version",
+            Self::VersionInvalid => "invalid Sec-WebSocket-Version",
+            Self::KeyMissing => "no Sec-WebSocket-Key",
+            Self::KeyDuplicate => "more than one Sec-WebSocket-Key",
+            Self::KeyInvalid => "Sec-WebSocket-Key is not the base64 of 16 bytes",
+            Self::BodyOnUpgrade => "upgrade with a body",
+            Self::SubprotocolInvalid => "invalid Sec-WebSocket-Protocol",
+        }
+    }
+}
+
+impl std::fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+/// An HTTP status that this server refuses with (RFC 9110 §15.5, §15.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// 400: malformed.
+    BadRequest,
+    /// 401: no or wrong credentials.
+    Unauthorized,
+    /// 403: understood, and not allowed.
+    Forbidden,
+    /// 404: nothing at this path.
+    NotFound,
+    /// 405: another method than GET.
+    MethodNotAllowed,
+    /// 408: the request did not arrive in time.
+    RequestTimeout,
+    /// 411: a body without a declared length.
+    LengthRequired,
+    /// 413: a body above its limit.
+    ContentTooLarge,
+    /// 414: a request line above its limit.
+    UriTooLong,
+    /// 426: WebSocket, version 13, or nothing.
+    UpgradeRequired,
+    /// 429: above a rate or a count that one client may have.
+    TooManyRequests,
+    /// 431: a head above its limits.
+    RequestHeaderFieldsTooLarge,
+    /// 500: the application failed.
+    InternalServerError,
+    /// 503: full, or going down.
+    ServiceUnavailable,
+    /// 505: another version than HTTP/1.1.
+    HttpVersionNotSupported,
+}
+
+impl Status {
+    /// The number in the status line.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::LengthRequired => 411,
+            Self::ContentTooLarge => 413,
+            Self::UriTooLong => 414,
+            Self::UpgradeRequired => 426,
+            Self::TooManyRequests => 429,
+            Self::RequestHeaderFieldsTooLarge => 431,
+            Self::InternalServerError => 500,
+            Self::ServiceUnavailable => 503,
+            Self::HttpVersionNotSupported => 505,
+        }
+    }
+
+    /// The words behind the number, as IANA's registry has them.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::BadRequest => "Bad Request",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "Not Found",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::RequestTimeout => "Request Timeout",
+            Self::LengthRequired => "Length Required",
+            Self::ContentTooLarge => "Content Too Large",
+            Self::UriTooLong => "URI Too Long",
+            Self::UpgradeRequired => "Upgrade Required",
+            Self::TooManyRequests => "Too Many Requests",
+            Self::RequestHeaderFieldsTooLarge => "Request Header Fields Too Large",
+            Self::InternalServerError => "Internal Server Error",
+            Self::ServiceUnavailable => "Service Unavailable",
+            Self::HttpVersionNotSupported => "HTTP Version Not Supported",
+        }
+    }
+}
