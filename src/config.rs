@@ -101,7 +101,11 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}; it must be between {} and {}", self.name, self.value, self.least, self.most)
+        write!(
+            f,
+            "{} is {}; it must be between {} and {}",
+            self.name, self.value, self.least, self.most
+        )
     }
 }
 

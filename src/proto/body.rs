@@ -6,8 +6,10 @@
 
 /// Bytes of one message so far.
 ///
-///     [ taken in: unmasked, checked | arrived: as read | space: initialised, unused ]
-///       0..len                        len..len + arrivals   ..buf.len()
+/// ```text
+/// [ taken in: unmasked, checked | arrived: as read | space: initialised, unused ]
+///   0..len                        len..len + arrivals   ..buf.len()
+/// ```
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     /// Every byte is initialised, used or not, so that a socket can read into it without a pass that clears it.

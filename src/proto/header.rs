@@ -1,8 +1,10 @@
 //! Frame headers (RFC 6455 §5.2): parsing and writing the 2 to 14 bytes before a payload.
 //!
-//!     byte 0   FIN | RSV1 RSV2 RSV3 | opcode (4 bits)
-//!     byte 1   MASK | payload length 0..=125, or 126: 2 more bytes follow, or 127: 8 more
-//!     then     the extended length, big-endian; then 4 bytes of masking key if MASK is set
+//! ```text
+//! byte 0   FIN | RSV1 RSV2 RSV3 | opcode (4 bits)
+//! byte 1   MASK | payload length 0..=125, or 126: 2 more bytes follow, or 127: 8 more
+//! then     the extended length, big-endian; then 4 bytes of masking key if MASK is set
+//! ```
 //!
 //! Pure functions over slices. No I/O, no allocation, no knowledge of messages: whether a continuation is
 //! allowed here is `inbound`'s business. Every rule that one header alone can break is checked here, as soon

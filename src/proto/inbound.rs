@@ -1,11 +1,13 @@
 //! Bytes to messages (RFC 6455 §5.4–§5.6, §6.2): fragments, control frames between them, limits.
 //!
-//!                 whole frame, FIN                      ┌─────────────────────────────┐
-//!     bytes ──► Idle ─────────────► Message (a borrow   │ Assembling: the body grows  │
-//!                 │                 of the input)       │ with what arrived, unmasked │
-//!                 └── cut, or not FIN ────────────────► │ and checked on arrival      │
-//!                                                       └──────────────┬──────────────┘
-//!                  Message (a borrow of the body) ◄── last byte, FIN ──┘
+//! ```text
+//!             whole frame, FIN                      ┌─────────────────────────────┐
+//! bytes ──► Idle ─────────────► Message (a borrow   │ Assembling: the body grows  │
+//!             │                 of the input)       │ with what arrived, unmasked │
+//!             └── cut, or not FIN ────────────────► │ and checked on arrival      │
+//!                                                   └──────────────┬──────────────┘
+//!              Message (a borrow of the body) ◄── last byte, FIN ──┘
+//! ```
 //!
 //! Reads no socket and queues nothing: the caller lends the bytes, loops over [`Inbound::step`] and keeps what a
 //! [`Step::NeedBytes`] left (never more than a header or a control frame). Does not answer: a Ping's Pong and a

@@ -1,7 +1,9 @@
 //! Where a head ends (RFC 9112 §2.2): finds the blank line in a stream that arrives in pieces.
 //!
-//!     Start ──CRLF──► AfterCrlf ──line──► Fields ──blank line──► Whole
-//!       └─────────────line────────────────►┘ └─line─┘
+//! ```text
+//! Start ──CRLF──► AfterCrlf ──line──► Fields ──blank line──► Whole
+//!   └─────────────line────────────────►┘ └─line─┘
+//! ```
 //!
 //! Looks at every byte once, however the stream is cut, so that a client that sends one byte at a time costs what
 //! one costs that sends its head at once. Fits requests and responses. Holds no bytes and parses no line: what the

@@ -3,9 +3,11 @@
 //! Pure functions over a head's bytes, and one small resumable scan. Opens nothing, reads no clock, serves no path.
 //! A server scans until the head is whole, parses it, proves the upgrade, and answers:
 //!
-//!     bytes ──HeadScan──► head ──Request::parse──► Request ──upgrade──► Upgrade ──► encode_accept
-//!                │                      │                       │
-//!                └──────────────────────┴── HandshakeError ─────┴── answer ──► encode_refusal, or just close
+//! ```text
+//! bytes ──HeadScan──► head ──Request::parse──► Request ──upgrade──► Upgrade ──► encode_accept
+//!            │                      │                       │
+//!            └──────────────────────┴── HandshakeError ─────┴── answer ──► encode_refusal, or just close
+//! ```
 //!
 //! | RFC | file |
 //! |---|---|

@@ -1,0 +1,128 @@
+//! What a handler may do: send, close, and know who and when it is.
+//!
+//! Lends the handler the sending halves of all peers. What it does to another peer than its own is queued, and leaves at
+//! the end of the turn; no handler runs inside a handler.
+
+use std::rc::Rc;
+
+use slab::Slab;
+
+use crate::net::peers::PeerId;
+use crate::net::turn::Turn;
+use crate::net::tx::{Phase, Tx, to_u32};
+use crate::proto::close::StatusCode;
+use crate::proto::message::Kind;
+use crate::proto::outbound;
+
+/// What became of a message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a message that was refused or came too late is not sent"]
+pub enum Sent {
+    /// It leaves with this event.
+    Now,
+    /// It waits until the peer takes what came before.
+    Queued,
+    /// The peer's queue is full; the peer is being closed with 1008.
+    Refused,
+    /// The connection is closing or gone.
+    Gone,
+}
+
+/// A handler's hold on the loop while it is called for one peer.
+#[derive(Debug)]
+pub struct Context<'a> {
+    key: usize,
+    generation: u32,
+    tx: &'a mut Slab<Tx>,
+    turn: &'a mut Turn,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        key: usize,
+        generation: u32,
+        tx: &'a mut Slab<Tx>,
+        turn: &'a mut Turn,
+    ) -> Self {
+        Self { key, generation, tx, turn }
+    }
+
+    /// The peer that the handler is called for.
+    pub fn id(&self) -> PeerId {
+        PeerId { key: to_u32(self.key), generation: self.generation }
+    }
+
+    /// Milliseconds since the server was made, as of the start of this turn.
+    pub const fn now_ms(&self) -> u64 {
+        self.turn.now_ms
+    }
+
+    /// Sends a message to the peer that the handler is called for. All that is sent in one event leaves in one write.
+    pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Sent {
+        match self.tx.get_mut(self.key) {
+            Some(tx) => tx.send(self.key, kind, payload, self.turn),
+            None => Sent::Gone,
+        }
+    }
+
+    /// Closes the connection of the peer that the handler is called for, behind what was sent (RFC 6455 §7.1.2).
+    ///
+    /// `reason` is cut at 123 bytes. Messages that are still on their way from the peer are not handled.
+    pub fn close(&mut self, code: StatusCode, reason: &str) {
+        if let Some(tx) = self.tx.get_mut(self.key) {
+            tx.close(self.key, code, reason, self.turn);
+        }
+    }
+
+    /// Queues a message for any peer; it leaves at the end of the turn.
+    pub fn send_to(&mut self, peer: PeerId, kind: Kind, payload: &[u8]) -> Sent {
+        if peer == self.id() {
+            return self.send(kind, payload);
+        }
+        match find(self.tx, peer) {
+            Some(tx) => tx.queue_frame(peer.key as usize, encode(kind, payload), self.turn),
+            None => Sent::Gone,
+        }
+    }
+
+    /// Closes the connection of any peer, behind what was sent to it.
+    pub fn close_peer(&mut self, peer: PeerId, code: StatusCode, reason: &str) {
+        if peer == self.id() {
+            self.close(code, reason);
+        } else if let Some(tx) = find(self.tx, peer) {
+            tx.close_other(peer.key as usize, code, reason, self.turn);
+        }
+    }
+
+    /// Queues a message for every open peer, the handler's own included. It is encoded once.
+    pub fn broadcast(&mut self, kind: Kind, payload: &[u8]) {
+        let frame = encode(kind, payload);
+        for (key, tx) in self.tx.iter_mut() {
+            if tx.phase != Phase::Open {
+                continue;
+            }
+            let _counted = if key == self.key {
+                tx.send(key, kind, payload, self.turn)
+            } else {
+                tx.queue_frame(key, Rc::clone(&frame), self.turn)
+            };
+        }
+    }
+
+    /// Bytes that wait for the peer that the handler is called for to take them.
+    pub fn queued_bytes(&self) -> usize {
+        self.tx.get(self.key).map_or(0, Tx::backlog_bytes)
+    }
+}
+
+/// The sending half of `peer`, if it is still the same peer.
+pub(crate) fn find(tx: &mut Slab<Tx>, peer: PeerId) -> Option<&mut Tx> {
+    tx.get_mut(peer.key as usize).filter(|tx| tx.generation == peer.generation)
+}
+
+/// One message as a server's frame.
+pub(crate) fn encode(kind: Kind, payload: &[u8]) -> Rc<[u8]> {
+    let mut frame = Vec::with_capacity(payload.len() + 10);
+    outbound::append(&mut frame, kind.opcode(), payload);
+    frame.into()
+}

@@ -1,0 +1,27 @@
+//! Every file descriptor, every buffer and the clock: the event loop between sockets and a [`Handler`].
+//!
+//! Knows no opcode but what `proto` tells it, and no path, topic or policy: those are the application's.
+
+pub mod context;
+pub mod handler;
+pub mod remote;
+pub mod server;
+
+mod clock;
+mod link;
+mod listener;
+mod opening;
+mod outqueue;
+mod peers;
+mod rx;
+mod signals;
+mod timers;
+mod turn;
+mod tx;
+
+pub use context::{Context, Sent};
+pub use handler::{Accept, Closed, Handler, Refusal};
+pub use peers::PeerId;
+pub use remote::Remote;
+pub use server::{Ended, Error, Server};
+pub use turn::Counters;

@@ -1,0 +1,173 @@
+//! The opening handshake (RFC 6455 §4.2) of one peer: from the first byte of the request to the 101 or the refusal.
+//!
+//! A head that comes whole is parsed where it lies; only one that is cut is kept. Rules of the head are
+//! `proto::handshake`'s, the decision is the handler's, the deadline is `server`'s.
+
+use std::net::SocketAddr;
+
+use crate::net::context::Context;
+use crate::net::handler::{Handler, Refusal};
+use crate::net::rx::{Frames, Reading};
+use crate::net::server::Server;
+use crate::net::tx::Phase;
+use crate::proto::handshake::{
+    Answer, HandshakeError, HeadLimits, HeadScan, Request, Status, encode_accept, encode_refusal,
+};
+use crate::proto::header::Role;
+use crate::proto::inbound::{Inbound, Rules};
+
+/// A request whose head is not whole yet.
+#[derive(Debug)]
+pub(crate) struct Head {
+    scan: HeadScan,
+    /// What came so far; empty until a read ends inside the head.
+    bytes: Vec<u8>,
+    addr: SocketAddr,
+}
+
+/// What a handshake that is in order comes to.
+struct Accepted<S> {
+    accept: [u8; 28],
+    subprotocol: Option<&'static str>,
+    state: S,
+}
+
+/// Why a handshake is refused.
+#[derive(Clone, Copy)]
+enum Refused {
+    ByRule(HandshakeError),
+    ByHandler(Refusal),
+}
+
+impl Head {
+    pub(crate) fn new(addr: SocketAddr) -> Box<Self> {
+        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), addr })
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Takes in `len` bytes that were read into scratch as part of the peer's request.
+    pub(crate) fn receive_head(&mut self, key: usize, len: usize, frames_left: &mut u32) {
+        let Reading::Head(mut head) =
+            std::mem::replace(&mut self.peers.rx[key].reading, Reading::Nothing)
+        else {
+            return;
+        };
+        if head.bytes.is_empty() {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            if let Some(mut head) = self.scan_head(key, head, &mut scratch[..len], frames_left) {
+                head.bytes = scratch[..len].to_vec();
+                self.peers.rx[key].reading = Reading::Head(head);
+            }
+            self.scratch = scratch;
+        } else {
+            let mut bytes = std::mem::take(&mut head.bytes);
+            bytes.extend_from_slice(&self.scratch[..len]);
+            if let Some(mut head) = self.scan_head(key, head, &mut bytes, frames_left) {
+                head.bytes = bytes;
+                self.peers.rx[key].reading = Reading::Head(head);
+            }
+        }
+    }
+
+    /// Scans all bytes so far, and acts once the head is whole or wrong. Gives `head` back if more is needed.
+    fn scan_head(
+        &mut self,
+        key: usize,
+        mut head: Box<Head>,
+        bytes: &mut [u8],
+        frames_left: &mut u32,
+    ) -> Option<Box<Head>> {
+        let limits = self.head_limits();
+        let head_len = match head.scan.scan(bytes, &limits) {
+            Ok(Some(head_len)) => head_len,
+            Ok(None) => return Some(head),
+            Err(error) => {
+                self.refuse(key, Refused::ByRule(error));
+                return None;
+            }
+        };
+        match self.decide(&bytes[..head_len], head.addr, &limits) {
+            Ok(accepted) => {
+                self.open(key, accepted);
+                // The first frames may have come with the request.
+                self.walk_and_keep(key, &mut bytes[head_len..], frames_left);
+            }
+            Err(refused) => self.refuse(key, refused),
+        }
+        None
+    }
+
+    fn head_limits(&self) -> HeadLimits {
+        let limits = &self.turn.limits;
+        HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max }
+    }
+
+    /// The rules first, then the handler.
+    fn decide(
+        &mut self,
+        head: &[u8],
+        addr: SocketAddr,
+        limits: &HeadLimits,
+    ) -> Result<Accepted<H::State>, Refused> {
+        let request = Request::parse(head, limits).map_err(Refused::ByRule)?;
+        let upgrade = request.upgrade().map_err(Refused::ByRule)?;
+        let chosen =
+            self.handler.on_upgrade(&request, &upgrade, addr).map_err(Refused::ByHandler)?;
+        Ok(Accepted {
+            accept: upgrade.accept(),
+            subprotocol: chosen.subprotocol,
+            state: chosen.state,
+        })
+    }
+
+    /// The connection is open: the 101 leaves with what the handler sends first.
+    fn open(&mut self, key: usize, accepted: Accepted<H::State>) {
+        let Self { peers, turn, handler, .. } = self;
+        turn.counters.opened += 1;
+        encode_accept(&mut turn.cork, &accepted.accept, accepted.subprotocol, None);
+        let limits = &turn.limits;
+        let rules = Rules::new(Role::Server, limits.message_bytes_max as u64, limits.fragments_max);
+        let rx = &mut peers.rx[key];
+        rx.reading = Reading::Frames(Frames::new(Inbound::new(rules)));
+        let state = rx.state.insert(accepted.state);
+        peers.tx[key].phase = Phase::Open;
+        match turn.limits.ping_interval_ms {
+            0 => turn.timers.clear(key),
+            interval => turn.timers.set(key, turn.now_ms + interval),
+        }
+        let generation = peers.tx[key].generation;
+        handler.on_open(state, &mut Context::new(key, generation, &mut peers.tx, turn));
+    }
+
+    fn refuse(&mut self, key: usize, refused: Refused) {
+        match refused {
+            Refused::ByRule(error) => match error.answer() {
+                Answer::Refuse(status) => self.answer_refusal(key, status, error.reason()),
+                Answer::Drop => self.peers.tx[key].doom(key, &mut self.turn),
+            },
+            Refused::ByHandler(Refusal { status, reason }) => {
+                self.answer_refusal(key, status, reason);
+            }
+        }
+    }
+
+    /// Answers with an HTTP error and ends the connection; nothing that follows the request is read as frames.
+    pub(crate) fn answer_refusal(&mut self, key: usize, status: Status, reason: &str) {
+        let Self { peers, turn, .. } = self;
+        turn.counters.refused += 1;
+        tracing::debug!(status = status.code(), reason, "handshake refused");
+        peers.rx[key].reading = Reading::Nothing;
+        encode_refusal(&mut turn.cork, status, reason);
+        let tx = &mut peers.tx[key];
+        tx.finish(key, turn);
+        tx.uncork(key, turn);
+        tx.finish_if_flushed(key, turn);
+    }
+
+    /// The request's head was not whole in time.
+    pub(crate) fn handshake_timed_out(&mut self, key: usize) {
+        self.turn.counters.handshakes_timed_out += 1;
+        self.refuse(key, Refused::ByRule(HandshakeError::Timeout));
+    }
+}

@@ -1,0 +1,146 @@
+//! What the kernel did not take yet: a peer's output, in order.
+//!
+//! Partial writes move an offset, never the bytes. Bounds are the caller's to check before it pushes. A peer whose
+//! output keeps up has no queue at all.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use crate::net::link::{Drained, Link};
+
+/// Chunks of encoded frames. Each but the first starts at a frame's first byte.
+#[derive(Debug, Default)]
+pub(crate) struct OutQueue {
+    chunks: VecDeque<Chunk>,
+    /// Bytes of `chunks[0]` that the kernel already took.
+    ///
+    /// Invariant: zero if `chunks` is empty, else below `chunks[0].len()`.
+    head_at: usize,
+    /// Sum of all chunk lengths, less `head_at`.
+    bytes: usize,
+}
+
+/// A run of bytes that leave one after the other.
+#[derive(Debug)]
+enum Chunk {
+    /// This peer's alone.
+    Owned(Vec<u8>),
+    /// One encoding for many peers.
+    Shared(Rc<[u8]>),
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// The queue is empty.
+    All,
+    /// The kernel's buffer is full; a writable event will come.
+    Blocked,
+    /// The turn's share is used up; the socket may take more.
+    Paused,
+    /// The connection broke.
+    Broken,
+}
+
+impl OutQueue {
+    /// Bytes that wait.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Queues a copy of `parts`, one after the other, from byte `skip` of their sum on. They hold whole frames, but for
+    /// what is skipped.
+    pub(crate) fn push(&mut self, parts: &[&[u8]], mut skip: usize) {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>() - skip;
+        if len == 0 {
+            return;
+        }
+        self.bytes += len;
+        let chunk = match self.chunks.back_mut() {
+            Some(Chunk::Owned(last)) if last.len() + len <= COALESCED_BYTES_MAX => last,
+            _ => {
+                self.chunks.push_back(Chunk::Owned(Vec::with_capacity(len)));
+                let Some(Chunk::Owned(last)) = self.chunks.back_mut() else { return };
+                last
+            }
+        };
+        for part in parts {
+            let skipped = skip.min(part.len());
+            chunk.extend_from_slice(&part[skipped..]);
+            skip -= skipped;
+        }
+    }
+
+    /// Queues frames that other peers' queues hold too.
+    pub(crate) fn push_shared(&mut self, frames: Rc<[u8]>) {
+        if !frames.is_empty() {
+            self.bytes += frames.len();
+            self.chunks.push_back(Chunk::Shared(frames));
+        }
+    }
+
+    /// Queues a whole control frame behind the chunk whose bytes are leaving, ahead of the rest.
+    pub(crate) fn push_ahead(&mut self, frame: &[u8]) {
+        self.bytes += frame.len();
+        self.chunks.insert(self.chunks.len().min(1), Chunk::Owned(frame.to_vec()));
+    }
+
+    /// Writes to `link` until the queue is empty, the kernel takes no more, or `most` bytes went.
+    pub(crate) fn flush(&mut self, link: &mut Link, most: usize) -> Flushed {
+        let mut written = 0;
+        while self.bytes > 0 {
+            if written >= most {
+                return Flushed::Paused;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut offered = 0;
+            let mut head_at = self.head_at;
+            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                let bytes = &chunk.bytes()[head_at..];
+                *slice = IoSlice::new(bytes);
+                offered += bytes.len();
+                head_at = 0;
+            }
+            match link.write_vectored(&slices[..self.chunks.len().min(SLICES_MAX)]) {
+                Drained::Broken => return Flushed::Broken,
+                Drained::Bytes(len) => {
+                    self.advance(len);
+                    written += len;
+                    if len < offered {
+                        return Flushed::Blocked;
+                    }
+                }
+            }
+        }
+        Flushed::All
+    }
+
+    /// Moves past `len` bytes that the kernel took.
+    fn advance(&mut self, len: usize) {
+        self.bytes -= len;
+        let mut head_at = self.head_at + len;
+        while let Some(first) = self.chunks.front()
+            && head_at >= first.bytes().len()
+        {
+            head_at -= first.bytes().len();
+            self.chunks.pop_front();
+        }
+        self.head_at = head_at;
+    }
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// Small pushes share a chunk up to this size, so that a chatty handler's queue is not a list of tiny allocations.
+const COALESCED_BYTES_MAX: usize = 16 * 1024;
+
+/// Slices of one writev. More gain nothing: 64 chunks of 16 KiB are more than a socket's buffer takes at once.
+const SLICES_MAX: usize = 64;

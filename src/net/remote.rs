@@ -1,0 +1,60 @@
+//! A hold on a running server from other threads.
+//!
+//! Commands go through a channel and take effect in the loop's next turn. Waits for nothing and tells no result.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use mio::Waker;
+
+use crate::net::peers::PeerId;
+use crate::proto::message::Kind;
+
+/// Sends to a server's peers, and ends it, from any thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+/// What another thread asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Send(PeerId, Kind, Vec<u8>),
+    Broadcast(Kind, Vec<u8>),
+    Drain,
+    Stop,
+}
+
+impl Remote {
+    pub(crate) const fn new(commands: Sender<Command>, waker: Arc<Waker>) -> Self {
+        Self { commands, waker }
+    }
+
+    /// Queues a message for one peer; it is dropped if the peer is gone by then.
+    pub fn send(&self, peer: PeerId, kind: Kind, payload: impl Into<Vec<u8>>) {
+        self.tell(Command::Send(peer, kind, payload.into()));
+    }
+
+    /// Queues a message for every open peer. It is encoded once.
+    pub fn broadcast(&self, kind: Kind, payload: impl Into<Vec<u8>>) {
+        self.tell(Command::Broadcast(kind, payload.into()));
+    }
+
+    /// Stops accepting and closes all connections with 1001, as a first SIGTERM does; see [`crate::Limits::drain_ms`].
+    pub fn drain(&self) {
+        self.tell(Command::Drain);
+    }
+
+    /// Ends the loop at once.
+    pub fn stop(&self) {
+        self.tell(Command::Stop);
+    }
+
+    fn tell(&self, command: Command) {
+        // Either fails only after the server is gone, when there is nobody to tell.
+        if self.commands.send(command).is_ok() {
+            let _gone = self.waker.wake();
+        }
+    }
+}

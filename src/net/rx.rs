@@ -1,0 +1,327 @@
+//! The receiving half of a peer: fill, step, handler, uncork.
+//!
+//! ```text
+//! socket ──read──► scratch: [owed bytes | new bytes]  ──step──► handler ──► cork ──► one write
+//!            └───► the body of a large message, directly
+//! ```
+//!
+//! One scratch buffer serves all peers. A peer keeps bytes only while a frame is cut, or while its turn's share of frames
+//! is used up. Does not accept, time out or reap.
+
+use crate::net::context::Context;
+use crate::net::handler::Handler;
+use crate::net::link::Fill;
+use crate::net::opening::Head;
+use crate::net::server::Server;
+use crate::net::tx::Phase;
+use crate::proto::error::ProtocolError;
+use crate::proto::inbound::{Inbound, Step};
+
+/// The receiving half of a peer.
+#[derive(Debug)]
+pub(crate) struct Rx<S> {
+    pub(crate) reading: Reading,
+    /// The application's state, from the opening handshake to `on_close`.
+    pub(crate) state: Option<S>,
+    /// When the last bytes came.
+    pub(crate) last_rx_ms: u64,
+}
+
+/// What the next bytes are.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// A part of the request's head.
+    Head(Box<Head>),
+    /// Frames.
+    Frames(Frames),
+    /// Of no interest: the last word is spoken.
+    Nothing,
+}
+
+/// The frames of an open connection.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    inbound: Inbound,
+    /// Bytes that were read but not stepped over: a cut header or control frame, or what a turn's share left.
+    owed: Option<Box<Owed>>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    bytes: Vec<u8>,
+    why: Why,
+}
+
+/// Why bytes are owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// More bytes are needed to make sense of them.
+    Cut,
+    /// The turn's share of frames was used up; they can go on at once.
+    Share,
+}
+
+/// How a walk over bytes ended.
+enum Walked {
+    /// At the end of the bytes, or at a frame that is cut there.
+    Through(usize),
+    /// At the end of the turn's share.
+    Share(usize),
+    /// The connection's input is over: closed, failed, or closed by the handler.
+    Over,
+}
+
+/// When to stop reading a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadUntil {
+    /// A short read: it means that the socket is drained (epoll(7)), so the read that would say so is saved.
+    ShortRead,
+    /// The socket says that it is empty or ended. Needed when a FIN may wait behind the data, since it raised its edge
+    /// together with it, and when an edge was left unread in an earlier turn.
+    Empty,
+}
+
+impl<S> Rx<S> {
+    pub(crate) const fn new(head: Box<Head>, now_ms: u64) -> Self {
+        Self { reading: Reading::Head(head), state: None, last_rx_ms: now_ms }
+    }
+}
+
+impl Frames {
+    pub(crate) const fn new(inbound: Inbound) -> Self {
+        Self { inbound, owed: None }
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Reads what the peer sent and hands it on, within the turn's share; what is left over comes on the ready list.
+    pub(crate) fn receive(&mut self, key: usize, until: ReadUntil) {
+        let mut frames_left = FRAMES_PER_TURN_MAX;
+        let mut bytes_left = READ_BYTES_PER_TURN_MAX;
+        if !self.resume_share(key, &mut frames_left) {
+            return;
+        }
+        loop {
+            let tx = &mut self.peers.tx[key];
+            if tx.phase == Phase::Doomed || tx.is_paused(&self.turn) {
+                return;
+            }
+            let filled = self.fill_and_walk(key, &mut frames_left);
+            match filled {
+                Filled::Bytes { len, room } => {
+                    if len < room && until == ReadUntil::ShortRead {
+                        return;
+                    }
+                    bytes_left = bytes_left.saturating_sub(len);
+                    if bytes_left == 0 || frames_left == 0 {
+                        return self.peers.tx[key].mark_ready(key, &mut self.turn);
+                    }
+                }
+                Filled::WouldBlock => return,
+                Filled::End => return self.input_ended(key),
+                Filled::Broken => return self.peers.tx[key].doom(key, &mut self.turn),
+            }
+        }
+    }
+
+    /// One read, into the body of a large message or into scratch, and the walk over what it brought.
+    fn fill_and_walk(&mut self, key: usize, frames_left: &mut u32) -> Filled {
+        let Self { peers, scratch, turn, .. } = self;
+        let (rx, link) = (&mut peers.rx[key], &mut peers.tx[key].link);
+        let mut owed_len = 0;
+        let (fill, room, in_body) = match &mut rx.reading {
+            Reading::Frames(frames) => match frames.inbound.body_space() {
+                Some(space) => {
+                    let room = space.len() + READ_BYTES_MAX;
+                    let body_room = space.len();
+                    (link.read_both(space, &mut scratch[..READ_BYTES_MAX]), room, body_room)
+                }
+                None => {
+                    if let Some(owed) = frames.owed.take() {
+                        owed_len = owed.bytes.len();
+                        scratch[..owed_len].copy_from_slice(&owed.bytes);
+                    }
+                    (
+                        link.read(&mut scratch[owed_len..owed_len + READ_BYTES_MAX]),
+                        READ_BYTES_MAX,
+                        0,
+                    )
+                }
+            },
+            Reading::Head(_) | Reading::Nothing => {
+                (link.read(&mut scratch[..READ_BYTES_MAX]), READ_BYTES_MAX, 0)
+            }
+        };
+        let len = match fill {
+            Fill::Bytes(len) => len,
+            Fill::WouldBlock | Fill::End | Fill::Broken => {
+                if owed_len > 0
+                    && let Reading::Frames(frames) = &mut rx.reading
+                {
+                    frames.owe(&scratch[..owed_len], Why::Cut);
+                }
+                return Filled::from(fill);
+            }
+        };
+        rx.last_rx_ms = turn.now_ms;
+        match &mut rx.reading {
+            Reading::Frames(frames) => {
+                if in_body > 0 {
+                    frames.inbound.body_arrived(len.min(in_body));
+                }
+                let bytes = owed_len..owed_len + len.saturating_sub(in_body);
+                self.walk_scratch(key, bytes.end, frames_left);
+            }
+            Reading::Head(_) => self.receive_head(key, len, frames_left),
+            Reading::Nothing => {}
+        }
+        Filled::Bytes { len, room }
+    }
+
+    /// Walks over the first `len` bytes of scratch, and keeps what is left.
+    pub(crate) fn walk_scratch(&mut self, key: usize, len: usize, frames_left: &mut u32) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.walk_and_keep(key, &mut scratch[..len], frames_left);
+        self.scratch = scratch;
+    }
+
+    /// Walks over `bytes`, lets the replies leave, and keeps what is left.
+    pub(crate) fn walk_and_keep(&mut self, key: usize, bytes: &mut [u8], frames_left: &mut u32) {
+        let walked = self.walk(key, bytes, frames_left);
+        self.peers.tx[key].uncork(key, &mut self.turn);
+        let (at, why) = match walked {
+            Walked::Through(at) => (at, Why::Cut),
+            Walked::Share(at) => (at, Why::Share),
+            Walked::Over => return self.finish_if_flushed(key),
+        };
+        if at < bytes.len()
+            && let Reading::Frames(frames) = &mut self.peers.rx[key].reading
+        {
+            frames.owe(&bytes[at..], why);
+        }
+        if why == Why::Share {
+            self.peers.tx[key].mark_ready(key, &mut self.turn);
+        }
+    }
+
+    /// Goes on with what an earlier turn's share left. Whether the socket may be read.
+    fn resume_share(&mut self, key: usize, frames_left: &mut u32) -> bool {
+        let Reading::Frames(frames) = &mut self.peers.rx[key].reading else { return true };
+        if frames.owed.as_ref().is_none_or(|owed| owed.why == Why::Cut) {
+            return true;
+        }
+        if self.peers.tx[key].is_paused(&self.turn) {
+            return false;
+        }
+        if let Some(mut owed) = frames.owed.take() {
+            self.walk_and_keep(key, &mut owed.bytes, frames_left);
+        }
+        *frames_left > 0
+    }
+
+    /// The inner loop: frame by frame, to the handler or to its answer.
+    fn walk(&mut self, key: usize, bytes: &mut [u8], frames_left: &mut u32) -> Walked {
+        let Self { peers, turn, handler, .. } = self;
+        let rx = &mut peers.rx[key];
+        let (Reading::Frames(frames), Some(state)) = (&mut rx.reading, &mut rx.state) else {
+            return Walked::Over;
+        };
+        let generation = peers.tx[key].generation;
+        let mut at = 0;
+        loop {
+            let (used, step) = match frames.inbound.step(&mut bytes[at..], &mut turn.pool) {
+                Ok(step) => step,
+                Err(error) => {
+                    self.fail(key, error);
+                    return Walked::Over;
+                }
+            };
+            at += used;
+            let tx = &mut peers.tx[key];
+            match step {
+                // After a Close of ours only the peer's Close counts (§5.5.1).
+                Step::Message(_) | Step::Ping(_) if tx.phase != Phase::Open => {}
+                Step::Message(message) => {
+                    let mut cx = Context::new(key, generation, &mut peers.tx, turn);
+                    handler.on_message(state, message, &mut cx);
+                }
+                Step::NeedBytes(_) => return Walked::Through(at),
+                Step::Absorbed | Step::Pong(_) => {}
+                Step::Ping(payload) => tx.pong(payload, turn),
+                Step::Close(body) => {
+                    tx.answer_close(key, body.map(|body| body.code), turn);
+                    rx.reading = Reading::Nothing;
+                    return Walked::Over;
+                }
+            }
+            *frames_left -= 1;
+            if *frames_left == 0 {
+                frames.inbound.settle(&mut turn.pool);
+                return Walked::Share(at);
+            }
+        }
+    }
+
+    /// Fails the connection (§7.1.7): a Close that says why, then the end; the peer's answer is not awaited.
+    #[cold]
+    fn fail(&mut self, key: usize, error: ProtocolError) {
+        self.turn.counters.protocol_errors += 1;
+        self.peers.tx[key].fail(key, error, &mut self.turn);
+        self.peers.rx[key].reading = Reading::Nothing;
+    }
+
+    /// The peer's FIN was read: what is queued still leaves, since the peer may read on.
+    #[cold]
+    fn input_ended(&mut self, key: usize) {
+        self.peers.tx[key].peer_ended(key, &mut self.turn);
+        self.peers.rx[key].reading = Reading::Nothing;
+        self.finish_if_flushed(key);
+    }
+
+    /// Ends our half of the connection once the last bytes have left.
+    pub(crate) fn finish_if_flushed(&mut self, key: usize) {
+        self.peers.tx[key].finish_if_flushed(key, &mut self.turn);
+    }
+}
+
+/// What a fill and its walk came to.
+enum Filled {
+    /// So many bytes of so much room.
+    Bytes {
+        len: usize,
+        room: usize,
+    },
+    WouldBlock,
+    End,
+    Broken,
+}
+
+impl From<Fill> for Filled {
+    fn from(fill: Fill) -> Self {
+        match fill {
+            Fill::Bytes(len) => Self::Bytes { len, room: len },
+            Fill::WouldBlock => Self::WouldBlock,
+            Fill::End => Self::End,
+            Fill::Broken => Self::Broken,
+        }
+    }
+}
+
+impl Frames {
+    #[cold]
+    fn owe(&mut self, rest: &[u8], why: Why) {
+        self.owed = Some(Box::new(Owed { bytes: rest.to_vec(), why }));
+    }
+}
+
+/// Frames of one peer that are handled in one turn.
+pub(crate) const FRAMES_PER_TURN_MAX: u32 = 256;
+
+/// Bytes that are read from one peer in one turn.
+const READ_BYTES_PER_TURN_MAX: usize = 512 * 1024;
+
+/// Room of one read into scratch. A large frame's rest is read into its body, whatever its size.
+pub(crate) const READ_BYTES_MAX: usize = 128 * 1024 + 1024;
+
+/// Room of scratch: what a cut header or control frame left (at most 139 bytes), and a read.
+pub(crate) const SCRATCH_BYTES: usize = READ_BYTES_MAX + 256;

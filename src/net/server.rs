@@ -1,0 +1,539 @@
+//! The server: bind, run, and the order of a turn's phases, which lives only here.
+//!
+//! ```text
+//! poll ─► events ─► ready list ─► flush ─► timers ─► flush and reap
+//! ```
+//!
+//! What a phase does with a peer is told in `listener`, `opening`, `rx` and `tx`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::config::{ConfigError, Limits};
+use crate::net::clock::Clock;
+use crate::net::context::{Context, encode, find};
+use crate::net::handler::{Closed, Handler};
+use crate::net::link::Link;
+use crate::net::listener::{Accepted, Listener, RETRY_MS, Waiting};
+use crate::net::opening::Head;
+use crate::net::peers::Peers;
+use crate::net::remote::{Command, Remote};
+use crate::net::rx::{ReadUntil, Rx, SCRATCH_BYTES};
+use crate::net::signals::EndSignals;
+use crate::net::turn::{Counters, Turn};
+use crate::net::tx::{Phase, Tx};
+use crate::proto::close::StatusCode;
+use crate::proto::handshake::Status;
+use crate::proto::opcode::Opcode;
+use crate::proto::outbound;
+
+/// A WebSocket server: one thread, one loop.
+#[derive(Debug)]
+pub struct Server<H: Handler> {
+    poll: Poll,
+    clock: Clock,
+    listeners: Vec<Listener>,
+    local_addrs: Vec<SocketAddr>,
+    signals: Option<EndSignals>,
+    commands: Receiver<Command>,
+    remote: Remote,
+    pub(crate) handler: H,
+    pub(crate) peers: Peers<H::State>,
+    pub(crate) turn: Turn,
+    /// Every read that does not go into a message's body goes here; see `rx`.
+    pub(crate) scratch: Box<[u8]>,
+    generation: u32,
+    /// Since when the server drains, and until when.
+    draining_until_ms: Option<u64>,
+    trim_at_ms: u64,
+}
+
+/// How a server's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It drained: every connection is closed.
+    Drained,
+    /// The drain deadline came with so many connections open; they were cut.
+    DrainTimedOut(usize),
+    /// A second signal, this one, cut the drain short.
+    Signalled(i32),
+    /// [`Remote::stop`] was called.
+    Stopped,
+}
+
+/// What keeps a server from starting or going on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A limit is out of its range.
+    Config(ConfigError),
+    /// This address could not be listened on.
+    Bind(SocketAddr, io::Error),
+    /// The poll, or the signal handler, failed.
+    Poll(io::Error),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Bind(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
+            Self::Poll(error) => write!(f, "the event loop failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Bind(_, error) | Self::Poll(error) => Some(error),
+        }
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Listens on every one of `addrs`; a port of zero gets a free one, which [`Server::local_addrs`] tells.
+    ///
+    /// Connections are completed by the kernel from here on, and served once [`Server::run`] is called.
+    ///
+    /// # Errors
+    ///
+    /// A limit out of its range, an address that cannot be bound, no descriptor left for the poll.
+    pub fn bind(addrs: &[SocketAddr], limits: Limits, handler: H) -> Result<Self, Error> {
+        limits.check().map_err(Error::Config)?;
+        let poll = Poll::new().map_err(Error::Poll)?;
+        let mut listeners = Vec::with_capacity(addrs.len());
+        for (at, &addr) in addrs.iter().enumerate() {
+            let mut listener = Listener::bind(addr).map_err(|error| Error::Bind(addr, error))?;
+            listener.register(poll.registry(), listener_token(at)).map_err(Error::Poll)?;
+            listeners.push(listener);
+        }
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
+        let (sender, commands) = mpsc::channel();
+        let room = (limits.peers_max + REFUSALS_MAX).min(PREPARED_PEERS_MAX);
+        Ok(Self {
+            poll,
+            clock: Clock::start(),
+            local_addrs: listeners.iter().map(|listener| listener.addr).collect(),
+            listeners,
+            signals: None,
+            commands,
+            remote: Remote::new(sender, waker),
+            handler,
+            peers: Peers::with_capacity(room),
+            turn: Turn::new(limits),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            generation: 0,
+            draining_until_ms: None,
+            trim_at_ms: 0,
+        })
+    }
+
+    /// The addresses that are listened on, in the order of `bind`'s.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// A hold on this server for other threads.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// What happened since the server was made.
+    pub const fn counters(&self) -> Counters {
+        self.turn.counters
+    }
+
+    /// The application.
+    pub const fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// From now on the first SIGTERM or SIGINT drains the server, and the second ends its run at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`]: the handlers could not be installed.
+    pub fn drain_on_signals(&mut self) -> Result<(), Error> {
+        self.signals =
+            Some(EndSignals::install(self.poll.registry(), SIGNALS).map_err(Error::Poll)?);
+        Ok(())
+    }
+
+    /// Serves until it is drained or stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`]: the kernel refused to wait for events. No peer can cause it.
+    pub fn run(&mut self) -> Result<Ended, Error> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
+        loop {
+            let timeout = self.wait_for();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::Poll(error)),
+            }
+            if let Some(ended) = self.turn(&events) {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// One turn of the loop. `Some`: it was the last.
+    fn turn(&mut self, events: &Events) -> Option<Ended> {
+        self.turn.now_ms = self.clock.now_ms();
+        let mut ended = None;
+        let ready_len = self.turn.ready.len();
+        for event in events {
+            match event.token() {
+                Token(key) if key < TOKENS_FROM => self.peer_event(key, event),
+                WAKER => ended = self.obey_commands().or(ended),
+                SIGNALS => ended = self.obey_signals().or(ended),
+                Token(token) => self.listener_event(usize::MAX - token),
+            }
+        }
+        self.accept();
+        self.resume_ready(ready_len);
+        self.flush_dirty();
+        self.expire_deadlines();
+        self.flush_and_reap();
+        self.trim_pool();
+        ended.or_else(|| self.drain_ended())
+    }
+
+    /// How long to sleep: until the first of the deadlines, not at all if work is left.
+    fn wait_for(&self) -> Option<Duration> {
+        let perhaps = |listener: &Listener| listener.waiting == Waiting::Perhaps;
+        if !self.turn.ready.is_empty() || self.listeners.iter().any(perhaps) {
+            return Some(Duration::ZERO);
+        }
+        let retries = self.listeners.iter().filter_map(|listener| match listener.waiting {
+            Waiting::ForDescriptor { retry_ms } => Some(retry_ms),
+            Waiting::Nothing | Waiting::Perhaps => None,
+        });
+        let trim = (self.turn.pool.idle_bytes() > 0).then_some(self.trim_at_ms);
+        let at_ms =
+            self.turn.timers.next_ms().into_iter().chain(self.draining_until_ms).chain(trim);
+        let at_ms = at_ms.chain(retries).min()?;
+        // Measured from the start of the turn that ends now, so it is never late by more than a turn.
+        Some(Duration::from_millis(at_ms.saturating_sub(self.turn.now_ms)))
+    }
+
+    /// The listener is gone if a drain began earlier in this turn.
+    fn listener_event(&mut self, at: usize) {
+        if let Some(listener) = self.listeners.get_mut(at) {
+            listener.waiting = Waiting::Perhaps;
+        }
+    }
+
+    fn peer_event(&mut self, key: usize, event: &Event) {
+        if event.is_writable() && !self.peers.tx[key].is_flushed() {
+            self.flush(key);
+        }
+        if event.is_read_closed() || event.is_error() {
+            self.receive(key, ReadUntil::Empty);
+        } else if event.is_readable() {
+            self.receive(key, ReadUntil::ShortRead);
+        }
+    }
+
+    /// Writes what waits for this peer, and ends its connection if that was the last.
+    fn flush(&mut self, key: usize) {
+        let tx = &mut self.peers.tx[key];
+        if tx.phase != Phase::Doomed {
+            tx.flush(key, &mut self.turn);
+            tx.finish_if_flushed(key, &mut self.turn);
+        }
+    }
+
+    /// Goes on with peers that had more to do than a turn's share, or took their replies: those `listed` before this turn.
+    fn resume_ready(&mut self, listed: usize) {
+        for at in 0..listed {
+            let id = self.turn.ready[at];
+            let key = id.key as usize;
+            let Some(tx) = find(&mut self.peers.tx, id) else { continue };
+            tx.unmark_ready();
+            if !tx.is_flushed() {
+                self.flush(key);
+            }
+            self.tell_drained(key);
+            self.receive(key, ReadUntil::Empty);
+        }
+        self.turn.ready.drain(..listed);
+    }
+
+    fn tell_drained(&mut self, key: usize) {
+        let Self { peers, turn, handler, .. } = self;
+        let tx = &mut peers.tx[key];
+        if tx.take_drained(turn)
+            && tx.phase == Phase::Open
+            && let Some(state) = &mut peers.rx[key].state
+        {
+            let generation = tx.generation;
+            handler.on_drain(state, &mut Context::new(key, generation, &mut peers.tx, turn));
+            peers.tx[key].uncork(key, turn);
+        }
+    }
+
+    fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.turn.dirty);
+        for key in dirty.drain(..) {
+            self.flush(key as usize);
+        }
+        // Flushing runs no handler, so nothing was added meanwhile; the list's memory is kept.
+        self.turn.dirty = dirty;
+    }
+
+    /// Removes doomed peers, and lets what their `on_close` sent to others leave.
+    fn flush_and_reap(&mut self) {
+        self.flush_dirty();
+        while !self.turn.doomed.is_empty() {
+            let mut doomed = std::mem::take(&mut self.turn.doomed);
+            for key in doomed.drain(..) {
+                self.reap(key as usize);
+            }
+            if self.turn.doomed.is_empty() {
+                self.turn.doomed = doomed;
+            }
+            self.flush_dirty();
+        }
+    }
+
+    /// Removes one peer: its socket is closed here, and its state goes back to the handler.
+    fn reap(&mut self, key: usize) {
+        self.turn.timers.clear(key);
+        let (rx, tx) = self.peers.remove(key);
+        let (generation, closed) = (tx.generation, tx.closed);
+        drop(tx);
+        if let Some(state) = rx.state {
+            self.turn.counters.lost += u64::from(closed == Closed::Lost);
+            tracing::debug!(peer = key, generation, ?closed, "closed");
+            let mut cx = Context::new(key, generation, &mut self.peers.tx, &mut self.turn);
+            self.handler.on_close(state, closed, &mut cx);
+        }
+        for listener in &mut self.listeners {
+            if matches!(listener.waiting, Waiting::ForDescriptor { .. }) {
+                listener.waiting = Waiting::Perhaps;
+            }
+        }
+    }
+
+    /// Accepts from every listener that may have connections waiting, within the turn's share.
+    fn accept(&mut self) {
+        for at in 0..self.listeners.len() {
+            match self.listeners[at].waiting {
+                Waiting::ForDescriptor { retry_ms } if retry_ms > self.turn.now_ms => {}
+                Waiting::Nothing => {}
+                Waiting::Perhaps | Waiting::ForDescriptor { .. } => {
+                    self.listeners[at].waiting = self.accept_from(at);
+                }
+            }
+        }
+    }
+
+    fn accept_from(&mut self, at: usize) -> Waiting {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            match self.listeners[at].accept() {
+                Accepted::Stream(stream, addr) => self.add(stream, addr),
+                Accepted::Nobody => return Waiting::Nothing,
+                Accepted::Gone => {}
+                Accepted::Exhausted(error) => {
+                    self.turn.counters.accepts_paused += 1;
+                    tracing::debug!(%error, "accepting pauses until a descriptor is free");
+                    return Waiting::ForDescriptor { retry_ms: self.turn.now_ms + RETRY_MS };
+                }
+            }
+        }
+        Waiting::Perhaps
+    }
+
+    /// Takes a connection in, to serve it or to tell it that there is no room.
+    fn add(&mut self, stream: TcpStream, addr: SocketAddr) {
+        self.turn.counters.accepted += 1;
+        let excess = (self.peers.len() + 1).saturating_sub(self.turn.limits.peers_max);
+        if excess > 0 {
+            self.turn.counters.over_capacity += 1;
+        }
+        if excess > REFUSALS_MAX {
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let rx = Rx::new(Head::new(addr), self.turn.now_ms);
+        let key = self.peers.insert(rx, Tx::new(Link::Plain(stream), self.generation));
+        let socket = self.peers.tx[key].link.source();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(socket, Token(key), interest).is_err() {
+            return self.peers.tx[key].doom(key, &mut self.turn);
+        }
+        if excess > 0 {
+            return self.answer_refusal(
+                key,
+                Status::ServiceUnavailable,
+                "all connections are in use",
+            );
+        }
+        self.turn.timers.set(key, self.turn.now_ms + self.turn.limits.handshake_timeout_ms);
+    }
+
+    /// Acts on a turn's share of deadlines that have passed.
+    fn expire_deadlines(&mut self) {
+        let mut due = Vec::new();
+        self.turn.timers.expire(self.turn.now_ms, DEADLINES_PER_TURN_MAX, &mut due);
+        for key in due {
+            self.deadline(key as usize);
+        }
+    }
+
+    /// What a peer's deadline means depends on where its connection stands.
+    fn deadline(&mut self, key: usize) {
+        match self.peers.tx[key].phase {
+            Phase::Opening => self.handshake_timed_out(key),
+            Phase::Open => self.check_silence(key),
+            Phase::Closing | Phase::Finishing | Phase::Lingering => {
+                self.peers.tx[key].doom(key, &mut self.turn);
+            }
+            Phase::Doomed => {}
+        }
+    }
+
+    /// Any inbound byte since the deadline was set moves it; else a Ping goes out, and after that the peer is dropped.
+    fn check_silence(&mut self, key: usize) {
+        let Self { peers, turn, .. } = self;
+        let (rx, tx) = (&peers.rx[key], &mut peers.tx[key]);
+        let silent_ms = turn.now_ms.saturating_sub(rx.last_rx_ms);
+        let ping_at_ms = rx.last_rx_ms + turn.limits.ping_interval_ms;
+        let gone_at_ms = ping_at_ms + turn.limits.pong_timeout_ms;
+        if turn.now_ms >= gone_at_ms {
+            turn.counters.silent += 1;
+            tx.closed = Closed::Silent;
+            tracing::debug!(peer = key, silent_ms, "dropped for silence");
+            tx.doom(key, turn);
+        } else if turn.now_ms >= ping_at_ms {
+            outbound::append(&mut turn.cork, Opcode::Ping, &[]);
+            tx.uncork(key, turn);
+            turn.timers.set(key, gone_at_ms);
+        } else {
+            turn.timers.set(key, ping_at_ms);
+        }
+    }
+
+    /// Gives pooled memory back after a peak.
+    fn trim_pool(&mut self) {
+        if self.turn.now_ms >= self.trim_at_ms {
+            self.turn.pool.trim();
+            self.trim_at_ms = self.turn.now_ms + TRIM_INTERVAL_MS;
+        }
+    }
+
+    fn obey_commands(&mut self) -> Option<Ended> {
+        let mut ended = None;
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Send(peer, kind, payload) => {
+                    if let Some(tx) = find(&mut self.peers.tx, peer) {
+                        let frame = encode(kind, &payload);
+                        let _counted = tx.queue_frame(peer.key as usize, frame, &mut self.turn);
+                    }
+                }
+                Command::Broadcast(kind, payload) => {
+                    // No key: nobody's event is handled.
+                    Context::new(usize::MAX, 0, &mut self.peers.tx, &mut self.turn)
+                        .broadcast(kind, &payload);
+                }
+                Command::Drain => self.begin_drain(),
+                Command::Stop => ended = Some(Ended::Stopped),
+            }
+        }
+        ended
+    }
+
+    fn obey_signals(&mut self) -> Option<Ended> {
+        let signals: Vec<i32> = self.signals.as_mut()?.pending().collect();
+        for signal in signals {
+            if self.draining_until_ms.is_some() {
+                return Some(Ended::Signalled(signal));
+            }
+            tracing::info!(signal, connections = self.peers.len(), "draining");
+            self.begin_drain();
+        }
+        None
+    }
+
+    /// Stops listening, and says goodbye to everyone: 503 to a handshake in progress, Close 1001 to an open peer.
+    fn begin_drain(&mut self) {
+        if self.draining_until_ms.is_some() {
+            return;
+        }
+        self.draining_until_ms = Some(self.turn.now_ms + self.turn.limits.drain_ms);
+        self.listeners.clear();
+        let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let tx = &mut self.peers.tx[key];
+            match tx.phase {
+                Phase::Opening => {
+                    self.answer_refusal(
+                        key,
+                        Status::ServiceUnavailable,
+                        "the server is going down",
+                    );
+                }
+                Phase::Open => {
+                    tx.close_other(
+                        key,
+                        StatusCode::GOING_AWAY,
+                        "the server is going down",
+                        &mut self.turn,
+                    );
+                }
+                Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Doomed => {}
+            }
+        }
+    }
+
+    fn drain_ended(&self) -> Option<Ended> {
+        let until_ms = self.draining_until_ms?;
+        match self.peers.len() {
+            0 => Some(Ended::Drained),
+            left if self.turn.now_ms >= until_ms => Some(Ended::DrainTimedOut(left)),
+            _ => None,
+        }
+    }
+}
+
+/// Tokens below are slab keys.
+const TOKENS_FROM: usize = 1 << 24;
+const WAKER: Token = Token(TOKENS_FROM);
+const SIGNALS: Token = Token(TOKENS_FROM + 1);
+
+/// Listeners count down from the top.
+const fn listener_token(at: usize) -> Token {
+    Token(usize::MAX - at)
+}
+
+/// Events taken from the kernel at once.
+const EVENTS_PER_TURN_MAX: usize = 1024;
+
+/// Connections accepted from one listener in one turn.
+const ACCEPTS_PER_TURN_MAX: usize = 256;
+
+/// Deadlines acted on in one turn.
+const DEADLINES_PER_TURN_MAX: usize = 256;
+
+/// Connections past `peers_max` that are told so; more are cut at once.
+const REFUSALS_MAX: usize = 64;
+
+/// Peers that the slabs have room for from the start; untouched memory costs nothing.
+const PREPARED_PEERS_MAX: usize = 1 << 16;
+
+/// How long pooled memory must have been idle to be given back.
+const TRIM_INTERVAL_MS: u64 = 5000;

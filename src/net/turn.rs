@@ -1,0 +1,73 @@
+//! What the peers of one loop share during a turn: the time, the cork, the pool, the timers and the lists.
+//!
+//! Owns no peer and decides nothing.
+
+use crate::config::Limits;
+use crate::net::peers::PeerId;
+use crate::net::timers::Timers;
+use crate::proto::inbound::BodyPool;
+
+/// Lent to whoever acts in a turn.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) limits: Limits,
+    /// Milliseconds since the server was made; read once a turn.
+    pub(crate) now_ms: u64,
+    /// Replies to the peer whose event is handled; empty between events.
+    pub(crate) cork: Vec<u8>,
+    pub(crate) pool: BodyPool,
+    pub(crate) timers: Timers,
+    /// Peers that another peer's handler queued output for.
+    pub(crate) dirty: Vec<u32>,
+    /// Peers that have more to do than one turn's share, or that took their replies and may be read from again.
+    /// The only list that outlives its turn.
+    pub(crate) ready: Vec<PeerId>,
+    /// Peers to reap at the end of the turn.
+    pub(crate) doomed: Vec<u32>,
+    pub(crate) counters: Counters,
+}
+
+impl Turn {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            now_ms: 0,
+            cork: Vec::new(),
+            pool: BodyPool::new(POOL_BYTES_MAX),
+            timers: Timers::new(),
+            dirty: Vec::new(),
+            ready: Vec::new(),
+            doomed: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// Warm bodies kept between messages. What a while did not need is given back (`BodyPool::trim`).
+const POOL_BYTES_MAX: usize = 64 << 20;
+
+/// What happened since the server was made. Each only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// TCP connections accepted.
+    pub accepted: u64,
+    /// Opening handshakes completed.
+    pub opened: u64,
+    /// Requests answered with an HTTP error, those below included.
+    pub refused: u64,
+    /// Connections that got 503, or were cut at once, because `peers_max` was reached.
+    pub over_capacity: u64,
+    /// Requests that were not whole within the handshake timeout (408).
+    pub handshakes_timed_out: u64,
+    /// Times that accepting paused for want of a descriptor.
+    pub accepts_paused: u64,
+    /// Connections failed for a breach of the protocol.
+    pub protocol_errors: u64,
+    /// Connections closed because their queue passed `queue_bytes_max`.
+    pub overflowed: u64,
+    /// Connections dropped for silence.
+    pub silent: u64,
+    /// Connections that ended without a closing handshake.
+    pub lost: u64,
+}

@@ -1,0 +1,379 @@
+//! The sending half of a peer: its link, its phase, and what waits to be sent.
+//!
+//! ```text
+//! Opening ──► Open ──► Closing ──► Finishing ──► Lingering ──► Doomed
+//!    │          │  our Close sent;  queue empties; our FIN is sent;   reaped at the
+//!    │          │  theirs awaited   nothing new    theirs awaited     end of the turn
+//!    └──────────┴───────────────────► (refused, failed, answered a Close)
+//! ```
+//!
+//! Phases move only to the right. Reads nothing, and runs no handler.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use crate::net::context::Sent;
+use crate::net::handler::Closed;
+use crate::net::link::{Drained, Link};
+use crate::net::outqueue::{Flushed, OutQueue};
+use crate::net::peers::PeerId;
+use crate::net::turn::Turn;
+use crate::proto::close::StatusCode;
+use crate::proto::error::ProtocolError;
+use crate::proto::header::{self, Fin};
+use crate::proto::message::Kind;
+use crate::proto::opcode::Opcode;
+use crate::proto::outbound;
+
+/// The sending half of a peer.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    pub(crate) link: Link,
+    /// What the kernel did not take; none while the peer keeps up.
+    backlog: Option<Box<Backlog>>,
+    /// Tells this peer from earlier users of its key.
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    /// Why the connection ended, once it has; [`Closed::Lost`] until something better is known.
+    pub(crate) closed: Closed,
+    /// Whether the peer's FIN was read: then there is nothing to linger for.
+    peer_ended: bool,
+    /// Whether the backlog passed the soft bound and the handler was not told yet that it is below it again.
+    passed_soft: bool,
+    /// On `Turn::dirty`.
+    is_dirty: bool,
+    /// On `Turn::ready`.
+    is_ready: bool,
+}
+
+/// Where a connection stands (RFC 6455 §7.1, and TCP's own end behind it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// The request head is awaited.
+    Opening,
+    /// Data flows both ways.
+    Open,
+    /// Our Close is queued or sent, the peer's is awaited; its data no longer counts.
+    Closing,
+    /// The last bytes are queued: an answer to a Close, a failure's Close, a refusal.
+    Finishing,
+    /// Our FIN is sent; what is on its way is read and dropped, so that the kernel sends no RST over our last bytes.
+    Lingering,
+    /// On `Turn::doomed`.
+    Doomed,
+}
+
+/// A peer's output while the peer is behind.
+#[derive(Debug, Default)]
+struct Backlog {
+    queue: OutQueue,
+    /// The latest Ping's payload, still to be answered (§5.5.3: earlier ones need no answer).
+    pong_owed: Option<Box<[u8]>>,
+}
+
+impl Tx {
+    pub(crate) const fn new(link: Link, generation: u32) -> Self {
+        Self {
+            link,
+            backlog: None,
+            generation,
+            phase: Phase::Opening,
+            closed: Closed::Lost,
+            peer_ended: false,
+            passed_soft: false,
+            is_dirty: false,
+            is_ready: false,
+        }
+    }
+
+    /// Bytes that wait for the kernel.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.queue.bytes())
+    }
+
+    /// Whether nothing waits.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        self.backlog.is_none()
+    }
+
+    /// Sends a message to the peer whose event is handled.
+    pub(crate) fn send(&mut self, key: usize, kind: Kind, payload: &[u8], turn: &mut Turn) -> Sent {
+        if self.phase != Phase::Open {
+            return Sent::Gone;
+        }
+        if self.backlog.is_some() && self.overflows(turn.cork.len(), payload.len(), turn) {
+            return self.overflow(key, turn);
+        }
+        if payload.len() > CORKED_BYTES_MAX {
+            return self.write_through(key, kind, payload, turn);
+        }
+        outbound::append(&mut turn.cork, kind.opcode(), payload);
+        if turn.cork.len() > CORK_BYTES_MAX {
+            self.uncork(key, turn);
+        }
+        self.sent()
+    }
+
+    /// Queues an encoded frame for a peer other than the one whose event is handled.
+    pub(crate) fn queue_frame(&mut self, key: usize, frame: Rc<[u8]>, turn: &mut Turn) -> Sent {
+        if self.phase != Phase::Open {
+            return Sent::Gone;
+        }
+        if self.overflows(0, frame.len(), turn) {
+            return self.overflow_other(key, turn);
+        }
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.queue.push_shared(frame);
+        self.passed_soft |= backlog.queue.bytes() > turn.limits.queue_bytes_soft;
+        self.mark_dirty(key, turn);
+        Sent::Queued
+    }
+
+    /// Answers a Ping: at once if the peer keeps up, else the latest of them with the next flush.
+    pub(crate) fn pong(&mut self, payload: &[u8], turn: &mut Turn) {
+        match &mut self.backlog {
+            None => outbound::append(&mut turn.cork, Opcode::Pong, payload),
+            Some(backlog) => backlog.pong_owed = Some(payload.into()),
+        }
+    }
+
+    /// Starts our closing handshake: a Close with `code`, behind what was sent before. The peer's answer is awaited.
+    pub(crate) fn close(&mut self, key: usize, code: StatusCode, reason: &str, turn: &mut Turn) {
+        if self.phase == Phase::Open {
+            outbound::append_close(&mut turn.cork, None, code, reason);
+            self.phase = Phase::Closing;
+            self.closed = Closed::ByUs(code);
+            turn.timers.set(key, turn.now_ms + turn.limits.close_timeout_ms);
+        }
+    }
+
+    /// As `close`, for a peer other than the one whose event is handled: the Close goes through its queue.
+    pub(crate) fn close_other(
+        &mut self,
+        key: usize,
+        code: StatusCode,
+        reason: &str,
+        turn: &mut Turn,
+    ) {
+        if self.phase == Phase::Open {
+            let corked = std::mem::take(&mut turn.cork);
+            self.close(key, code, reason, turn);
+            let frame = std::mem::replace(&mut turn.cork, corked);
+            self.backlog.get_or_insert_default().queue.push(&[&frame], 0);
+            self.mark_dirty(key, turn);
+        }
+    }
+
+    /// The peer's Close came: it is answered with its own code, unless it is the answer to ours (§5.5.1).
+    pub(crate) fn answer_close(&mut self, key: usize, code: Option<StatusCode>, turn: &mut Turn) {
+        if self.phase == Phase::Open {
+            match code {
+                Some(code) => outbound::append_close(&mut turn.cork, None, code, ""),
+                None => outbound::append(&mut turn.cork, Opcode::Close, &[]),
+            }
+            self.closed = Closed::ByPeer(code);
+        }
+        self.finish(key, turn);
+    }
+
+    /// The peer broke the protocol: a Close that says so, and the end.
+    pub(crate) fn fail(&mut self, key: usize, error: ProtocolError, turn: &mut Turn) {
+        if self.phase == Phase::Open {
+            outbound::append_close(&mut turn.cork, None, error.status_code(), error.reason());
+            self.closed = Closed::Failed(error);
+        }
+        self.finish(key, turn);
+    }
+
+    /// The peer's FIN was read; without a Close before it the connection is lost.
+    pub(crate) fn peer_ended(&mut self, key: usize, turn: &mut Turn) {
+        self.peer_ended = true;
+        match self.phase {
+            Phase::Opening | Phase::Lingering => self.doom(key, turn),
+            Phase::Open | Phase::Closing | Phase::Finishing => self.finish(key, turn),
+            Phase::Doomed => {}
+        }
+    }
+
+    /// Marks that what was sent is the last; `finish_if_flushed` ends the connection behind it.
+    pub(crate) fn finish(&mut self, key: usize, turn: &mut Turn) {
+        if self.phase < Phase::Finishing {
+            self.phase = Phase::Finishing;
+            turn.timers.set(key, turn.now_ms + turn.limits.close_timeout_ms);
+        }
+    }
+
+    /// Sends our FIN once the last bytes have left. What is on its way is read until the peer's FIN, so that the kernel
+    /// has no unread bytes to answer with an RST, which would take our last bytes from the peer.
+    pub(crate) fn finish_if_flushed(&mut self, key: usize, turn: &mut Turn) {
+        if self.phase == Phase::Finishing && self.is_flushed() {
+            if self.peer_ended {
+                self.doom(key, turn);
+            } else {
+                self.link.end_output();
+                self.phase = Phase::Lingering;
+            }
+        }
+    }
+
+    /// Has the peer removed at the end of the turn.
+    pub(crate) fn doom(&mut self, key: usize, turn: &mut Turn) {
+        if self.phase != Phase::Doomed {
+            self.phase = Phase::Doomed;
+            turn.doomed.push(to_u32(key));
+        }
+    }
+
+    /// Lets the cork's bytes leave in one write; what the kernel refuses is queued.
+    pub(crate) fn uncork(&mut self, key: usize, turn: &mut Turn) {
+        if turn.cork.is_empty() {
+            return;
+        }
+        let taken =
+            if self.backlog.is_some() { Drained::Bytes(0) } else { self.link.write(&turn.cork) };
+        match taken {
+            Drained::Bytes(len) if len == turn.cork.len() => {}
+            Drained::Bytes(len) => {
+                self.queue(|queue, cork| queue.push(&[cork], len), turn);
+            }
+            Drained::Broken => self.doom(key, turn),
+        }
+        turn.cork.clear();
+        if turn.cork.capacity() > CORK_KEPT_BYTES_MAX {
+            turn.cork.shrink_to(CORK_KEPT_BYTES_MAX);
+        }
+    }
+
+    /// Flushes the backlog as far as the kernel takes it, within this turn's share.
+    pub(crate) fn flush(&mut self, key: usize, turn: &mut Turn) {
+        self.is_dirty = false;
+        let Some(backlog) = &mut self.backlog else { return };
+        if let Some(payload) = backlog.pong_owed.take() {
+            let mut frame = Vec::with_capacity(2 + payload.len());
+            outbound::append(&mut frame, Opcode::Pong, &payload);
+            backlog.queue.push_ahead(&frame);
+        }
+        let flushed = backlog.queue.flush(&mut self.link, WRITE_BYTES_PER_TURN_MAX);
+        match flushed {
+            Flushed::All => self.backlog = None,
+            Flushed::Blocked => {}
+            Flushed::Paused => self.mark_ready(key, turn),
+            Flushed::Broken => return self.doom(key, turn),
+        }
+        // Whoever was over the bound may have unread input, and a handler that waits for `on_drain`.
+        if self.passed_soft && !self.is_paused(turn) {
+            self.mark_ready(key, turn);
+        }
+    }
+
+    /// Whether the peer came back below the soft bound since this was last asked; then its handler is told.
+    pub(crate) fn take_drained(&mut self, turn: &Turn) -> bool {
+        self.passed_soft && !self.is_paused(turn) && std::mem::take(&mut self.passed_soft)
+    }
+
+    /// Whether reading from the peer waits until it takes its replies.
+    pub(crate) fn is_paused(&self, turn: &Turn) -> bool {
+        self.backlog_bytes() > turn.limits.queue_bytes_soft
+    }
+
+    /// Has the peer looked at again in this turn or the next, event or not.
+    pub(crate) fn mark_ready(&mut self, key: usize, turn: &mut Turn) {
+        if !std::mem::replace(&mut self.is_ready, true) {
+            turn.ready.push(PeerId { key: to_u32(key), generation: self.generation });
+        }
+    }
+
+    /// Says that the peer is being looked at.
+    pub(crate) const fn unmark_ready(&mut self) {
+        self.is_ready = false;
+    }
+
+    fn mark_dirty(&mut self, key: usize, turn: &mut Turn) {
+        if !std::mem::replace(&mut self.is_dirty, true) {
+            turn.dirty.push(to_u32(key));
+        }
+    }
+
+    fn sent(&self) -> Sent {
+        match (self.phase, &self.backlog) {
+            (Phase::Doomed, _) => Sent::Gone,
+            (_, None) => Sent::Now,
+            (_, Some(_)) => Sent::Queued,
+        }
+    }
+
+    /// A large message: one writev carries the cork, the header and the caller's own bytes.
+    fn write_through(&mut self, key: usize, kind: Kind, payload: &[u8], turn: &mut Turn) -> Sent {
+        let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None);
+        let header = header.as_bytes();
+        let offered = turn.cork.len() + header.len() + payload.len();
+        let taken = if self.backlog.is_some() {
+            Drained::Bytes(0)
+        } else if turn.cork.is_empty() {
+            self.link.write_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
+        } else {
+            self.link.write_vectored(&[
+                IoSlice::new(&turn.cork),
+                IoSlice::new(header),
+                IoSlice::new(payload),
+            ])
+        };
+        match taken {
+            Drained::Bytes(len) if len == offered => {}
+            Drained::Bytes(len) => {
+                self.queue(|queue, cork| queue.push(&[cork, header, payload], len), turn);
+            }
+            Drained::Broken => self.doom(key, turn),
+        }
+        turn.cork.clear();
+        self.sent()
+    }
+
+    /// Queues what the kernel did not take, and the cork with it.
+    fn queue(&mut self, push: impl FnOnce(&mut OutQueue, &[u8]), turn: &Turn) {
+        let backlog = self.backlog.get_or_insert_default();
+        push(&mut backlog.queue, &turn.cork);
+        self.passed_soft |= backlog.queue.bytes() > turn.limits.queue_bytes_soft;
+    }
+
+    /// Whether `len` more bytes pass the hard bound. Below the soft bound one message always fits.
+    fn overflows(&self, corked: usize, len: usize, turn: &Turn) -> bool {
+        let waiting = self.backlog_bytes() + corked;
+        waiting > turn.limits.queue_bytes_soft && waiting + len > turn.limits.queue_bytes_max
+    }
+
+    #[cold]
+    fn overflow(&mut self, key: usize, turn: &mut Turn) -> Sent {
+        turn.counters.overflowed += 1;
+        self.close(key, StatusCode::POLICY_VIOLATION, OVERFLOW_REASON, turn);
+        Sent::Refused
+    }
+
+    /// As `overflow`, for a peer that the cork does not belong to.
+    #[cold]
+    fn overflow_other(&mut self, key: usize, turn: &mut Turn) -> Sent {
+        turn.counters.overflowed += 1;
+        self.close_other(key, StatusCode::POLICY_VIOLATION, OVERFLOW_REASON, turn);
+        Sent::Refused
+    }
+}
+
+const OVERFLOW_REASON: &str = "too slow: queued output passed max-queue-bytes";
+
+/// Payloads up to this size are copied behind each other and leave in one write; larger ones leave from where they are.
+const CORKED_BYTES_MAX: usize = 8 * 1024;
+
+/// A cork of this size leaves before the event is over.
+const CORK_BYTES_MAX: usize = 256 * 1024;
+
+/// A cork that grew past this size is cut down after use.
+const CORK_KEPT_BYTES_MAX: usize = 2 * CORK_BYTES_MAX;
+
+/// What one peer may be written in one turn, so that a fast reader of a long queue delays nobody.
+const WRITE_BYTES_PER_TURN_MAX: usize = 1 << 20;
+
+/// Slab keys are below 2^24 (`Limits::check`).
+pub(crate) fn to_u32(key: usize) -> u32 {
+    debug_assert!(key < 1 << 24);
+    u32::try_from(key).unwrap_or(u32::MAX)
+}
