@@ -1,0 +1,521 @@
+//! Which web pages may connect: rules over the Origin header (RFC 6454, RFC 6455 §10.2).
+//!
+//! Pure functions. Origin keeps foreign *pages* out of a browser that can reach this server; it stops no other
+//! client, since anything but a browser writes what it likes there. Credentials are not this file's business.
+//!
+//! | Origin                                        | bound to loopback only | bound elsewhere |
+//! |-----------------------------------------------|------------------------|-----------------|
+//! | none (not a browser)                          | yes                    | yes             |
+//! | same as Host                                  | yes                    | yes             |
+//! | localhost, 127.0.0.1, `[::1]`, any port       | yes                    | if allowed      |
+//! | any other, also `null`                        | if allowed             | if allowed      |
+//!
+//! A request with two Origin headers does not come this far: `proto::handshake` refuses it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Who may connect. Built once at start; asked at each opening handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    reach: Reach,
+    allowed: Vec<AllowedOrigin>,
+}
+
+impl Access {
+    /// Rules for a server that listens on `addresses`, with what `--allow-origin` adds.
+    pub(crate) fn new(
+        addresses: impl IntoIterator<Item = IpAddr>,
+        allowed: Vec<AllowedOrigin>,
+    ) -> Self {
+        let loopback_only =
+            addresses.into_iter().all(|address| address.to_canonical().is_loopback());
+        Self { reach: if loopback_only { Reach::Loopback } else { Reach::Network }, allowed }
+    }
+
+    /// Decides on a request's Origin, if it has one; `host` is the host that it asks for.
+    ///
+    /// # Errors
+    ///
+    /// The rule that keeps this page out.
+    pub(crate) fn check(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
+        let Some(text) = origin else { return Ok(()) };
+        if self.allowed.contains(&AllowedOrigin::Any) {
+            return Ok(());
+        }
+        if text == "null" {
+            let is_allowed = self.allowed.contains(&AllowedOrigin::Null);
+            return if is_allowed { Ok(()) } else { Err(Denied::Null) };
+        }
+        let origin = Origin::parse(text).ok_or(Denied::Malformed)?;
+        let is_listed =
+            |it: &AllowedOrigin| matches!(it, AllowedOrigin::Exactly(it) if *it == origin);
+        if origin.is_same_as_host(host)
+            || (self.reach == Reach::Loopback && origin.is_loopback())
+            || self.allowed.iter().any(is_listed)
+        {
+            return Ok(());
+        }
+        Err(Denied::Foreign)
+    }
+}
+
+impl fmt::Display for Access {
+    /// Says what is open to whom and which flag changes it, for the start-up lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.reach {
+            Reach::Loopback => "open to this machine only (--bind), ",
+            Reach::Network => "open to the network (--bind), ",
+        })?;
+        if self.allowed.contains(&AllowedOrigin::Any) {
+            return f.write_str("to pages of any origin (--allow-origin)");
+        }
+        f.write_str(match self.reach {
+            Reach::Loopback => "to pages of the same origin or of localhost",
+            Reach::Network => "to pages of the same origin",
+        })?;
+        match self.allowed.as_slice() {
+            [] => {}
+            [origin] => write!(f, " or of {origin}")?,
+            origins => write!(f, " or of {} others", origins.len())?,
+        }
+        f.write_str(" (--allow-origin)")
+    }
+}
+
+/// From where the listening addresses can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Every address is a loopback address: whoever connects runs on this machine.
+    Loopback,
+    /// At least one address is not.
+    Network,
+}
+
+/// Why an Origin is refused. The reasons go to the client as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Not an origin as browsers write it.
+    Malformed,
+    /// `null`: a sandboxed frame or a local file, which any page can produce.
+    Null,
+    /// An origin that nobody allowed.
+    Foreign,
+}
+
+impl Denied {
+    /// The response's body: what was wrong, and what would be right.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => {
+                "The Origin header is not an origin. It should be like https://example.com"
+            }
+            Self::Null => {
+                "Origin 'null' (a local file or a sandboxed frame) is not allowed. Serve the page over HTTP, or start \
+                 the server with --allow-origin null"
+            }
+            Self::Foreign => {
+                "This page's origin is not allowed. Start the server with --allow-origin and the page's origin, such as \
+                 --allow-origin https://example.com"
+            }
+        }
+    }
+}
+
+/// One value of `--allow-origin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AllowedOrigin {
+    /// `*`: every page.
+    Any,
+    /// `null`: local files and sandboxed frames.
+    Null,
+    /// This origin and no other.
+    Exactly(Origin),
+}
+
+impl FromStr for AllowedOrigin {
+    type Err = BadOrigin;
+
+    fn from_str(text: &str) -> Result<Self, BadOrigin> {
+        match text {
+            "" => return Err(BadOrigin::Empty),
+            "*" => return Ok(Self::Any),
+            "null" => return Ok(Self::Null),
+            _ => {}
+        }
+        let Some((scheme, rest)) = text.split_once("://") else { return Err(BadOrigin::NoScheme) };
+        if scheme.eq_ignore_ascii_case("ws") || scheme.eq_ignore_ascii_case("wss") {
+            return Err(BadOrigin::WebSocketScheme);
+        }
+        if rest.contains('/') {
+            return Err(BadOrigin::Path);
+        }
+        if rest.contains('*') {
+            return Err(BadOrigin::Wildcard);
+        }
+        Origin::parse(text).map(Self::Exactly).ok_or(BadOrigin::Malformed)
+    }
+}
+
+impl fmt::Display for AllowedOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any origin"),
+            Self::Null => f.write_str("null"),
+            Self::Exactly(origin) => origin.fmt(f),
+        }
+    }
+}
+
+/// Why a value of `--allow-origin` is none. The texts say what to write instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadOrigin {
+    Empty,
+    NoScheme,
+    WebSocketScheme,
+    Path,
+    Wildcard,
+    Malformed,
+}
+
+impl fmt::Display for BadOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty; give an origin such as https://example.com, null, or *",
+            Self::NoScheme => "has no scheme; write it as the page's address begins, such as https://example.com",
+            Self::WebSocketScheme => "is a WebSocket address; give the page's origin, which begins with http or https",
+            Self::Path => "has a path; an origin ends with its host or port, such as https://example.com",
+            Self::Wildcard => "has a wildcard; list each origin, or give * alone to allow all",
+            Self::Malformed => "is not an origin; write scheme://host or scheme://host:port (other scripts as xn--…)",
+        })
+    }
+}
+
+impl std::error::Error for BadOrigin {}
+
+/// An origin: scheme, host and port (RFC 6454 §4). Equal origins compare equal however they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// In lower case.
+    scheme: Box<str>,
+    host: Host,
+    /// The scheme's default where the text has none. `None`: the scheme has no default, as `chrome-extension`.
+    port: Option<u16>,
+}
+
+impl Origin {
+    /// Parses what browsers send: `scheme://host` or `scheme://host:port`, nothing before, behind or between.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let mut letters = scheme.bytes();
+        let starts_with_letter = letters.next()?.is_ascii_alphabetic();
+        if !starts_with_letter
+            || !letters.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase().into_boxed_str();
+        let (host, port) = parse_authority(authority)?;
+        let port = port.or_else(|| default_port(&scheme));
+        Some(Self { scheme, host, port })
+    }
+
+    /// Whether this origin's page was loaded from where the request goes to.
+    ///
+    /// A Host header has no scheme, and behind a proxy that ends TLS ours says nothing about the page's. A Host
+    /// without a port is therefore taken to have the default port of the page's scheme.
+    fn is_same_as_host(&self, host: &str) -> bool {
+        let Some((host, port)) = parse_authority(host) else { return false };
+        matches!(&*self.scheme, "http" | "https")
+            && self.host == host
+            && self.port == port.or_else(|| default_port(&self.scheme))
+    }
+
+    /// Whether the page comes from a web server on this machine.
+    fn is_loopback(&self) -> bool {
+        matches!(&*self.scheme, "http" | "https")
+            && match &self.host {
+                Host::Name(name) => matches!(&**name, "localhost" | "127.0.0.1"),
+                Host::Ipv6(address) => address.is_loopback(),
+            }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) => write!(f, "{}://{name}", self.scheme)?,
+            Host::Ipv6(address) => write!(f, "{}://[{address}]", self.scheme)?,
+        }
+        match self.port {
+            Some(port) if default_port(&self.scheme) != self.port => write!(f, ":{port}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    /// A name or an IPv4 address, in lower case.
+    Name(Box<str>),
+    Ipv6(Ipv6Addr),
+}
+
+/// Parses `host[:port]`. User information, paths, spaces and empty parts are all refused.
+fn parse_authority(text: &str) -> Option<(Host, Option<u16>)> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (address, rest) = bracketed.split_once(']')?;
+            (Host::Ipv6(address.parse().ok()?), rest)
+        }
+        None => {
+            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            if name.is_empty() || !name.bytes().all(is_name) {
+                return None;
+            }
+            (Host::Name(name.to_ascii_lowercase().into_boxed_str()), rest)
+        }
+    };
+    if rest.is_empty() {
+        return Some((host, None));
+    }
+    let digits = rest.strip_prefix(':')?;
+    // `u16::from_str` takes a plus sign, and browsers write no leading zeros.
+    if !digits.bytes().all(|b| b.is_ascii_digit()) || digits.starts_with('0') {
+        return None;
+    }
+    Some((host, Some(digits.parse().ok()?)))
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "127.0.0.1:8002";
+
+    #[test]
+    fn on_loopback_same_and_loopback_origins_connect() {
+        let access = access("127.0.0.1", &[]);
+        for origin in [
+            "http://127.0.0.1:8002",
+            "http://localhost",
+            "http://localhost:63342",
+            "https://LOCALHOST",
+            "HTTPS://LocalHost:1",
+            "http://127.0.0.1:65535",
+            "http://[::1]:99",
+            "https://[0:0:0:0:0:0:0:1]",
+        ] {
+            assert_eq!(access.check(Some(origin), HOST), Ok(()), "{origin}");
+        }
+    }
+
+    #[test]
+    fn look_alikes_of_loopback_are_refused() {
+        let access = access("127.0.0.1", &[]);
+        for (origin, denied) in [
+            ("http://localhost.evil.com", Denied::Foreign),
+            ("http://127.0.0.1.evil", Denied::Foreign),
+            ("http://localhost.", Denied::Foreign),
+            ("http://evil-localhost", Denied::Foreign),
+            ("http://127.0.0.2", Denied::Foreign),
+            ("http://2130706433", Denied::Foreign),
+            ("http://0.0.0.0", Denied::Foreign),
+            ("http://[::2]", Denied::Foreign),
+            ("http://[::ffff:127.0.0.1]", Denied::Foreign),
+            ("chrome-extension://localhost", Denied::Foreign),
+            ("http://example.com", Denied::Foreign),
+            ("null", Denied::Null),
+            ("NULL", Denied::Malformed),
+            ("", Denied::Malformed),
+            (" ", Denied::Malformed),
+            ("*", Denied::Malformed),
+            ("localhost", Denied::Malformed),
+            ("//localhost", Denied::Malformed),
+            ("://localhost", Denied::Malformed),
+            ("http:/localhost", Denied::Malformed),
+            ("http://", Denied::Malformed),
+            ("file://", Denied::Malformed),
+            ("http://evil@localhost", Denied::Malformed),
+            ("http://localhost@evil.com", Denied::Malformed),
+            ("http://localhost:80@evil.com", Denied::Malformed),
+            ("http://localhost/", Denied::Malformed),
+            ("http://localhost/path", Denied::Malformed),
+            ("http://localhost?evil.com", Denied::Malformed),
+            ("http://localhost#evil.com", Denied::Malformed),
+            ("http://localhost\\evil.com", Denied::Malformed),
+            ("http://evil.com http://localhost", Denied::Malformed),
+            ("http://localhost, http://localhost", Denied::Malformed),
+            ("http://localhost ", Denied::Malformed),
+            (" http://localhost", Denied::Malformed),
+            ("http://localhost:", Denied::Malformed),
+            ("http://localhost:0", Denied::Malformed),
+            ("http://localhost:080", Denied::Malformed),
+            ("http://localhost:+80", Denied::Malformed),
+            ("http://localhost:-1", Denied::Malformed),
+            ("http://localhost:65536", Denied::Malformed),
+            ("http://localhost:99999999999999999999", Denied::Malformed),
+            ("http://localhost:80:80", Denied::Malformed),
+            ("http://::1", Denied::Malformed),
+            ("http://[::1", Denied::Malformed),
+            ("http://[::1]evil.com", Denied::Malformed),
+            ("http://[::1%25lo]", Denied::Malformed),
+            ("http://[localhost]", Denied::Malformed),
+            ("http://loc\0alhost", Denied::Malformed),
+            ("http://löcalhost", Denied::Malformed),
+            ("1http://localhost", Denied::Malformed),
+            ("ht tp://localhost", Denied::Malformed),
+        ] {
+            assert_eq!(access.check(Some(origin), HOST), Err(denied), "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_origin_is_the_host_with_its_default_port() {
+        let access = access("0.0.0.0", &[]);
+        for (origin, host, expected) in [
+            ("http://example.com", "example.com", Ok(())),
+            ("http://EXAMPLE.com", "Example.COM", Ok(())),
+            ("http://example.com", "example.com:80", Ok(())),
+            ("http://example.com:80", "example.com", Ok(())),
+            ("https://example.com", "example.com", Ok(())),
+            ("https://example.com", "example.com:443", Ok(())),
+            ("http://example.com:8002", "example.com:8002", Ok(())),
+            ("http://[2001:db8::1]:8002", "[2001:DB8:0::1]:8002", Ok(())),
+            ("http://[::1]", "[::1]", Ok(())),
+            ("http://example.com", "example.com:443", Err(Denied::Foreign)),
+            ("https://example.com", "example.com:80", Err(Denied::Foreign)),
+            ("http://example.com:8003", "example.com:8002", Err(Denied::Foreign)),
+            ("http://example.com", "example.com:8002", Err(Denied::Foreign)),
+            ("http://sub.example.com", "example.com", Err(Denied::Foreign)),
+            ("http://example.com.evil", "example.com", Err(Denied::Foreign)),
+            ("http://example.com", "example.com.", Err(Denied::Foreign)),
+            ("http://example.com", "user@example.com", Err(Denied::Foreign)),
+            ("http://example.com", "", Err(Denied::Foreign)),
+            ("chrome-extension://example.com", "example.com", Err(Denied::Foreign)),
+            ("http://localhost", HOST, Err(Denied::Foreign)),
+            ("http://127.0.0.1", HOST, Err(Denied::Foreign)),
+        ] {
+            assert_eq!(access.check(Some(origin), host), expected, "{origin} to {host}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_origin_is_no_browsers() {
+        for bind in ["127.0.0.1", "0.0.0.0"] {
+            assert_eq!(access(bind, &[]).check(None, HOST), Ok(()), "{bind}");
+        }
+    }
+
+    #[test]
+    fn allowed_origins_connect_and_no_others() {
+        let allowed =
+            ["https://Example.com", "http://[2001:db8::1]:81", "chrome-extension://abc", "null"];
+        for bind in ["127.0.0.1", "192.0.2.1"] {
+            let access = access(bind, &allowed);
+            for (origin, expected) in [
+                ("https://example.com", Ok(())),
+                ("https://example.com:443", Ok(())),
+                ("http://[2001:db8:0::1]:81", Ok(())),
+                ("chrome-extension://abc", Ok(())),
+                ("null", Ok(())),
+                ("http://example.com", Err(Denied::Foreign)),
+                ("https://example.com:444", Err(Denied::Foreign)),
+                ("https://www.example.com", Err(Denied::Foreign)),
+                ("http://[2001:db8::1]", Err(Denied::Foreign)),
+                ("chrome-extension://abcd", Err(Denied::Foreign)),
+            ] {
+                assert_eq!(access.check(Some(origin), HOST), expected, "{origin} on {bind}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_star_allows_every_origin() {
+        let access = access("0.0.0.0", &["https://example.com", "*"]);
+        for origin in ["https://evil.example", "null", "file://"] {
+            assert_eq!(access.check(Some(origin), HOST), Ok(()), "{origin}");
+        }
+    }
+
+    #[test]
+    fn one_address_beyond_loopback_closes_the_door() {
+        let reach = |addresses: &[&str]| {
+            Access::new(addresses.iter().map(|a| a.parse().unwrap()), Vec::new()).reach
+        };
+        for (addresses, expected) in [
+            (&["127.0.0.1"][..], Reach::Loopback),
+            (&["127.9.9.9", "::1", "::ffff:127.0.0.1"], Reach::Loopback),
+            (&["127.0.0.1", "192.0.2.1"], Reach::Network),
+            (&["0.0.0.0"], Reach::Network),
+            (&["::"], Reach::Network),
+        ] {
+            assert_eq!(reach(addresses), expected, "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn the_flag_says_what_is_wrong_with_its_value() {
+        for (text, expected) in [
+            ("", BadOrigin::Empty),
+            ("example.com", BadOrigin::NoScheme),
+            ("localhost:8080", BadOrigin::NoScheme),
+            ("wss://example.com", BadOrigin::WebSocketScheme),
+            ("https://example.com/", BadOrigin::Path),
+            ("https://example.com/app", BadOrigin::Path),
+            ("https://*.example.com", BadOrigin::Wildcard),
+            ("https://user@example.com", BadOrigin::Malformed),
+            ("https://example.com:99999", BadOrigin::Malformed),
+            ("https://", BadOrigin::Malformed),
+            ("https://bücher.example", BadOrigin::Malformed),
+            ("https://a.example https://b.example", BadOrigin::Path),
+        ] {
+            assert_eq!(text.parse::<AllowedOrigin>(), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_start_up_line_says_what_is_open_to_whom() {
+        for (bind, allowed, expected) in [
+            (
+                "127.0.0.1",
+                &[][..],
+                "open to this machine only (--bind), to pages of the same origin or of localhost (--allow-origin)",
+            ),
+            (
+                "0.0.0.0",
+                &["https://Example.com:443"],
+                "open to the network (--bind), to pages of the same origin or of https://example.com (--allow-origin)",
+            ),
+            (
+                "::",
+                &["http://[::1]:81", "null"],
+                "open to the network (--bind), to pages of the same origin or of 2 others (--allow-origin)",
+            ),
+            (
+                "::1",
+                &["*"],
+                "open to this machine only (--bind), to pages of any origin (--allow-origin)",
+            ),
+        ] {
+            assert_eq!(access(bind, allowed).to_string(), expected);
+        }
+    }
+
+    fn access(bind: &str, allowed: &[&str]) -> Access {
+        Access::new(
+            [bind.parse().unwrap()],
+            allowed.iter().map(|text| text.parse().unwrap()).collect(),
+        )
+    }
+}
