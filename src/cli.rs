@@ -1,0 +1,519 @@
+//! Flags and environment variables to [`Config`], and the help pages.
+//!
+//! Opens nothing and raises nothing: what the process may have (descriptors) is `app::descriptors`' business, and so
+//! is the final number of connections.
+
+mod usage;
+mod values;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use wsfast::Limits;
+
+use crate::app::access::{Access, AllowedOrigin};
+use crate::cli::values::Millis;
+
+pub(crate) use crate::cli::usage::UsageError;
+
+/// What the command line and the environment ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where to listen; never empty.
+    pub(crate) binds: Vec<SocketAddr>,
+    /// Within their hard ranges. `peers_max` is the default unless `peers_asked` is given.
+    pub(crate) limits: Limits,
+    /// `--max-connections`; `None`: as many as the descriptors allow.
+    pub(crate) peers_asked: Option<usize>,
+    pub(crate) access: Access,
+    pub(crate) log: Log,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    /// How often `-v` was given.
+    pub(crate) verbosity: u8,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Why there is no [`Config`].
+#[derive(Debug)]
+pub(crate) enum Instead {
+    /// `--help`, `-h` or `--version` was asked for: print this and leave.
+    Page(Box<clap::Error>),
+    /// The arguments make no sense.
+    Usage(UsageError),
+}
+
+/// Reads `args` (the program's name first), and the environment for what they leave out.
+///
+/// # Errors
+///
+/// The page that was asked for, or the first mistake.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, Instead> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut command = Flags::command();
+    if args.iter().any(|arg| arg == "--help") {
+        // clap's own long form puts each default on a line of its own, which makes the page twice as long.
+        command = command.after_help(AFTER_LONG_HELP);
+    }
+    let matches = command.try_get_matches_from(&args);
+    let flags =
+        matches.and_then(|matches| Flags::from_arg_matches(&matches)).map_err(
+            |error| match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    Instead::Page(Box::new(error))
+                }
+                _ => Instead::Usage(UsageError::arguments(error, &args)),
+            },
+        )?;
+    let config = flags.into_config();
+    config.limits.check().map_err(|error| Instead::Usage(UsageError::Limit(error)))?;
+    Ok(config)
+}
+
+/// A fast WebSocket server: it sends every message back to its sender.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wsfast",
+    version,
+    about = "A fast WebSocket server (RFC 6455) that sends every message back to its sender.",
+    args_override_self = true,
+    max_term_width = 100,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = "'wsfast --help' tells more, with examples."
+)]
+struct Flags {
+    /// Port to listen on; 0: any free one, shown at start
+    #[arg(long, env = "WSFAST_PORT", hide_env = true, value_name = "PORT", default_value = "8002")]
+    #[arg(value_parser = values::port, allow_hyphen_values = true, help_heading = LISTENING)]
+    port: u16,
+
+    /// Address to listen on; repeat it for several
+    #[arg(
+        long,
+        env = "WSFAST_BIND",
+        hide_env = true,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1"
+    )]
+    #[arg(value_parser = values::address, value_delimiter = ',', allow_hyphen_values = true, help_heading = LISTENING)]
+    bind: Vec<SocketAddr>,
+
+    /// Web page that may connect, such as https://example.com; repeat it for several
+    #[arg(
+        long,
+        env = "WSFAST_ALLOW_ORIGIN",
+        hide_env = true,
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = ACCESS)]
+    allow_origin: Vec<AllowedOrigin>,
+
+    /// Connections at a time; past it, 503 [default: what 'ulimit -n' allows]
+    #[arg(long, env = "WSFAST_MAX_CONNECTIONS", hide_env = true, value_name = "COUNT")]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_connections: Option<usize>,
+
+    /// Size of a message; past it, closed with 1009
+    #[arg(
+        long,
+        env = "WSFAST_MAX_MESSAGE_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "1M"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_message_bytes: usize,
+
+    /// Frames of a message; past it, closed with 1008
+    #[arg(
+        long,
+        env = "WSFAST_MAX_FRAGMENTS",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "131072"
+    )]
+    #[arg(value_parser = values::count::<u32>, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_fragments: u32,
+
+    /// Size of a request's head; past it, 431
+    #[arg(
+        long,
+        env = "WSFAST_MAX_HEAD_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "8K"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_head_bytes: usize,
+
+    /// Output that a peer does not take; past it, closed with 1008
+    #[arg(
+        long,
+        env = "WSFAST_MAX_QUEUE_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "1M"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_queue_bytes: usize,
+
+    /// Time for a whole request to arrive; past it, 408
+    #[arg(
+        long,
+        env = "WSFAST_HANDSHAKE_TIMEOUT",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    handshake_timeout: Millis,
+
+    /// Silence after which a peer is sent a Ping; 0: never
+    #[arg(
+        long,
+        env = "WSFAST_PING_INTERVAL",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "25s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    ping_interval: Millis,
+
+    /// Silence after a Ping after which the peer is dropped
+    #[arg(
+        long,
+        env = "WSFAST_PONG_TIMEOUT",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    pong_timeout: Millis,
+
+    /// Time for a peer to answer a Close
+    #[arg(
+        long,
+        env = "WSFAST_CLOSE_TIMEOUT",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "5s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    close_timeout: Millis,
+
+    /// Time to close all connections after Ctrl-C or SIGTERM
+    #[arg(long, env = "WSFAST_DRAIN", hide_env = true, value_name = "TIME", default_value = "10s")]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    drain: Millis,
+
+    /// Form of the log on stderr: text or json
+    #[arg(
+        long,
+        env = "WSFAST_LOG",
+        hide_env = true,
+        value_name = "FORM",
+        value_enum,
+        default_value = "text"
+    )]
+    #[arg(hide_possible_values = true, help_heading = LOGS)]
+    log: LogFormat,
+
+    /// Log more; -vv logs even more
+    #[arg(short, long, env = "WSFAST_VERBOSE", hide_env = true, action = ArgAction::Count, help_heading = LOGS)]
+    #[arg(value_parser = values::count::<u8>)]
+    verbose: u8,
+
+    /// Print help: -h the flags, --help also examples, something to try, and exit codes
+    #[arg(short, long, action = ArgAction::Help, help_heading = OTHER)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = OTHER)]
+    version: Option<bool>,
+}
+
+impl Flags {
+    fn into_config(self) -> Config {
+        let mut limits = Limits::default();
+        if let Some(asked) = self.max_connections {
+            limits.peers_max = asked;
+        }
+        limits.message_bytes_max = self.max_message_bytes;
+        limits.fragments_max = self.max_fragments;
+        limits.head_bytes_max = self.max_head_bytes;
+        limits.queue_bytes_max = self.max_queue_bytes;
+        limits.handshake_timeout_ms = self.handshake_timeout.0;
+        limits.ping_interval_ms = self.ping_interval.0;
+        limits.pong_timeout_ms = self.pong_timeout.0;
+        limits.close_timeout_ms = self.close_timeout.0;
+        limits.drain_ms = self.drain.0;
+
+        let mut binds = self.bind;
+        for address in &mut binds {
+            address.set_port(self.port);
+        }
+        Config {
+            limits,
+            peers_asked: self.max_connections,
+            access: Access::new(binds.iter().map(SocketAddr::ip), self.allow_origin),
+            binds,
+            log: Log { format: self.log, verbosity: self.verbose },
+        }
+    }
+}
+
+const LISTENING: &str = "Listening";
+const ACCESS: &str = "Access";
+const LIMITS: &str = "Limits (sizes: bytes, or with K, M, G as powers of 1024)";
+const TIMES: &str = "Times (250ms, 10s, 2m, 1h)";
+const LOGS: &str = "Logs";
+const OTHER: &str = "Other";
+
+const AFTER_LONG_HELP: &str = "\
+Each flag is also an environment variable: --max-connections is WSFAST_MAX_CONNECTIONS, and so on.
+A flag wins over its variable. For a flag that can be repeated, the variable is a list with commas.
+
+Who can connect:
+  127.0.0.1 and ::1 are for this machine only; --bind 0.0.0.0 opens all of IPv4, --bind :: all of
+  IPv6. Browsers also say which page asks (its Origin). Pages with the server's own host and port
+  may connect and, while it listens on loopback addresses only, pages from localhost, 127.0.0.1
+  and [::1] at any port. --allow-origin adds others: scheme://host or scheme://host:port, 'null'
+  for local files, '*' for all. Programs that are not browsers send no Origin and may connect.
+
+Examples:
+  wsfast                                        this machine only, port 8002
+  wsfast --port 0                               a free port; the first line says which
+  wsfast --bind 0.0.0.0 --bind ::1 --port 80    all of IPv4, and IPv6 on this machine
+  wsfast --allow-origin https://example.com     pages from there may connect, too
+  WSFAST_PORT=9000 WSFAST_LOG=json wsfast       the same with variables
+
+Try it:
+  Start 'wsfast', open http://127.0.0.1:8002/ in a browser (426 is the right answer there), and
+  type in that page's console:
+
+    ws = new WebSocket('ws://127.0.0.1:8002/')
+    ws.onmessage = event => console.log(event.data)
+    ws.onopen = () => ws.send('hello')
+
+  To see a page from elsewhere refused with 403:
+
+    curl -i --http1.1 http://127.0.0.1:8002/ -H 'Origin: https://example.com' \\
+      -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \\
+      -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
+
+Ctrl-C and SIGTERM close all connections with 1001 and wait for them; a second one ends at once.
+
+Exit codes:
+  0      stopped by a signal, all goodbyes said or --drain over
+  1      failed while running
+  2      could not start: bad flag, port taken, too few descriptors
+  128+N  ended at once by a second signal: N is 2 for Ctrl-C, 15 for SIGTERM";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_defaults_are_the_limits_defaults() {
+        let config = config(&[]);
+        assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+        assert_eq!(config.binds, ["127.0.0.1:8002".parse().unwrap()]);
+        assert_eq!(config.peers_asked, None);
+        assert_eq!(config.log, Log { format: LogFormat::Text, verbosity: 0 });
+    }
+
+    #[test]
+    fn every_flag_reaches_its_limit() {
+        let limits = config(&[
+            "--max-connections=1",
+            "--max-message-bytes=2K",
+            "--max-fragments=3",
+            "--max-head-bytes=4K",
+            "--max-queue-bytes=5M",
+            "--handshake-timeout=6ms",
+            "--ping-interval=7s",
+            "--pong-timeout=8m",
+            "--close-timeout=9h",
+            "--drain=0",
+        ])
+        .limits;
+        assert_eq!(limits.peers_max, 1);
+        assert_eq!(limits.message_bytes_max, 2 << 10);
+        assert_eq!(limits.fragments_max, 3);
+        assert_eq!(limits.head_bytes_max, 4 << 10);
+        assert_eq!(limits.queue_bytes_max, 5 << 20);
+        assert_eq!(limits.handshake_timeout_ms, 6);
+        assert_eq!(limits.ping_interval_ms, 7_000);
+        assert_eq!(limits.pong_timeout_ms, 480_000);
+        assert_eq!(limits.close_timeout_ms, 32_400_000);
+        assert_eq!(limits.drain_ms, 0);
+    }
+
+    #[test]
+    fn addresses_and_origins_add_up_and_other_flags_count_last() {
+        let config = config(&[
+            "--bind=::1",
+            "--bind=127.0.0.1,0.0.0.0",
+            "--port=1",
+            "--port",
+            "2",
+            "-vv",
+            "-v",
+        ]);
+        let expected = ["[::1]:2", "127.0.0.1:2", "0.0.0.0:2"].map(|text| text.parse().unwrap());
+        assert_eq!(config.binds, expected);
+        assert_eq!(config.log.verbosity, 3);
+
+        let access =
+            self::config(&["--allow-origin", "https://a.example,null", "--allow-origin=*"]).access;
+        let allowed = ["https://a.example", "null", "*"].map(|text| text.parse().unwrap()).to_vec();
+        assert_eq!(access, Access::new(["127.0.0.1".parse().unwrap()], allowed));
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_with_its_remedy() {
+        for (args, expected) in [
+            (
+                &["--port", "99999"][..],
+                "--port '99999' is not a port; write a number from 1 to 65535, or 0 for any free port",
+            ),
+            (
+                &["--port", "-1"],
+                "--port '-1' is not a port; write a number from 1 to 65535, or 0 for any free port",
+            ),
+            (
+                &["--port="],
+                "--port '' is not a port; write a number from 1 to 65535, or 0 for any free port",
+            ),
+            (&["--port"], "--port needs a value; see 'wsfast --help'"),
+            (&["--prot", "80"], "there is no flag '--prot'; did you mean --port?"),
+            (&["--xyzzy"], "there is no flag '--xyzzy'; 'wsfast --help' lists them all"),
+            (&["-x"], "there is no flag '-x'; 'wsfast --help' lists them all"),
+            (&["9000"], "'9000' belongs to no flag; did you mean --port 9000?"),
+            (&["start"], "'start' belongs to no flag; 'wsfast --help' lists them all"),
+            (
+                &["a\nb\u{1b}[31m"],
+                "'a\\nb\\u{1b}[31m' belongs to no flag; 'wsfast --help' lists them all",
+            ),
+            (&["--log", "xml"], "--log 'xml' is unknown; write one of text, json"),
+            (&["--log="], "--log '' is unknown; write one of text, json"),
+            (&["--verbose=3"], "--verbose takes no value; see 'wsfast --help'"),
+            (
+                &["--bind", "eth0"],
+                "--bind 'eth0' is not an IP address; write one, such as 127.0.0.1, ::1, or 0.0.0.0 for all of IPv4",
+            ),
+            (
+                &["--bind", "127.0.0.1,"],
+                "--bind '' is not an IP address; write one, such as 127.0.0.1, ::1, or 0.0.0.0 for all of IPv4",
+            ),
+            (
+                &["--handshake-timeout", "10 parsecs"],
+                "--handshake-timeout '10 parsecs' is not a duration; write a whole number and a unit, such as 250ms, 10s, 2m or 1h",
+            ),
+            (
+                &["--drain", "-5s"],
+                "--drain '-5s' is not a duration; write a whole number and a unit, such as 250ms, 10s, 2m or 1h",
+            ),
+            (&["--drain", "25h"], "--drain is 25h; it must be between 0 and 24h"),
+            (&["--drain", "99999999999999999h"], "--drain '99999999999999999h' is too large"),
+            (&["--pong-timeout", "0"], "--pong-timeout is 0; it must be between 1ms and 24h"),
+            (
+                &["--max-message-bytes", "2G"],
+                "--max-message-bytes is 2G; it must be between 125 and 1G",
+            ),
+            (&["--max-head-bytes", "0"], "--max-head-bytes is 0; it must be between 256 and 1M"),
+            (
+                &["--max-queue-bytes", "1K"],
+                "--max-queue-bytes is 1K; it must be between 64K and 1G",
+            ),
+            (
+                &["--max-connections", "0"],
+                "--max-connections is 0; it must be between 1 and 16777216",
+            ),
+            (
+                &["--allow-origin", "example.com"],
+                "--allow-origin 'example.com' has no scheme; write it as the page's address begins, such as https://example.com",
+            ),
+            (
+                &["--allow-origin="],
+                "--allow-origin '' is empty; give an origin such as https://example.com, null, or *",
+            ),
+        ] {
+            assert_eq!(mistake(args), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf8_is_a_mistake() {
+        use std::os::unix::ffi::OsStringExt;
+        let args =
+            [b"wsfast".to_vec(), b"--port".to_vec(), b"\xff".to_vec()].map(OsString::from_vec);
+        let Err(Instead::Usage(error)) = parse(args) else { panic!("taken") };
+        assert_eq!(
+            error.to_string(),
+            "an argument or a WSFAST_ variable is not UTF-8 text; see 'wsfast --help'"
+        );
+    }
+
+    #[test]
+    fn help_and_version_are_pages() {
+        for args in [["--help"], ["-h"], ["--version"], ["-V"]] {
+            assert!(matches!(parse_strs(&args), Err(Instead::Page(_))), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal_and_names_every_variable_as_promised() {
+        let page =
+            Flags::command().after_help(AFTER_LONG_HELP).term_width(100).render_help().to_string();
+        for line in page.lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+        for flag in Flags::command().get_arguments() {
+            let Some(long) = flag.get_long().filter(|long| !matches!(*long, "help" | "version"))
+            else {
+                continue;
+            };
+            let variable = format!("WSFAST_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+            assert!(page.contains(&format!("--{long}")), "{long}");
+        }
+    }
+
+    fn config(args: &[&str]) -> Config {
+        match parse_strs(args) {
+            Ok(config) => config,
+            Err(instead) => panic!("{args:?}: {instead:?}"),
+        }
+    }
+
+    fn mistake(args: &[&str]) -> String {
+        match parse_strs(args) {
+            Err(Instead::Usage(error)) => error.to_string(),
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    fn parse_strs(args: &[&str]) -> Result<Config, Instead> {
+        parse(["wsfast"].iter().chain(args).map(OsString::from))
+    }
+}
