@@ -1,2 +1,77 @@
-//! The `wsfast` binary.
-fn main() {}
+//! The `wsfast` binary: flags to configuration to a running server, and its exit codes.
+
+mod app;
+mod cli;
+
+use std::process::ExitCode;
+
+use wsfast::{Ended, Server};
+
+use crate::app::echo::Echo;
+use crate::app::start_up::{Announcement, StartError, complain, print};
+use crate::app::{descriptors, logs};
+use crate::cli::{Config, Instead};
+
+fn main() -> ExitCode {
+    let config = match cli::parse(std::env::args_os()) {
+        Ok(config) => config,
+        Err(Instead::Page(page)) => {
+            // Nobody may be reading.
+            let _ = page.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(Instead::Usage(error)) => {
+            complain(&error);
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    logs::start(config.log);
+    let mut server = match start(config) {
+        Ok(server) => server,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    match server.run() {
+        Ok(ended) => exit_code(ended),
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
+fn start(config: Config) -> Result<Server<Echo>, StartError> {
+    let Config { binds, mut limits, peers_asked, access, .. } = config;
+    let descriptors = descriptors::raise_limit();
+    let peers_max = descriptors::peers_max(descriptors, peers_asked, limits.peers_max)?;
+    limits.peers_max = peers_max;
+
+    let open_to = access.to_string();
+    let mut server = Server::bind(&binds, limits, Echo::new(access))?;
+    server.drain_on_signals()?;
+    print(&Announcement {
+        addresses: server.local_addrs(),
+        access: &open_to,
+        peers_max,
+        descriptors,
+    });
+    Ok(server)
+}
+
+fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::DrainTimedOut(connections) => {
+            tracing::warn!(connections, "the drain deadline came; connections were cut");
+            ExitCode::SUCCESS
+        }
+        Ended::Signalled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        // `Ended` is non-exhaustive; `Drained` and `Stopped` are what was asked for.
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Bad flags, or something that the server cannot start without.
+const NOT_STARTED: u8 = 2;

@@ -1,0 +1,7 @@
+//! What the standalone server does: its handlers, who may reach them, and what it takes from the process.
+
+pub(crate) mod access;
+pub(crate) mod descriptors;
+pub(crate) mod echo;
+pub(crate) mod logs;
+pub(crate) mod start_up;
