@@ -10,14 +10,14 @@ use mio::net::TcpStream;
 
 /// A connected socket, non-blocking, registered once with the loop's poll.
 #[derive(Debug)]
-pub(crate) enum Link {
+pub enum Link {
     /// TCP as it is.
     Plain(TcpStream),
 }
 
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fill {
+pub enum Fill {
     /// So many bytes, at least one.
     Bytes(usize),
     /// Nothing now; an event will come.
@@ -30,7 +30,7 @@ pub(crate) enum Fill {
 
 /// What a write achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drained {
+pub enum Drained {
     /// The kernel took so many bytes; fewer than offered means that its buffer is full.
     Bytes(usize),
     /// The connection broke.
@@ -39,7 +39,7 @@ pub(crate) enum Drained {
 
 impl Link {
     /// Reads once into `buf`, which must not be empty.
-    pub(crate) fn read(&mut self, buf: &mut [u8]) -> Fill {
+    pub fn read(&mut self, buf: &mut [u8]) -> Fill {
         let Self::Plain(stream) = self;
         loop {
             match stream.read(buf) {
@@ -50,7 +50,7 @@ impl Link {
     }
 
     /// Reads once into `first`, then `second`.
-    pub(crate) fn read_both(&mut self, first: &mut [u8], second: &mut [u8]) -> Fill {
+    pub fn read_both(&mut self, first: &mut [u8], second: &mut [u8]) -> Fill {
         let Self::Plain(stream) = self;
         let mut bufs = [IoSliceMut::new(first), IoSliceMut::new(second)];
         loop {
@@ -62,7 +62,7 @@ impl Link {
     }
 
     /// Writes `bytes` once, as far as the kernel takes them.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Drained {
+    pub fn write(&mut self, bytes: &[u8]) -> Drained {
         let Self::Plain(stream) = self;
         loop {
             match stream.write(bytes) {
@@ -73,7 +73,7 @@ impl Link {
     }
 
     /// Writes all `slices` once (writev), as far as the kernel takes them.
-    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Drained {
+    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Drained {
         let Self::Plain(stream) = self;
         loop {
             match stream.write_vectored(slices) {
@@ -84,13 +84,13 @@ impl Link {
     }
 
     /// Sends our FIN. An error means that the connection is gone already, which its next event shows.
-    pub(crate) fn end_output(&mut self) {
+    pub fn end_output(&mut self) {
         let Self::Plain(stream) = self;
         let _gone = stream.shutdown(Shutdown::Write);
     }
 
     /// The socket, for registering it.
-    pub(crate) const fn source(&mut self) -> &mut TcpStream {
+    pub const fn source(&mut self) -> &mut TcpStream {
         let Self::Plain(stream) = self;
         stream
     }

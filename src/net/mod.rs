@@ -7,11 +7,15 @@ pub mod handler;
 pub mod remote;
 pub mod server;
 
+// Public for `benches/outqueue.rs` alone.
+#[doc(hidden)]
+pub mod link;
+#[doc(hidden)]
+pub mod outqueue;
+
 mod clock;
-mod link;
 mod listener;
 mod opening;
-mod outqueue;
 mod peers;
 mod rx;
 mod signals;

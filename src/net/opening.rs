@@ -161,7 +161,7 @@ impl<H: Handler> Server<H> {
         encode_refusal(&mut turn.cork, status, reason);
         let tx = &mut peers.tx[key];
         tx.finish(key, turn);
-        tx.uncork(key, turn);
+        tx.uncork(key, &[], turn);
         tx.finish_if_flushed(key, turn);
     }
 

@@ -11,7 +11,7 @@ use crate::net::link::{Drained, Link};
 
 /// Chunks of encoded frames. Each but the first starts at a frame's first byte.
 #[derive(Debug, Default)]
-pub(crate) struct OutQueue {
+pub struct OutQueue {
     chunks: VecDeque<Chunk>,
     /// Bytes of `chunks[0]` that the kernel already took.
     ///
@@ -32,7 +32,7 @@ enum Chunk {
 
 /// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flushed {
+pub enum Flushed {
     /// The queue is empty.
     All,
     /// The kernel's buffer is full; a writable event will come.
@@ -45,13 +45,13 @@ pub(crate) enum Flushed {
 
 impl OutQueue {
     /// Bytes that wait.
-    pub(crate) const fn bytes(&self) -> usize {
+    pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Queues a copy of `parts`, one after the other, from byte `skip` of their sum on. They hold whole frames, but for
     /// what is skipped.
-    pub(crate) fn push(&mut self, parts: &[&[u8]], mut skip: usize) {
+    pub fn push(&mut self, parts: &[&[u8]], mut skip: usize) {
         let len = parts.iter().map(|part| part.len()).sum::<usize>() - skip;
         if len == 0 {
             return;
@@ -73,7 +73,7 @@ impl OutQueue {
     }
 
     /// Queues frames that other peers' queues hold too.
-    pub(crate) fn push_shared(&mut self, frames: Rc<[u8]>) {
+    pub fn push_shared(&mut self, frames: Rc<[u8]>) {
         if !frames.is_empty() {
             self.bytes += frames.len();
             self.chunks.push_back(Chunk::Shared(frames));
@@ -81,13 +81,13 @@ impl OutQueue {
     }
 
     /// Queues a whole control frame behind the chunk whose bytes are leaving, ahead of the rest.
-    pub(crate) fn push_ahead(&mut self, frame: &[u8]) {
+    pub fn push_ahead(&mut self, frame: &[u8]) {
         self.bytes += frame.len();
         self.chunks.insert(self.chunks.len().min(1), Chunk::Owned(frame.to_vec()));
     }
 
     /// Writes to `link` until the queue is empty, the kernel takes no more, or `most` bytes went.
-    pub(crate) fn flush(&mut self, link: &mut Link, most: usize) -> Flushed {
+    pub fn flush(&mut self, link: &mut Link, most: usize) -> Flushed {
         let mut written = 0;
         while self.bytes > 0 {
             if written >= most {

@@ -188,7 +188,8 @@ impl<H: Handler> Server<H> {
     /// Walks over `bytes`, lets the replies leave, and keeps what is left.
     pub(crate) fn walk_and_keep(&mut self, key: usize, bytes: &mut [u8], frames_left: &mut u32) {
         let walked = self.walk(key, bytes, frames_left);
-        self.peers.tx[key].uncork(key, &mut self.turn);
+        let in_place = &bytes[..self.turn.in_place_bytes];
+        self.peers.tx[key].uncork(key, in_place, &mut self.turn);
         let (at, why) = match walked {
             Walked::Through(at) => (at, Why::Cut),
             Walked::Share(at) => (at, Why::Share),
@@ -227,9 +228,11 @@ impl<H: Handler> Server<H> {
             return Walked::Over;
         };
         let generation = peers.tx[key].generation;
+        let base = bytes.as_ptr().addr();
         let mut at = 0;
         loop {
-            let (used, step) = match frames.inbound.step(&mut bytes[at..], &mut turn.pool) {
+            let floor = turn.in_place_bytes;
+            let (used, step) = match frames.inbound.step_down(bytes, at, floor, &mut turn.pool) {
                 Ok(step) => step,
                 Err(error) => {
                     self.fail(key, error);
@@ -242,8 +245,11 @@ impl<H: Handler> Server<H> {
                 // After a Close of ours only the peer's Close counts (§5.5.1).
                 Step::Message(_) | Step::Ping(_) if tx.phase != Phase::Open => {}
                 Step::Message(message) => {
+                    let len = message.payload().len();
+                    turn.lend(message.payload(), base);
                     let mut cx = Context::new(key, generation, &mut peers.tx, turn);
                     handler.on_message(state, message, &mut cx);
+                    turn.finish_in_place(bytes, len);
                 }
                 Step::NeedBytes(_) => return Walked::Through(at),
                 Step::Absorbed | Step::Pong(_) => {}

@@ -34,7 +34,7 @@ use crate::proto::handshake::Status;
 use crate::proto::opcode::Opcode;
 use crate::proto::outbound;
 
-/// A WebSocket server: one thread, one loop.
+/// A WebSocket server: one thread, one loop. It is not `Send`: make it on the thread that runs it.
 #[derive(Debug)]
 pub struct Server<H: Handler> {
     poll: Poll,
@@ -281,7 +281,7 @@ impl<H: Handler> Server<H> {
         {
             let generation = tx.generation;
             handler.on_drain(state, &mut Context::new(key, generation, &mut peers.tx, turn));
-            peers.tx[key].uncork(key, turn);
+            peers.tx[key].uncork(key, &[], turn);
         }
     }
 
@@ -420,7 +420,7 @@ impl<H: Handler> Server<H> {
             tx.doom(key, turn);
         } else if turn.now_ms >= ping_at_ms {
             outbound::append(&mut turn.cork, Opcode::Ping, &[]);
-            tx.uncork(key, turn);
+            tx.uncork(key, &[], turn);
             turn.timers.set(key, gone_at_ms);
         } else {
             turn.timers.set(key, ping_at_ms);

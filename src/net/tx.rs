@@ -17,7 +17,7 @@ use crate::net::handler::Closed;
 use crate::net::link::{Drained, Link};
 use crate::net::outqueue::{Flushed, OutQueue};
 use crate::net::peers::PeerId;
-use crate::net::turn::Turn;
+use crate::net::turn::{Lent, Turn};
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
 use crate::proto::header::{self, Fin};
@@ -101,15 +101,29 @@ impl Tx {
         if self.phase != Phase::Open {
             return Sent::Gone;
         }
-        if self.backlog.is_some() && self.overflows(turn.cork.len(), payload.len(), turn) {
+        let lent = Lent::At { address: payload.as_ptr().addr(), len: payload.len() };
+        if turn.lent == lent && turn.cork.is_empty() && self.backlog.is_none() {
+            turn.lent = Lent::SentOn(kind);
+            return Sent::Now;
+        }
+        self.send_copy(key, kind, payload, turn)
+    }
+
+    /// Sends a message that does not already lie where its frame can leave from.
+    fn send_copy(&mut self, key: usize, kind: Kind, payload: &[u8], turn: &mut Turn) -> Sent {
+        // What lies in place leaves first, and can't be reached from here: until it has left, replies gather.
+        let may_write = turn.in_place_bytes == 0 && !matches!(turn.lent, Lent::SentOn(_));
+        if (self.backlog.is_some() || !may_write)
+            && self.overflows(turn.cork.len(), payload.len(), turn)
+        {
             return self.overflow(key, turn);
         }
-        if payload.len() > CORKED_BYTES_MAX {
+        if payload.len() > CORKED_BYTES_MAX && may_write {
             return self.write_through(key, kind, payload, turn);
         }
         outbound::append(&mut turn.cork, kind.opcode(), payload);
-        if turn.cork.len() > CORK_BYTES_MAX {
-            self.uncork(key, turn);
+        if turn.cork.len() > CORK_BYTES_MAX && may_write {
+            self.uncork(key, &[], turn);
         }
         self.sent()
     }
@@ -224,17 +238,26 @@ impl Tx {
         }
     }
 
-    /// Lets the cork's bytes leave in one write; what the kernel refuses is queued.
-    pub(crate) fn uncork(&mut self, key: usize, turn: &mut Turn) {
-        if turn.cork.is_empty() {
+    /// Lets the replies of an event leave in one write, those that lie ready `in_place` before the cork's; what the kernel
+    /// refuses is queued.
+    pub(crate) fn uncork(&mut self, key: usize, in_place: &[u8], turn: &mut Turn) {
+        debug_assert_eq!(in_place.len(), turn.in_place_bytes);
+        turn.in_place_bytes = 0;
+        let offered = in_place.len() + turn.cork.len();
+        if offered == 0 {
             return;
         }
-        let taken =
-            if self.backlog.is_some() { Drained::Bytes(0) } else { self.link.write(&turn.cork) };
+        let taken = match (&self.backlog, in_place, &turn.cork[..]) {
+            (Some(_), _, _) => Drained::Bytes(0),
+            (None, replies, []) | (None, [], replies) => self.link.write(replies),
+            (None, replies, more) => {
+                self.link.write_vectored(&[IoSlice::new(replies), IoSlice::new(more)])
+            }
+        };
         match taken {
-            Drained::Bytes(len) if len == turn.cork.len() => {}
+            Drained::Bytes(len) if len == offered => {}
             Drained::Bytes(len) => {
-                self.queue(|queue, cork| queue.push(&[cork], len), turn);
+                self.queue(|queue, cork| queue.push(&[in_place, cork], len), turn);
             }
             Drained::Broken => self.doom(key, turn),
         }

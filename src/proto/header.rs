@@ -169,6 +169,15 @@ fn extended_length(second: u8, bytes: &[u8]) -> Result<u64, ProtocolError> {
     Ok(length)
 }
 
+/// Bytes of an unmasked header for a payload of `payload_len` bytes: 2, 4 or 10.
+pub const fn unmasked_len(payload_len: usize) -> usize {
+    match payload_len {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => 10,
+    }
+}
+
 /// An encoded header: at most 14 bytes on the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedHeader {

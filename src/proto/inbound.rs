@@ -127,9 +127,41 @@ impl Inbound {
         input: &'a mut [u8],
         pool: &mut BodyPool,
     ) -> Result<(usize, Step<'a>), ProtocolError> {
+        self.step_to(input, 0, None, pool)
+    }
+
+    /// As [`Inbound::step`] over `bytes[at..]`, but a message that came whole is moved down while it is unmasked: its
+    /// payload lies behind the room that an unmasked header for it takes at `floor`, which is at most `at`.
+    ///
+    /// Who sends the message on as it is writes that header there, and has the frame in place. Moving costs nothing,
+    /// since unmasking passes over the bytes anyway.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inbound::step`].
+    pub fn step_down<'a>(
+        &'a mut self,
+        bytes: &'a mut [u8],
+        at: usize,
+        floor: usize,
+        pool: &mut BodyPool,
+    ) -> Result<(usize, Step<'a>), ProtocolError> {
+        debug_assert!(floor <= at);
+        self.step_to(bytes, at, Some(floor.min(at)), pool)
+    }
+
+    #[inline(always)] // Two callers, each with its own constant `floor`: `benches/inbound.rs`.
+    fn step_to<'a>(
+        &'a mut self,
+        bytes: &'a mut [u8],
+        at: usize,
+        floor: Option<usize>,
+        pool: &mut BodyPool,
+    ) -> Result<(usize, Step<'a>), ProtocolError> {
         if !matches!(self.state, State::Idle) {
-            return self.step_in_message(input, pool);
+            return self.step_in_message(&mut bytes[at..], pool);
         }
+        let input = &bytes[at..];
         let (header, header_len) =
             match header::parse(input, self.rules.role, self.rules.forbidden_bits) {
                 Ok(Parsed::Done(header, len)) => (header, len),
@@ -141,17 +173,24 @@ impl Inbound {
             Opcode::Binary => Kind::Binary,
             Opcode::Continuation => return Err(ProtocolError::UnexpectedContinuation),
             Opcode::Close | Opcode::Ping | Opcode::Pong => {
-                return control(&header, header_len, input);
+                return control(&header, header_len, &mut bytes[at..]);
             }
         };
         if header.payload_len > self.rules.message_bytes_max {
             return Err(ProtocolError::MessageTooBig);
         }
         let (Some(end), Fin::Last) = (whole_end(&header, header_len, input), header.fin) else {
-            return self.begin(kind, &header, header_len, input, pool);
+            return self.begin(kind, &header, header_len, &mut bytes[at..], pool);
         };
-        let payload = &mut input[header_len..end];
-        unmask_if_masked(payload, header.key);
+        let payload_len = end - header_len;
+        let from = at + header_len;
+        let to = floor.map_or(from, |floor| floor + header::unmasked_len(payload_len));
+        if to != from {
+            mask::unmask_down(bytes, from, to, payload_len, header.key);
+        } else if header.key != [0; 4] {
+            mask::unmask(&mut bytes[from..from + payload_len], header.key, 0);
+        }
+        let payload = &bytes[to..to + payload_len];
         let message = match kind {
             Kind::Binary => Message::Binary(payload),
             Kind::Text => {
@@ -308,7 +347,7 @@ impl Inbound {
                 Kind::Binary => Message::Binary(assembly.body.bytes()),
             },
             // `deliver` is called with a finished assembly only.
-            State::Idle | State::Assembling(_) => Message::Binary(&mut []),
+            State::Idle | State::Assembling(_) => Message::Binary(&[]),
         }
     }
 }
@@ -905,12 +944,12 @@ mod tests {
                 self.rule(is_sound, InvalidUtf8)?;
             }
             if is_last {
-                let (kind, mut bytes) = self.message.take()?;
+                let (kind, bytes) = self.message.take()?;
                 let is_sound = kind == Kind::Binary || std::str::from_utf8(&bytes).is_ok();
                 self.rule(is_sound, InvalidUtf8)?;
                 let message = match kind {
                     Kind::Text => Message::Text(Text::checked(&bytes)),
-                    Kind::Binary => Message::Binary(&mut bytes),
+                    Kind::Binary => Message::Binary(&bytes),
                 };
                 self.seen.push(format!("{:?}", Step::Message(message)));
             }

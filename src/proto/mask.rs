@@ -20,6 +20,37 @@ pub fn unmask(payload: &mut [u8], key: [u8; 4], phase: usize) {
     }
 }
 
+/// Moves the `len` bytes at `from` down to `to`, removing the masking key on the way (§5.3); `to` is at most `from`.
+///
+/// One pass where moving and unmasking would take two. Bytes between the two places are left as they fall.
+pub(crate) fn unmask_down(bytes: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
+    let word = u64::from(u32::from_ne_bytes(key));
+    let wide = word | word << 32;
+    let gap = from - to;
+    let bytes = &mut bytes[to..from + len];
+    let mut at = 0;
+    // A block is read whole before its place is written, and that place ends before the next block's source.
+    while len - at >= BLOCK {
+        let Some(&(mut block)) = bytes[at + gap..].first_chunk::<BLOCK>() else { return };
+        for word in block.as_chunks_mut::<8>().0 {
+            *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        }
+        bytes[at..at + BLOCK].copy_from_slice(&block);
+        at += BLOCK;
+    }
+    while len - at >= 8 {
+        let Some(&word) = bytes[at + gap..].first_chunk::<8>() else { return };
+        bytes[at..at + 8].copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
+        at += 8;
+    }
+    for at in at..len {
+        bytes[at] = bytes[at + gap] ^ key[at & 3];
+    }
+}
+
+/// Bytes that fill a few vector registers.
+const BLOCK: usize = 64;
+
 /// The key as it applies to the bytes from `phase` on.
 pub(crate) const fn rotate(key: [u8; 4], phase: usize) -> [u8; 4] {
     let at = phase & 3;
@@ -92,6 +123,22 @@ mod tests {
     fn byte_loop(payload: &mut [u8], key: [u8; 4], phase: usize) {
         for (i, byte) in payload.iter_mut().enumerate() {
             *byte ^= key[(phase % 4 + i) % 4];
+        }
+    }
+
+    #[test]
+    fn moving_down_equals_unmasking_and_then_moving() {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        for gap in [0, 1, 4, 7, 8, 63, 64, 65, 200] {
+            for len in (0..200).chain([1000]) {
+                let bytes: Vec<u8> = (0..2000_u32).map(|i| (i * 37 % 251) as u8).collect();
+                let (mut down, mut naive) = (bytes.clone(), bytes);
+                unmask_down(&mut down, 10 + gap, 10, len, key);
+                unmask(&mut naive[10 + gap..10 + gap + len], key, 0);
+                naive.copy_within(10 + gap..10 + gap + len, 10);
+                assert!(down[..10 + len] == naive[..10 + len], "gap {gap} len {len}");
+                assert!(down[10 + gap + len..] == naive[10 + gap + len..], "gap {gap} len {len}");
+            }
         }
     }
 }

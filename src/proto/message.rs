@@ -1,5 +1,8 @@
 //! Messages (RFC 6455 §5.6) as they are lent to a handler: a borrow of the bytes where they arrived.
 //!
+//! The borrow is shared, not exclusive: a server that sees its own bytes sent on may leave them where they are, which
+//! it could not if the handler were free to change them afterwards.
+//!
 //! Owns nothing. A handler that wants to keep a message copies it.
 
 use crate::proto::opcode::Opcode;
@@ -24,15 +27,15 @@ impl Kind {
 }
 
 /// A whole message, unmasked and, if it is text, proved to be UTF-8.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message.
     Text(Text<'a>),
-    /// A binary message. The receiver may change the bytes in place.
-    Binary(&'a mut [u8]),
+    /// A binary message.
+    Binary(&'a [u8]),
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
     /// Whether it is text or binary.
     pub const fn kind(&self) -> Kind {
         match self {
@@ -42,7 +45,7 @@ impl Message<'_> {
     }
 
     /// The payload, whatever its kind.
-    pub const fn payload(&self) -> &[u8] {
+    pub const fn payload(&self) -> &'a [u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) => bytes,
@@ -92,8 +95,8 @@ mod tests {
         let text = Message::Text(Text::checked("héllo".as_bytes()));
         assert_eq!((text.kind(), text.payload()), (Kind::Text, "héllo".as_bytes()));
         assert_eq!(format!("{text:?}"), "Text(\"héllo\")");
-        let mut bytes = [0xFF, 0];
-        let binary = Message::Binary(&mut bytes);
+        let bytes = [0xFF, 0];
+        let binary = Message::Binary(&bytes);
         assert_eq!((binary.kind(), binary.payload()), (Kind::Binary, &[0xFF, 0][..]));
         let opcodes = (text.kind().opcode(), binary.kind().opcode());
         assert_eq!(opcodes, (Opcode::Text, Opcode::Binary));
