@@ -265,3 +265,177 @@ const RESERVED: [&str; 11] = [
     "sec-websocket-extensions",
     "sec-websocket-accept",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::handshake::{HeadLimits, HeadScan, Request, encode_accept};
+
+    const SAMPLE: ClientKey = ClientKey(*b"dGhlIHNhbXBsZSBub25jZQ==");
+    const PLAIN: ClientRequest<'_> = ClientRequest {
+        host: "a:80",
+        target: "/chat?x",
+        key: &SAMPLE,
+        origin: None,
+        subprotocols: &[],
+        headers: &[],
+    };
+
+    #[test]
+    fn requests_are_written_in_full() {
+        assert_eq!(ClientKey::from_nonce(*b"the sample nonce"), SAMPLE);
+        let table = [
+            (
+                PLAIN,
+                "GET /chat?x HTTP/1.1\r\nHost: a:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            ),
+            (
+                ClientRequest {
+                    origin: Some("http://b"),
+                    subprotocols: &["v1", "v2"],
+                    headers: &[("X", "y"), ("Z", "")],
+                    ..PLAIN
+                },
+                "GET /chat?x HTTP/1.1\r\nHost: a:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nOrigin: http://b\r\nSec-WebSocket-Protocol: v1, v2\r\nX: y\r\nZ: \r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            ),
+        ];
+        for (request, expected) in table {
+            let mut out = Vec::new();
+            assert_eq!(encode_request(&mut out, &request), Ok(()));
+            assert_eq!(str::from_utf8(&out), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn what_would_break_a_line_is_not_sent() {
+        use ClientError as E;
+        let table = [
+            (ClientRequest { host: "", ..PLAIN }, E::HostInvalid),
+            (ClientRequest { host: "a\r\nX: y", ..PLAIN }, E::HostInvalid),
+            (ClientRequest { host: "u@a", ..PLAIN }, E::HostInvalid),
+            (ClientRequest { target: "", ..PLAIN }, E::TargetInvalid),
+            (ClientRequest { target: "chat", ..PLAIN }, E::TargetInvalid),
+            (ClientRequest { target: "/a b", ..PLAIN }, E::TargetInvalid),
+            (ClientRequest { target: "/a\r\nX: y", ..PLAIN }, E::TargetInvalid),
+            (ClientRequest { target: "/é", ..PLAIN }, E::TargetInvalid),
+            (ClientRequest { target: "/#a", ..PLAIN }, E::TargetInvalid),
+            (ClientRequest { origin: Some(""), ..PLAIN }, E::OriginInvalid),
+            (ClientRequest { origin: Some("a\nb"), ..PLAIN }, E::OriginInvalid),
+            (ClientRequest { subprotocols: &[""], ..PLAIN }, E::SubprotocolInvalid),
+            (ClientRequest { subprotocols: &["a, b"], ..PLAIN }, E::SubprotocolInvalid),
+            (ClientRequest { subprotocols: &["a", "b", "a"], ..PLAIN }, E::SubprotocolInvalid),
+            (ClientRequest { headers: &[("", "y")], ..PLAIN }, E::HeaderNameInvalid),
+            (ClientRequest { headers: &[("X:", "y")], ..PLAIN }, E::HeaderNameInvalid),
+            (ClientRequest { headers: &[("X", "y\rz")], ..PLAIN }, E::HeaderValueInvalid),
+            (ClientRequest { headers: &[("X", "\0")], ..PLAIN }, E::HeaderValueInvalid),
+            (ClientRequest { headers: &[("hOST", "y")], ..PLAIN }, E::HeaderReserved),
+            (ClientRequest { headers: &[("Content-Length", "1")], ..PLAIN }, E::HeaderReserved),
+        ];
+        for (request, expected) in table {
+            let mut out = b"kept".to_vec();
+            assert_eq!(encode_request(&mut out, &request), Err(expected), "{request:?}");
+            assert_eq!(out, b"kept");
+        }
+    }
+
+    #[test]
+    fn a_response_is_proven_rule_by_rule() {
+        use ClientError as E;
+        let agreed = |subprotocol| Ok(Response { subprotocol });
+        let table: [(&str, &str, Result<Response<'_>, ClientError>); 35] = [
+            ("", "", agreed(None)),
+            (" Switching Protocols", "", agreed(None)),
+            ("Switching Protocols", "", agreed(None)),
+            ("Switching Protocols", "Oui", agreed(None)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: v2\r\n\r\n", agreed(Some("v2"))),
+            ("Upgrade: websocket", "upgrade:WEBSOCKET ", agreed(None)),
+            ("Connection: Upgrade", "Connection: keep-alive, upgrade", agreed(None)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Extensions: \r\n\r\n", agreed(None)),
+            ("HTTP/1.1", "HTTP/1.0", Err(E::StatusLineInvalid)),
+            ("101", "1010", Err(E::StatusLineInvalid)),
+            ("101", "10", Err(E::StatusLineInvalid)),
+            ("101", "+10", Err(E::StatusLineInvalid)),
+            ("101", " 101", Err(E::StatusLineInvalid)),
+            ("101", "200", Err(E::Refused(200))),
+            ("101", "426", Err(E::Refused(426))),
+            ("101", "503", Err(E::Refused(503))),
+            ("Upgrade: websocket", "X: y", Err(E::UpgradeMissing)),
+            ("Upgrade: websocket", "Upgrade: h2c", Err(E::UpgradeMissing)),
+            ("Connection: Upgrade", "X: y", Err(E::ConnectionNotUpgrade)),
+            ("Connection: Upgrade", "Connection: close", Err(E::ConnectionNotUpgrade)),
+            ("Sec-WebSocket-Accept", "X", Err(E::AcceptWrong)),
+            ("s3pPLMBiTxaQ", "S3pPLMBiTxaQ", Err(E::AcceptWrong)),
+            ("xOo=", "xOo", Err(E::AcceptWrong)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Accept: x\r\n\r\n", Err(E::AcceptWrong)),
+            (
+                "\r\n\r\n",
+                "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+                Err(E::ExtensionNotOffered),
+            ),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: v3\r\n\r\n", Err(E::SubprotocolNotOffered)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: V1\r\n\r\n", Err(E::SubprotocolNotOffered)),
+            (
+                "\r\n\r\n",
+                "\r\nSec-WebSocket-Protocol: v1, v2\r\n\r\n",
+                Err(E::SubprotocolNotOffered),
+            ),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol:\r\n\r\n", Err(E::SubprotocolNotOffered)),
+            (
+                "\r\n\r\n",
+                "\r\nSec-WebSocket-Protocol: v1\r\nSec-WebSocket-Protocol: v1\r\n\r\n",
+                Err(E::SubprotocolNotOffered),
+            ),
+            ("\r\n\r\n", "\r\n", Err(E::Head(HandshakeError::HeadNotWhole))),
+            ("\r\n\r\n", "\r\n\r\n\x01", Err(E::Head(HandshakeError::HeadNotWhole))),
+            ("\r\nUpgrade", "\nUpgrade", Err(E::Head(HandshakeError::BareLf))),
+            ("Upgrade:", "Upgrade :", Err(E::Head(HandshakeError::HeaderNameInvalid))),
+            ("Upgrade: ", "Upgrade: \x01", Err(E::Head(HandshakeError::HeaderValueInvalid))),
+        ];
+        for (part, replacement, expected) in table {
+            let head = RESPONSE.replacen(part, replacement, 1);
+            assert_eq!(check(&head), expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_its_status() {
+        assert_eq!(ClientError::Refused(503).to_string(), "status is not 101 but 503");
+        assert_eq!(
+            ClientError::from(HandshakeError::Nul).to_string(),
+            HandshakeError::Nul.reason()
+        );
+    }
+
+    /// Both halves of this crate understand each other.
+    #[test]
+    fn a_request_is_accepted_and_the_response_proven() {
+        let limits = HeadLimits::default();
+        let offer = ["v1", "v2"];
+        let mut stream = Vec::new();
+        let client = ClientRequest { origin: Some("http://b"), subprotocols: &offer, ..PLAIN };
+        encode_request(&mut stream, &client).unwrap();
+        assert_eq!(HeadScan::new().scan(&stream, &limits), Ok(Some(stream.len())));
+        let request = Request::parse(&stream, &limits).unwrap();
+        assert_eq!((request.path(), request.query()), ("/chat", Some("x")));
+        assert_eq!((request.host(), request.origin()), ("a:80", Some("http://b")));
+        let upgrade = request.upgrade().unwrap();
+        let mut answer = Vec::new();
+        encode_accept(&mut answer, &upgrade.accept(), upgrade.subprotocols().last(), None);
+        assert_eq!(HeadScan::new().scan(&answer, &limits), Ok(Some(answer.len())));
+        let response = check_response(&answer, &SAMPLE, &offer);
+        assert_eq!(response, Ok(Response { subprotocol: Some("v2") }));
+        let other = ClientKey::from_nonce([0; 16]);
+        assert_eq!(check_response(&answer, &other, &offer), Err(ClientError::AcceptWrong));
+    }
+
+    fn check(head: &str) -> Result<Response<'_>, ClientError> {
+        check_response(head.as_bytes(), &SAMPLE, &["v1", "v2"])
+    }
+
+    /// RFC 6455 §1.3's, without its subprotocol.
+    const RESPONSE: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+}

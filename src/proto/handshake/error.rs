@@ -268,3 +268,116 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_one_printable_line() {
+        for error in ALL {
+            let reason = error.reason();
+            assert!(!reason.is_empty(), "{error:?}");
+            assert!(reason.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_errors_share_a_reason() {
+        for (at, error) in ALL.iter().enumerate() {
+            for other in &ALL[..at] {
+                assert_ne!(error.reason(), other.reason(), "{error:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_earn_their_status() {
+        let codes = |code: u16| -> Vec<HandshakeError> {
+            let earns = |error: &HandshakeError| matches!(error.answer(), Answer::Refuse(s) if s.code() == code);
+            ALL.into_iter().filter(earns).collect()
+        };
+        assert_eq!(codes(403), [HandshakeError::OriginForbidden]);
+        assert_eq!(codes(405), [HandshakeError::MethodNotGet]);
+        assert_eq!(codes(408), [HandshakeError::Timeout]);
+        assert_eq!(codes(414), [HandshakeError::RequestLineTooLong]);
+        assert_eq!(
+            codes(426),
+            [
+                HandshakeError::UpgradeMissing,
+                HandshakeError::ConnectionNotUpgrade,
+                HandshakeError::VersionMissing,
+                HandshakeError::VersionUnsupported,
+            ]
+        );
+        assert_eq!(codes(431), [HandshakeError::HeadTooLong, HandshakeError::TooManyHeaders]);
+        assert_eq!(codes(505), [HandshakeError::HttpVersionUnsupported]);
+        assert_eq!(codes(400).len(), 25);
+        assert_eq!(HandshakeError::TlsOnPlainPort.answer(), Answer::Drop);
+        assert_eq!(ALL.len(), 25 + 1 + 1 + 1 + 1 + 4 + 2 + 1 + 1);
+    }
+
+    #[test]
+    fn statuses_have_the_registered_phrases() {
+        let table = [
+            (Status::BadRequest, 400, "Bad Request"),
+            (Status::Unauthorized, 401, "Unauthorized"),
+            (Status::Forbidden, 403, "Forbidden"),
+            (Status::NotFound, 404, "Not Found"),
+            (Status::MethodNotAllowed, 405, "Method Not Allowed"),
+            (Status::RequestTimeout, 408, "Request Timeout"),
+            (Status::LengthRequired, 411, "Length Required"),
+            (Status::ContentTooLarge, 413, "Content Too Large"),
+            (Status::UriTooLong, 414, "URI Too Long"),
+            (Status::UpgradeRequired, 426, "Upgrade Required"),
+            (Status::TooManyRequests, 429, "Too Many Requests"),
+            (Status::RequestHeaderFieldsTooLarge, 431, "Request Header Fields Too Large"),
+            (Status::InternalServerError, 500, "Internal Server Error"),
+            (Status::ServiceUnavailable, 503, "Service Unavailable"),
+            (Status::HttpVersionNotSupported, 505, "HTTP Version Not Supported"),
+        ];
+        for (status, code, phrase) in table {
+            assert_eq!((status.code(), status.phrase()), (code, phrase));
+        }
+    }
+
+    const ALL: [HandshakeError; 37] = [
+        HandshakeError::TlsOnPlainPort,
+        HandshakeError::NotHttp,
+        HandshakeError::BareCr,
+        HandshakeError::BareLf,
+        HandshakeError::Nul,
+        HandshakeError::RequestLineTooLong,
+        HandshakeError::HeadTooLong,
+        HandshakeError::TooManyHeaders,
+        HandshakeError::Timeout,
+        HandshakeError::HeadNotWhole,
+        HandshakeError::RequestLineInvalid,
+        HandshakeError::TargetInvalid,
+        HandshakeError::HttpVersionUnsupported,
+        HandshakeError::HeaderNameInvalid,
+        HandshakeError::HeaderValueInvalid,
+        HandshakeError::HostMissing,
+        HandshakeError::HostDuplicate,
+        HandshakeError::HostInvalid,
+        HandshakeError::OriginDuplicate,
+        HandshakeError::OriginInvalid,
+        HandshakeError::OriginForbidden,
+        HandshakeError::ContentLengthInvalid,
+        HandshakeError::ContentLengthDuplicate,
+        HandshakeError::ContentLengthWithTransferEncoding,
+        HandshakeError::TransferEncodingInvalid,
+        HandshakeError::MethodNotGet,
+        HandshakeError::UpgradeMissing,
+        HandshakeError::ConnectionNotUpgrade,
+        HandshakeError::VersionMissing,
+        HandshakeError::VersionUnsupported,
+        HandshakeError::VersionDuplicate,
+        HandshakeError::VersionInvalid,
+        HandshakeError::KeyMissing,
+        HandshakeError::KeyDuplicate,
+        HandshakeError::KeyInvalid,
+        HandshakeError::BodyOnUpgrade,
+        HandshakeError::SubprotocolInvalid,
+    ];
+}

@@ -92,3 +92,84 @@ const fn header_of(status: Status) -> &'static str {
         | Status::HttpVersionNotSupported => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCEPT: &[u8; ACCEPT_LEN] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    #[test]
+    fn the_accept_is_written_as_the_rfc_shows_it() {
+        let start = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+        let table = [
+            (None, None, ""),
+            (Some("chat"), None, "Sec-WebSocket-Protocol: chat\r\n"),
+            (
+                Some("mqtt"),
+                Some("permessage-deflate; server_max_window_bits=10"),
+                "Sec-WebSocket-Protocol: mqtt\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n",
+            ),
+            // What would break the head, or the list, is left out.
+            (Some(""), None, ""),
+            (Some("a\r\nSet-Cookie: b"), Some("a\r\nSet-Cookie: b"), ""),
+            (Some("a, b"), Some("é"), ""),
+            (Some("a\0"), Some("a\0"), ""),
+        ];
+        for (subprotocol, extensions, lines) in table {
+            let mut out = b"kept".to_vec();
+            encode_accept(&mut out, ACCEPT, subprotocol, extensions);
+            let expected = format!("kept{start}{lines}\r\n");
+            assert_eq!(out.escape_ascii().to_string(), expected.escape_debug().to_string());
+        }
+    }
+
+    #[test]
+    fn refusals_say_why_and_close() {
+        let table = [
+            (
+                Status::BadRequest,
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n\
+                 Connection: close\r\n\r\nbecause\n",
+            ),
+            (
+                Status::UpgradeRequired,
+                "HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n\
+                 Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\nbecause\n",
+            ),
+            (
+                Status::MethodNotAllowed,
+                "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n\
+                 Connection: close\r\nAllow: GET\r\n\r\nbecause\n",
+            ),
+            (
+                Status::ServiceUnavailable,
+                "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n\
+                 Connection: close\r\nRetry-After: 1\r\n\r\nbecause\n",
+            ),
+            (
+                Status::Unauthorized,
+                "HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n\
+                 Connection: close\r\nWWW-Authenticate: Bearer\r\n\r\nbecause\n",
+            ),
+        ];
+        for (status, expected) in table {
+            let mut out = Vec::new();
+            encode_refusal(&mut out, status, "because");
+            assert_eq!(str::from_utf8(&out), Ok(expected));
+        }
+    }
+
+    /// The reason is the body, and the body's length is counted in bytes.
+    #[test]
+    fn a_reason_never_reaches_the_head() {
+        let mut out = Vec::new();
+        encode_refusal(&mut out, Status::NotFound, "é\r\n\r\nHTTP/1.1 200 OK");
+        let out = String::from_utf8(out).unwrap();
+        let (head, body) = out.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nContent-Length: 22\r\n"), "{head}");
+        assert_eq!(body, "é\r\n\r\nHTTP/1.1 200 OK\n");
+    }
+}

@@ -87,3 +87,121 @@ impl<'a> Upgrade<'a> {
 
 /// The header that lists subprotocols, lower case.
 const PROTOCOL: &str = "sec-websocket-protocol";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::handshake::HeadLimits;
+
+    #[test]
+    fn an_upgrade_is_proven_rule_by_rule() {
+        use HandshakeError as E;
+        let table: [(&str, &str, Option<HandshakeError>); 49] = [
+            ("", "", None),
+            ("GET", "POST", Some(E::MethodNotGet)),
+            ("GET", "HEAD", Some(E::MethodNotGet)),
+            ("GET", "get", Some(E::MethodNotGet)),
+            (UPGRADE, "", Some(E::UpgradeMissing)),
+            (UPGRADE, "Upgrade:\r\n", Some(E::UpgradeMissing)),
+            (UPGRADE, "Upgrade: h2c\r\n", Some(E::UpgradeMissing)),
+            (UPGRADE, "Upgrade: websockets\r\n", Some(E::UpgradeMissing)),
+            (UPGRADE, "Upgrade: web socket\r\n", Some(E::UpgradeMissing)),
+            (UPGRADE, "upgrade:WebSocket\r\n", None),
+            (UPGRADE, "Upgrade: h2c,\tWEBSOCKET\t\r\n", None),
+            (UPGRADE, "Upgrade: h2c\r\nUpgrade: websocket\r\n", None),
+            (CONNECTION, "", Some(E::ConnectionNotUpgrade)),
+            (CONNECTION, "Connection: close\r\n", Some(E::ConnectionNotUpgrade)),
+            (CONNECTION, "Connection: not-upgrade\r\n", Some(E::ConnectionNotUpgrade)),
+            (CONNECTION, "Connection: keep-alive, Upgrade\r\n", None),
+            (CONNECTION, "connection:keep-alive\t,\tuPGRADE,\r\n", None),
+            (CONNECTION, "Connection: keep-alive\r\nX: y\r\nConnection: upgrade\r\n", None),
+            (VERSION, "", Some(E::VersionMissing)),
+            (VERSION, "Sec-WebSocket-Version: 8\r\n", Some(E::VersionUnsupported)),
+            (VERSION, "Sec-WebSocket-Version: 0\r\n", Some(E::VersionUnsupported)),
+            (VERSION, "Sec-WebSocket-Version: 14\r\n", Some(E::VersionUnsupported)),
+            (VERSION, "Sec-WebSocket-Version: 255\r\n", Some(E::VersionUnsupported)),
+            (VERSION, "Sec-WebSocket-Version: 013\r\n", Some(E::VersionUnsupported)),
+            (VERSION, "Sec-WebSocket-Version:\r\n", Some(E::VersionInvalid)),
+            (VERSION, "Sec-WebSocket-Version: 1300\r\n", Some(E::VersionInvalid)),
+            (VERSION, "Sec-WebSocket-Version: +13\r\n", Some(E::VersionInvalid)),
+            (VERSION, "Sec-WebSocket-Version: 13, 8\r\n", Some(E::VersionInvalid)),
+            (VERSION, "Sec-Websocket-version:\t13 \r\n", None),
+            (VERSION, &[VERSION, VERSION].concat(), Some(E::VersionDuplicate)),
+            (KEY, "", Some(E::KeyMissing)),
+            (KEY, "Sec-WebSocket-Key:\r\n", Some(E::KeyInvalid)),
+            (KEY, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n", Some(E::KeyInvalid)),
+            (KEY, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n", Some(E::KeyInvalid)),
+            (KEY, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZWU=\r\n", Some(E::KeyInvalid)),
+            (KEY, "Sec-WebSocket-Key: dGhl!HNhbXBsZSBub25jZQ==\r\n", Some(E::KeyInvalid)),
+            (KEY, "SEC-WEBSOCKET-KEY:dGhlIHNhbXBsZSBub25jZQ==\t\r\n", None),
+            (KEY, &[KEY, KEY].concat(), Some(E::KeyDuplicate)),
+            ("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", None),
+            ("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n", Some(E::BodyOnUpgrade)),
+            ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", Some(E::BodyOnUpgrade)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol:\r\n\r\n", None),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a,,b,\r\n\r\n", None),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a b\r\n\r\n", Some(E::SubprotocolInvalid)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a;b\r\n\r\n", Some(E::SubprotocolInvalid)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: \"a\"\r\n\r\n", Some(E::SubprotocolInvalid)),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: é\r\n\r\n", Some(E::SubprotocolInvalid)),
+            (
+                "\r\n\r\n",
+                "\r\nSec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: /\r\n\r\n",
+                Some(E::SubprotocolInvalid),
+            ),
+            // Any extension offer is passed on as it is.
+            ("\r\n\r\n", "\r\nSec-WebSocket-Extensions: ,;=\"\r\n\r\n", None),
+        ];
+        for (part, replacement, expected) in table {
+            let head = ALL.replacen(part, replacement, 1);
+            let request = Request::parse(head.as_bytes(), &HeadLimits::default()).unwrap();
+            assert_eq!(request.upgrade().err(), expected, "{replacement:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_breach_in_the_documented_order_tells() {
+        use HandshakeError as E;
+        // Each row mends what the row before was refused for.
+        let table: [(&[&str], HandshakeError); 8] = [
+            (&["POST / HTTP/1.1\r\n"], E::MethodNotGet),
+            (&[GET], E::UpgradeMissing),
+            (&[GET, UPGRADE], E::ConnectionNotUpgrade),
+            (&[GET, UPGRADE, CONNECTION], E::VersionMissing),
+            (&[GET, UPGRADE, CONNECTION, "Sec-WebSocket-Version: 8\r\n"], E::VersionUnsupported),
+            (&[GET, UPGRADE, CONNECTION, VERSION], E::KeyMissing),
+            (&[GET, UPGRADE, CONNECTION, VERSION, "Sec-WebSocket-Key: x\r\n"], E::KeyInvalid),
+            (&[GET, UPGRADE, CONNECTION, VERSION, KEY], E::BodyOnUpgrade),
+        ];
+        let rest = "Host: a\r\nContent-Length: 1\r\nSec-WebSocket-Protocol: /\r\n\r\n";
+        for (lines, expected) in table {
+            let head = lines.concat() + rest;
+            let request = Request::parse(head.as_bytes(), &HeadLimits::default()).unwrap();
+            assert_eq!(request.upgrade().err(), Some(expected), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn offers_are_listed_in_order() {
+        let head = ALL.replace(
+            "\r\n\r\n",
+            "\r\nSec-WebSocket-Protocol: b ,\ta,,b\r\nSec-WebSocket-Extensions: x; y=\"1, 2\", z\r\n\
+             X: y\r\nsec-websocket-protocol: graphql-ws\r\nsec-websocket-extensions:\r\n\r\n",
+        );
+        let request = Request::parse(head.as_bytes(), &HeadLimits::default()).unwrap();
+        let upgrade = request.upgrade().unwrap();
+        assert_eq!(upgrade.subprotocols().collect::<Vec<_>>(), ["b", "a", "b", "graphql-ws"]);
+        assert_eq!(upgrade.extensions().collect::<Vec<_>>(), [&b"x; y=\"1, 2\", z"[..], b""]);
+        assert_eq!(&upgrade.accept(), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    const GET: &str = "GET / HTTP/1.1\r\n";
+    const UPGRADE: &str = "Upgrade: websocket\r\n";
+    const CONNECTION: &str = "Connection: Upgrade\r\n";
+    const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    /// All of the above, and a Host.
+    const ALL: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+}
