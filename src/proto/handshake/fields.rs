@@ -108,3 +108,75 @@ const fn is_reg_name(byte: u8) -> bool {
         b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
         | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::handshake::{HeadLimits, HeadScan, Request, list};
+
+    proptest! {
+        /// Long enough for every width that httparse reads at once.
+        #[test]
+        fn a_line_parses_if_each_of_its_bytes_may_stand_there(
+            mut name in "[a-zA-Z0-9-]{0,70}",
+            mut value in proptest::collection::vec(prop_oneof![9 => b' '..=b'~', 1 => any::<u8>()], 0..140),
+            odd in proptest::option::of((any::<prop::sample::Index>(), 0_u8..0x80)),
+        ) {
+            value.retain(|byte| !matches!(byte, b'\r' | b'\n'));
+            if let Some((at, byte)) = odd && !matches!(byte, b'\r' | b'\n' | b':') {
+                name.insert(at.index(name.len() + 1), char::from(byte));
+            }
+            let block = [name.as_bytes(), b":", &value, b"\r\nLast: x\r\n\r\n"].concat();
+            let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+            match Fields::parse(&block, 2) {
+                Err(HandshakeError::HeaderNameInvalid) => {
+                    prop_assert_eq!(list::token(name.as_bytes()), None);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, HandshakeError::HeaderValueInvalid);
+                    prop_assert!(!value.iter().all(is_text));
+                }
+                Ok(fields) => {
+                    prop_assert_eq!(list::token(name.as_bytes()), Some(&name[..]));
+                    prop_assert!(value.iter().all(is_text));
+                    // What is_text lets through of ASCII white space is what is trimmed.
+                    prop_assert_eq!(fields.values(&name).next(), Some(value.trim_ascii()));
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut stream = b"\r\nGET http://a:1/b?c HTTP/1.1\r\nHost: [::1]:8\r\nUpgrade: a, websocket\r\n\
+                Connection: upgrade\r\nContent-Length: 0\r\nOrigin: x\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: a,b\r\n\r\n"
+                .to_vec();
+            for (at, byte) in changes {
+                let at = at.index(stream.len());
+                stream[at] = byte;
+            }
+            let limits = HeadLimits::default();
+            let scanned = HeadScan::new().scan(&stream, &limits);
+            // On bytes that the scan refused, or did not see, the parser stands alone.
+            for len in [stream.len(), cut.index(stream.len()), scanned.ok().flatten().unwrap_or(0)] {
+                if let Ok(request) = Request::parse(&stream[..len], &limits) {
+                    prop_assert_eq!(scanned, Ok(Some(len)));
+                    let _ = request.upgrade();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn printable_is_ascii_from_space_to_tilde() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(printable(&[byte]).is_some(), (0x20..=0x7e).contains(&byte), "{byte}");
+        }
+        assert_eq!(printable(b""), Some(""));
+    }
+}
