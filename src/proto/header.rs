@@ -64,6 +64,8 @@ pub const RESERVED_BITS_DEFLATE: u8 = 0x30;
 /// # Errors
 ///
 /// Every [`ProtocolError`] that a single header can be.
+// `benches/inbound.rs`: 64 B frames cost 10 ns where it is called, 7 ns where it is inlined.
+#[inline]
 pub fn parse(
     input: &[u8],
     role: Role,
@@ -81,21 +83,32 @@ pub fn parse(
         Role::Server => 4,
         Role::Client => 0,
     };
-    let length_len = length_len(second);
-    let (Some(length_bytes), Some(key_bytes)) =
-        (rest.get(..length_len), rest.get(length_len..length_len + key_len))
-    else {
-        check_cut_length(second, &rest[..rest.len().min(length_len)])?;
-        return Ok(Parsed::NeedBytes(2 + length_len + key_len));
+    let (payload_len, key_at) = match second & 0x7F {
+        126 => {
+            let Some(&bytes) = rest.first_chunk() else {
+                return Ok(Parsed::NeedBytes(4 + key_len));
+            };
+            (medium_length(bytes)?, 4)
+        }
+        127 => {
+            let Some(&bytes) = rest.first_chunk() else {
+                check_cut_length(rest)?;
+                return Ok(Parsed::NeedBytes(10 + key_len));
+            };
+            (long_length(bytes)?, 10)
+        }
+        short => (u64::from(short), 2),
     };
+    let header_len = key_at + key_len;
+    let Some(key) = input.get(key_at..header_len) else { return Ok(Parsed::NeedBytes(header_len)) };
     let header = Header {
         fin: if first & 0x80 == 0 { Fin::More } else { Fin::Last },
         compressed: first & 0x40 != 0,
         opcode,
-        key: key_bytes.try_into().unwrap_or_default(),
-        payload_len: extended_length(second, length_bytes)?,
+        key: key.try_into().unwrap_or_default(),
+        payload_len,
     };
-    Ok(Parsed::Done(header, 2 + length_len + key_len))
+    Ok(Parsed::Done(header, header_len))
 }
 
 /// The rules that the first byte can break (RFC 6455 §5.2, §5.5; RFC 7692 §6.1: RSV1 only on a message's first frame).
@@ -130,43 +143,39 @@ fn check_second_byte(second: u8, opcode: Opcode, role: Role) -> Result<(), Proto
     }
 }
 
-/// The rules that the first bytes of an extended length can break: its top bit is set, or even the greatest
-/// length that it can still become has a shorter form.
-fn check_cut_length(second: u8, arrived: &[u8]) -> Result<(), ProtocolError> {
+/// A 16-bit length (§5.2: in its shortest form).
+fn medium_length(bytes: [u8; 2]) -> Result<u64, ProtocolError> {
+    match u16::from_be_bytes(bytes) {
+        0..=125 => Err(ProtocolError::LengthNotMinimal),
+        length => Ok(u64::from(length)),
+    }
+}
+
+/// A 64-bit length (§5.2: in its shortest form, top bit clear).
+fn long_length(bytes: [u8; 8]) -> Result<u64, ProtocolError> {
+    match u64::from_be_bytes(bytes) {
+        0..=0xFFFF => Err(ProtocolError::LengthNotMinimal),
+        length if length >> 63 != 0 => Err(ProtocolError::LengthTopBit),
+        length => Ok(length),
+    }
+}
+
+/// What the first bytes of a 64-bit length can break: the top bit is set, or even the greatest length that
+/// they can still become has a shorter form.
+fn check_cut_length(arrived: &[u8]) -> Result<(), ProtocolError> {
     let mut greatest = (u64::MAX >> 1).to_be_bytes();
     greatest[..arrived.len()].copy_from_slice(arrived);
-    extended_length(second, &greatest[..length_len(second)]).map(|_| ())
+    long_length(greatest).map(|_| ())
 }
 
-/// The payload length of a header whose key may not be there yet; `None` if its length is not, or breaks a rule.
+/// The payload length of a header that breaks no rule and whose key may not be there yet; `None` if its length is not.
 pub(crate) fn payload_len(input: &[u8]) -> Option<u64> {
     let &[_, second, ref rest @ ..] = input else { return None };
-    extended_length(second, rest.get(..length_len(second))?).ok()
-}
-
-/// How many bytes of extended length follow the second byte.
-const fn length_len(second: u8) -> usize {
     match second & 0x7F {
-        126 => 2,
-        127 => 8,
-        _ => 0,
+        126 => rest.first_chunk().map(|&bytes| u64::from(u16::from_be_bytes(bytes))),
+        127 => rest.first_chunk().map(|&bytes| u64::from_be_bytes(bytes)),
+        short => Some(u64::from(short)),
     }
-}
-
-/// The payload length from the second byte and the 0, 2 or 8 bytes behind it (§5.2: shortest form, top bit clear).
-fn extended_length(second: u8, bytes: &[u8]) -> Result<u64, ProtocolError> {
-    let (length, longest_of_shorter_form) = match *bytes {
-        [high, low] => (u64::from(u16::from_be_bytes([high, low])), 125),
-        [a, b, c, d, e, f, g, h] => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 0xFFFF),
-        _ => return Ok(u64::from(second & 0x7F)),
-    };
-    if length >> 63 != 0 {
-        return Err(ProtocolError::LengthTopBit);
-    }
-    if length <= longest_of_shorter_form {
-        return Err(ProtocolError::LengthNotMinimal);
-    }
-    Ok(length)
 }
 
 /// Bytes of an unmasked header for a payload of `payload_len` bytes: 2, 4 or 10.

@@ -122,6 +122,8 @@ impl Inbound {
     /// # Errors
     ///
     /// The rule that the peer broke, as soon as the bytes show it.
+    // `benches/inbound.rs`: 64 B frames cost 10.5 ns where it is called, 7.3 ns where it is inlined.
+    #[inline]
     pub fn step<'a>(
         &'a mut self,
         input: &'a mut [u8],
