@@ -187,16 +187,21 @@ impl Inbound {
         let payload_len = end - header_len;
         let from = at + header_len;
         let to = floor.map_or(from, |floor| floor + header::unmasked_len(payload_len));
-        if to != from {
-            mask::unmask_down(bytes, from, to, payload_len, header.key);
-        } else if header.key != [0; 4] {
-            mask::unmask(&mut bytes[from..from + payload_len], header.key, 0);
-        }
+        let is_ascii = if to != from {
+            mask::unmask_down(bytes, from, to, payload_len, header.key)
+        } else if kind == Kind::Text {
+            unmask_shows_ascii(&mut bytes[from..from + payload_len], header.key)
+        } else {
+            unmask_if_masked(&mut bytes[from..from + payload_len], header.key);
+            false
+        };
         let payload = &bytes[to..to + payload_len];
         let message = match kind {
             Kind::Binary => Message::Binary(payload),
             Kind::Text => {
-                utf8::check(payload)?;
+                if !is_ascii {
+                    utf8::check(payload)?;
+                }
                 Message::Text(Text::checked(payload))
             }
         };
@@ -374,8 +379,9 @@ impl Assembly {
     /// Unmasks and checks arrivals in the body and the frame's share of `input`; returns the length of that share.
     fn take_in(&mut self, input: &mut [u8]) -> Result<usize, ProtocolError> {
         let Progress::InFrame { remaining, key, fin } = self.progress else { return Ok(0) };
+        let was_checked = self.checked == self.body.len();
         let arrived = self.body.arrivals();
-        unmask_if_masked(arrived, key);
+        let arrived_is_ascii = unmask_shows_ascii(arrived, key);
         let arrived_len = arrived.len();
         self.body.settle_arrivals();
         let key = mask::rotate(key, arrived_len);
@@ -383,7 +389,7 @@ impl Assembly {
 
         let share = usize::try_from(remaining).unwrap_or(usize::MAX).min(input.len());
         let bytes = &mut input[..share];
-        unmask_if_masked(bytes, key);
+        let share_is_ascii = unmask_shows_ascii(bytes, key);
         self.body.append(bytes);
         self.progress = Progress::InFrame {
             remaining: remaining - share as u64,
@@ -391,7 +397,11 @@ impl Assembly {
             fin,
         };
         if self.kind == Kind::Text {
-            self.checked += utf8::check_prefix(&self.body.bytes()[self.checked..])?;
+            if was_checked && arrived_is_ascii && share_is_ascii {
+                self.checked = self.body.len();
+            } else {
+                self.checked += utf8::check_prefix(&self.body.bytes()[self.checked..])?;
+            }
         }
         Ok(share)
     }
@@ -448,6 +458,11 @@ fn unmask_if_masked(payload: &mut [u8], key: [u8; 4]) {
     if key != [0; 4] {
         mask::unmask(payload, key, 0);
     }
+}
+
+/// As [`unmask_if_masked`]; whether the pass showed that all of `payload` is ASCII. If not, it may still be.
+fn unmask_shows_ascii(payload: &mut [u8], key: [u8; 4]) -> bool {
+    payload.is_empty() || key != [0; 4] && mask::unmask_is_ascii(payload, key, 0)
 }
 
 #[cfg(test)]
