@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use wsfast::proto::header::{HEADER_BYTES_MAX, Role};
+use wsfast::proto::header::{HEADER_BYTES_MAX, Role, unmasked_len};
 use wsfast::proto::inbound::{BodyPool, Inbound, Rules, Step};
 use wsfast::proto::mask::unmask;
 use wsfast::proto::opcode::Opcode;
@@ -34,6 +34,17 @@ fn inbound(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("unmask alone", name), |bencher| {
             bencher.iter(|| unmask_all(black_box(&mut read), len));
         });
+        let fresh = read.clone();
+        group.bench_function(BenchmarkId::new("refill alone", name), |bencher| {
+            bencher.iter(|| black_box(&mut read).copy_from_slice(&fresh));
+        });
+        group.bench_function(BenchmarkId::new("refill, moved down", name), |bencher| {
+            bencher.iter(|| {
+                read.copy_from_slice(&fresh);
+                step_all_down(&mut inbound, &mut pool, black_box(&mut read))
+            });
+        });
+        read.copy_from_slice(&fresh);
         let cut = cut_reads(&read);
         group.bench_function(BenchmarkId::new("cut", name), |bencher| {
             let mut cut = cut.clone();
@@ -92,6 +103,23 @@ fn step_all(inbound: &mut Inbound, pool: &mut BodyPool, read: &mut [u8]) -> u64 
                 messages += 1;
             }
             Ok((0, Step::NeedBytes(_))) => return messages,
+            Ok((used, _)) => at += used,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// As a server steps whose handler sends every message on as it is, but for the headers that it writes.
+fn step_all_down(inbound: &mut Inbound, pool: &mut BodyPool, read: &mut [u8]) -> usize {
+    let (mut at, mut floor) = (0, 0);
+    loop {
+        match inbound.step_down(read, at, floor, pool) {
+            Ok((used, Step::Message(message))) => {
+                let len = black_box(message.payload()).len();
+                at += used;
+                floor += unmasked_len(len) + len;
+            }
+            Ok((0, Step::NeedBytes(_))) => return floor,
             Ok((used, _)) => at += used,
             Err(error) => panic!("{error}"),
         }

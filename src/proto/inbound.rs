@@ -187,19 +187,16 @@ impl Inbound {
         let payload_len = end - header_len;
         let from = at + header_len;
         let to = floor.map_or(from, |floor| floor + header::unmasked_len(payload_len));
-        let is_ascii = if to != from {
-            mask::unmask_down(bytes, from, to, payload_len, header.key)
-        } else if kind == Kind::Text {
-            unmask_shows_ascii(&mut bytes[from..from + payload_len], header.key)
-        } else {
-            unmask_if_masked(&mut bytes[from..from + payload_len], header.key);
-            false
-        };
-        let payload = &bytes[to..to + payload_len];
         let message = match kind {
-            Kind::Binary => Message::Binary(payload),
+            Kind::Binary => {
+                mask::unmask_down(bytes, from, to, payload_len, header.key);
+                Message::Binary(&bytes[to..to + payload_len])
+            }
             Kind::Text => {
-                if !is_ascii {
+                // Two passes here cost less than one that both moves and sees ASCII, which does not become vectors.
+                bytes.copy_within(from..from + payload_len, to);
+                let payload = &mut bytes[to..to + payload_len];
+                if !unmask_shows_ascii(payload, header.key) {
                     utf8::check(payload)?;
                 }
                 Message::Text(Text::checked(payload))
