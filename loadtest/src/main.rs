@@ -1,2 +1,127 @@
-//! Placeholder of the load generator.
-fn main() {}
+//! `loadtest`: opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
+//!
+//!     cli ─► plan ─► engine (this thread) ──► outcome ─► report, json
+//!                      │ ▲ live (atomics)        ▲
+//!                      ▼ │                       │ verdict
+//!                    progress (second thread) ─► sample
+//!
+//! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol, `verify` and `outstanding` say
+//! what a reply must be, `judge` decides and `stats` remembers. A further mode is a pace of its own in `engine`; it
+//! changes no other file but `plan`, which reads its flags, and the reports.
+
+mod cli;
+mod clock;
+mod conn;
+mod connect;
+mod engine;
+mod json;
+mod judge;
+mod live;
+mod machine;
+mod outcome;
+mod outstanding;
+mod plan;
+mod progress;
+mod rate;
+mod report;
+mod sample;
+mod stats;
+mod target;
+mod units;
+mod upgrade;
+mod verdict;
+mod verify;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::{Args, ServerPid};
+use crate::engine::{Engine, Finished, Shared};
+use crate::live::{Live, Phase};
+use crate::outcome::{Exit, Outcome};
+use crate::plan::{Machine, Plan};
+use crate::sample::{Sources, Usage};
+use crate::upgrade::Request;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(message) => {
+            eprintln!("loadtest: {message}");
+            ExitCode::from(Exit::Usage.code())
+        }
+    }
+}
+
+/// Plans, runs, reports. An error is one line for the person at the terminal.
+fn run() -> Result<Exit, String> {
+    let args = Args::from_command_line()?;
+    let plan = Plan::new(&args, Machine::this())?;
+    let request = Request::new(&plan)?;
+    let json = args.json.as_deref();
+    let json_to_stdout = json.is_some_and(|path| path == Path::new("-"));
+    let print = |text: &str| match (args.quiet, json_to_stdout) {
+        (true, _) => Ok(()),
+        (false, true) => io::stderr().write_all(text.as_bytes()),
+        (false, false) => io::stdout().write_all(text.as_bytes()),
+    };
+    print(&report::heading(&plan)).map_err(|error| error.to_string())?;
+
+    let (finished, usage) = measure(&plan, request, args.quiet).map_err(|e| e.to_string())?;
+    let outcome = Outcome::new(&plan, finished, usage);
+    let exit = outcome.exit(args.strict);
+    print(&report::results(&outcome)).map_err(|error| error.to_string())?;
+    if let Some(path) = json {
+        write_json(path, &json::document(&outcome, exit.code()))
+            .map_err(|error| format!("--json={}: {error}", path.display()))?;
+    }
+    Ok(exit)
+}
+
+/// Runs the plan on this thread while another one watches.
+fn measure(plan: &Plan, request: Request, quiet: bool) -> io::Result<(Finished, Usage)> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The first one ends the run, which still reports; the second one ends the process.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(Exit::Interrupted.code()),
+            Arc::clone(&stop),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let live = Arc::new(Live::new());
+    let sources = Sources {
+        server_pids: match plan.server_pid {
+            ServerPid::Auto => machine::listeners(plan.addr),
+            ServerPid::Pid(pid) => vec![pid],
+        },
+        client_tid: rustix::thread::gettid().as_raw_nonzero().get(),
+    };
+    thread::scope(|scope| {
+        let watcher = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn_scoped(scope, || progress::watch(plan, &live, &sources, quiet))?;
+        let shared = Shared { live: Arc::clone(&live), stop, watcher: watcher.thread().clone() };
+        let finished = Engine::new(plan, request, &shared).and_then(Engine::run);
+        // Also where the engine failed, so that the watcher ends.
+        live.enter(Phase::Done);
+        watcher.thread().unpark();
+        let series = watcher.join().map_err(|_| io::Error::other("the progress thread failed"))?;
+        Ok((finished?, series.usage(&sources.server_pids)))
+    })
+}
+
+fn write_json(path: &Path, document: &str) -> io::Result<()> {
+    if path == Path::new("-") {
+        writeln!(io::stdout(), "{document}")
+    } else {
+        std::fs::write(path, format!("{document}\n"))
+    }
+}

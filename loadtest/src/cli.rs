@@ -1,0 +1,293 @@
+//! The command line: flags with the names that users of wrk2, oha, vegeta and k6 know, and what `--help` teaches.
+//!
+//! Reads flags into typed values, each right by itself. Whether they make sense together, and on this machine, is
+//! `plan`'s business.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
+use clap::{Parser, ValueEnum};
+
+use crate::units::{parse_duration, parse_size};
+
+/// Opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, styles = STYLES)]
+pub(crate) struct Args {
+    /// Where the load goes: ws://host:port/path [default: ws://127.0.0.1:8002/echo]
+    pub(crate) url: Option<String>,
+    /// Host, in place of the URL's
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// Port, in place of the URL's
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Path, in place of the URL's
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+
+    /// echo: open loop at a constant rate; throughput: closed loop, each reply sends the next message
+    #[arg(long, value_enum, default_value_t = Mode::Echo, help_heading = "Load")]
+    pub(crate) mode: Mode,
+    /// Connections
+    #[arg(short, long, default_value_t = 100, value_name = "N", help_heading = "Load",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) conns: u32,
+    /// Messages a second over all connections [default: one per connection]
+    #[arg(short, long, value_name = "N", help_heading = "Load", conflicts_with = "rate_per_conn")]
+    pub(crate) rate: Option<f64>,
+    /// Messages a second on each connection [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub(crate) rate_per_conn: Option<f64>,
+    /// Messages under way on each connection (throughput) [default: 1]
+    #[arg(short, long, value_name = "DEPTH", help_heading = "Load",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) pipeline: Option<u32>,
+    /// How long to measure
+    #[arg(short, long, default_value = "10s", value_name = "TIME", help_heading = "Load",
+        value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Load before the measurement starts: proved, but in no percentile
+    #[arg(long, default_value = "2s", value_name = "TIME", help_heading = "Load",
+        value_parser = parse_duration)]
+    pub(crate) warmup: Duration,
+    /// A reply that takes longer is counted as late
+    #[arg(long, default_value = "5s", value_name = "TIME", help_heading = "Load",
+        value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// How long to wait for the last replies; what is then missing is lost [default: the timeout]
+    #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
+    pub(crate) drain: Option<Duration>,
+
+    /// Connections opened a second at most [default: as fast as the window lets]
+    #[arg(long, value_name = "N", help_heading = "Connect")]
+    pub(crate) connect_rate: Option<f64>,
+    /// Connections being opened at any time
+    #[arg(long, default_value_t = 64, value_name = "N", help_heading = "Connect",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) connect_window: u32,
+    /// How long a connection and its upgrade may take together
+    #[arg(long, default_value = "10s", value_name = "TIME", help_heading = "Connect",
+        value_parser = parse_duration)]
+    pub(crate) connect_timeout: Duration,
+    /// Source address; auto: one 127.0.0.x for every 12,000 connections to a loopback target
+    #[arg(long, default_value = "auto", value_name = "auto|ADDR", help_heading = "Connect",
+        value_parser = parse_source)]
+    pub(crate) source_ip: Source,
+
+    /// A header field of the upgrade request, 'Name: value'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "FIELD", help_heading = "WebSocket",
+        value_parser = parse_header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The Origin of the upgrade request, as a browser sends it
+    #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket", value_parser = parse_field_value)]
+    pub(crate) origin: Option<String>,
+    /// A subprotocol to offer; may be repeated, in order of preference
+    #[arg(long = "subprotocol", value_name = "NAME", help_heading = "WebSocket", value_parser = parse_token)]
+    pub(crate) subprotocols: Vec<String>,
+    /// Payload of a message; from 16 bytes on each one names its connection and its sequence
+    #[arg(short, long, default_value = "32", value_name = "SIZE", help_heading = "WebSocket",
+        value_parser = parse_size)]
+    pub(crate) size: usize,
+    /// Send text messages
+    #[arg(long, help_heading = "WebSocket", conflicts_with = "binary")]
+    pub(crate) text: bool,
+    /// Send binary messages, as without this flag
+    #[arg(long, help_heading = "WebSocket")]
+    pub(crate) binary: bool,
+    /// What of a reply is proved
+    #[arg(long, value_enum, default_value_t = Verify::Full, value_name = "HOW", help_heading = "WebSocket")]
+    pub(crate) verify: Verify,
+
+    /// The server's process, for its CPU and memory; auto: whoever listens on the port, if it is on this machine
+    #[arg(long, default_value = "auto", value_name = "auto|PID", help_heading = "Server",
+        value_parser = parse_server_pid)]
+    pub(crate) server_pid: ServerPid,
+
+    /// Write the results as JSON to FILE; without one, to stdout (the report then goes to stderr)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-",
+        help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress and no report; errors, JSON and the exit code remain
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// End with code 5 if the verdict is INVALID
+    #[arg(long, help_heading = "Output")]
+    pub(crate) strict: bool,
+}
+
+/// What the run does with its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Open loop: messages leave on a schedule, whatever the server does.
+    Echo,
+    /// Closed loop: a fixed number of messages is under way on each connection.
+    Throughput,
+}
+
+/// What of a reply is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Verify {
+    /// Opcode, length, every byte, and the sequence
+    Full,
+    /// Opcode and length
+    Length,
+    /// Only that replies came
+    Off,
+}
+
+/// Where connections come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// As many loopback addresses as it takes, or what the kernel picks.
+    Auto,
+    /// This address.
+    Addr(IpAddr),
+}
+
+/// Which process is the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerPid {
+    /// Whoever listens on the target's port, if it can be seen from here.
+    Auto,
+    /// This process.
+    Pid(u32),
+}
+
+impl Args {
+    /// Reads the process's command line. On `--help` and `--version` it prints and exits.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the flag and the remedy.
+    pub(crate) fn from_command_line() -> Result<Self, String> {
+        Self::try_parse().map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+            _ => one_line(&error.to_string()),
+        })
+    }
+}
+
+/// Joins what clap says over several lines, without its usage block.
+fn one_line(message: &str) -> String {
+    let told = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told = told.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let joined = told.collect::<Vec<_>>().join(" ");
+    format!("{} (--help lists the flags)", joined.trim_start_matches("error: "))
+}
+
+fn parse_source(text: &str) -> Result<Source, String> {
+    if text == "auto" {
+        return Ok(Source::Auto);
+    }
+    text.parse().map(Source::Addr).map_err(|_| "expected auto or an IP address".to_owned())
+}
+
+fn parse_server_pid(text: &str) -> Result<ServerPid, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(ServerPid::Pid(pid)),
+        _ if text == "auto" => Ok(ServerPid::Auto),
+        _ => Err("expected auto or a process id".to_owned()),
+    }
+}
+
+/// A header field: a name, a colon, a value without control characters.
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
+    Ok((parse_token(name)?, parse_field_value(value.trim())?))
+}
+
+/// A token (RFC 9110 §5.6.2).
+fn parse_token(text: &str) -> Result<String, String> {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !text.is_empty() && text.chars().all(is_token) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no token: only letters, digits and !#$%&'*+-.^_`|~"))
+    }
+}
+
+fn parse_field_value(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        Err("no control characters in a header field".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const AFTER_HELP: &str = "\
+Examples:
+  loadtest --conns 10000 --port 8002           10,000 connections, one message a second on each
+  loadtest -c 1000 -r 50000 -d 30s             50,000 messages a second over 1,000 connections
+  loadtest --mode throughput -c 50 -p 16       as many as the server takes, 16 under way on each
+  loadtest -c 100 --json | jq .response.p99    figures for a script
+
+How to read it:
+  response  from when a message was meant to leave: what a user waits. Delays of this client count, and a
+            server that stalls is charged for every message that was due meanwhile.
+  service   from when the message did leave.
+  send lag  how late this client was. If it is near the response, the response is the client's own.
+  A percentile appears only if at least ten samples lie above it. Replies that never came are samples too,
+  of the age they had at the end. VALID, DEGRADED or INVALID says whether the figures can be trusted, and why.
+
+Exit codes: 0 fine, 2 usage or plan, 3 could not connect, 4 wrong or lost replies, 5 invalid with --strict,
+130 interrupted (it still reports).";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("loadtest").chain(line.split_whitespace());
+        Args::try_parse_from(words).map_err(|error| one_line(&error.to_string()))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_typed_values() {
+        let args = parse("--conns 10000 --port 8002 -d 500ms -s 64K --json -H X:y").unwrap();
+        assert_eq!((args.conns, args.port, args.size), (10_000, Some(8002), 65_536));
+        assert_eq!(args.duration, Duration::from_millis(500));
+        assert_eq!(args.json, Some(PathBuf::from("-")));
+        assert_eq!(args.headers, [("X".to_owned(), "y".to_owned())]);
+        let args = parse("ws://h/ --json=out.json --source-ip 10.0.0.1 --server-pid 7").unwrap();
+        assert_eq!(args.json, Some(PathBuf::from("out.json")));
+        assert_eq!(args.source_ip, Source::Addr(IpAddr::from([10, 0, 0, 1])));
+        assert_eq!(args.server_pid, ServerPid::Pid(7));
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line_that_names_the_flag() {
+        let table = [
+            ("--conns 0", "--conns"),
+            ("--port 0", "--port"),
+            ("--connz 5", "--conns"),
+            ("--rate 5 --rate-per-conn 1", "--rate-per-conn"),
+            ("--text --binary", "--binary"),
+            ("-d soon", "--duration"),
+            ("-s huge", "--size"),
+            ("--mode idle", "--mode"),
+            ("-H nonsense", "--header"),
+            ("--source-ip here", "--source-ip"),
+        ];
+        for (line, named) in table {
+            let message = parse(line).unwrap_err();
+            assert!(message.contains(named), "{line}: {message}");
+            assert!(!message.contains('\n'), "{line}: {message}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! One connection: its socket, its frames, and where in its life it stands.
+//!
+//!     Connecting ──► Upgrading ──► Open ──► Closing ──► Ended
+//!         └──────────────┴──────────┴──────────┘ on any failure
+//!
+//! The only user of `wsfast::proto` besides `upgrade`. Owns a socket and, while a frame is cut or the kernel refuses
+//! bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a reply proves is
+//! `judge`'s business.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+use wsfast::proto::close::StatusCode;
+use wsfast::proto::error::ProtocolError;
+use wsfast::proto::header::Role;
+use wsfast::proto::inbound::{BodyPool, Inbound, Rules, Step};
+use wsfast::proto::message::{Kind, Message};
+use wsfast::proto::opcode::Opcode;
+use wsfast::proto::outbound;
+
+use crate::clock::now_ns;
+use crate::judge::{Judge, Lane};
+use crate::outstanding::Outstanding;
+use crate::rate::Random;
+use crate::upgrade::{OpenFailure, Request, Upgrade};
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// Its messages under way.
+    pub(crate) lane: Lane,
+    /// `None` once it has ended.
+    stream: Option<TcpStream>,
+    phase: Phase,
+    inbound: Inbound,
+    /// Bytes read that are less than a header or a control frame.
+    owed: Vec<u8>,
+    /// Bytes that the kernel did not take yet.
+    unsent: VecDeque<u8>,
+}
+
+/// Where in its life a connection stands. Moves only downwards.
+#[derive(Debug)]
+enum Phase {
+    /// The TCP handshake is under way.
+    Connecting {
+        /// When it began.
+        started_ns: u64,
+    },
+    /// The opening handshake is under way.
+    Upgrading(Box<Opening>),
+    /// Messages flow.
+    Open,
+    /// Our Close frame is sent; the server's end is awaited.
+    Closing,
+    /// The socket is gone.
+    Ended,
+}
+
+/// What an opening handshake keeps until it is over.
+#[derive(Debug)]
+struct Opening {
+    upgrade: Upgrade,
+    started_ns: u64,
+    tcp_open_ns: u64,
+}
+
+/// What the measuring thread lends to the connection whose turn it is.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// What is read.
+    scratch: Vec<u8>,
+    /// What is to be written.
+    out: Vec<u8>,
+    /// The payload of the message being written.
+    payload: Vec<u8>,
+    /// Bodies of messages that do not come in one read.
+    pool: BodyPool,
+    /// Masking keys and the like.
+    random: Random,
+    /// The opening handshake's request.
+    request: Request,
+    /// Judges the replies.
+    pub(crate) judge: Judge,
+}
+
+/// What an event says of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    /// There is something to read.
+    pub(crate) readable: bool,
+    /// There is room to write.
+    pub(crate) writable: bool,
+    /// The end of the stream, or an error, is there to be read: a short read is then not the last one.
+    pub(crate) ended: bool,
+}
+
+/// What a connection has to tell the measuring thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing that it has to act on.
+    None,
+    /// More can be read, but others come first: call again with `readable` set.
+    More,
+    /// It is open.
+    Opened {
+        /// How long the TCP handshake took.
+        tcp_ns: u64,
+        /// How long the opening handshake took.
+        upgrade_ns: u64,
+    },
+    /// It could not be opened.
+    Failed(OpenFailure),
+    /// It ended, for whatever reason; its end is counted.
+    Ended,
+}
+
+/// Why an open connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The server closed it.
+    Closed,
+    /// It broke.
+    Reset,
+    /// The server broke a rule.
+    Protocol(ProtocolError),
+}
+
+/// Bytes of one read. What large messages need; small ones leave the rest untouched.
+const READ_BYTES_MAX: usize = 256 << 10;
+
+/// Reads of one connection before the others' turn.
+const READS_PER_TURN_MAX: usize = 8;
+
+/// The longest that a header or a control frame can be, and so what `owed` can hold.
+const OWED_BYTES_MAX: usize = 144;
+
+/// Frames that a reply may come in.
+const FRAGMENTS_MAX: u32 = 1 << 16;
+
+impl Desk {
+    /// A desk for messages that `judge` judges.
+    pub(crate) fn new(judge: Judge, request: Request, random: Random) -> Self {
+        Self {
+            scratch: vec![0; READ_BYTES_MAX + OWED_BYTES_MAX],
+            out: Vec::new(),
+            payload: Vec::new(),
+            pool: BodyPool::new(16 << 20),
+            random,
+            request,
+            judge,
+        }
+    }
+
+    /// Appends the next message of `lane` to what is to be written.
+    fn append_message(&mut self, lane: &mut Lane, now_ns: u64) {
+        let name = self.judge.sent(lane, now_ns);
+        self.judge.pattern.write(name, &mut self.payload);
+        let opcode = if self.judge.sends_text() { Opcode::Text } else { Opcode::Binary };
+        let key = masking_key(&mut self.random);
+        outbound::append_masked(&mut self.out, opcode, &self.payload, key);
+    }
+
+    /// What replies may be: somewhat longer than what is sent, so that a wrong length is a wrong reply.
+    fn rules(&self) -> Rules {
+        let message_bytes_max = self.judge.pattern.size() as u64 * 2 + (64 << 10);
+        Rules::new(Role::Client, message_bytes_max, FRAGMENTS_MAX)
+    }
+}
+
+impl Conn {
+    /// The connection number `conn` on a socket that is connecting since `started_ns`.
+    pub(crate) fn new(conn: u32, stream: TcpStream, started_ns: u64, desk: &Desk) -> Self {
+        Self {
+            lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
+            stream: Some(stream),
+            phase: Phase::Connecting { started_ns },
+            inbound: Inbound::new(desk.rules()),
+            owed: Vec::new(),
+            unsent: VecDeque::new(),
+        }
+    }
+
+    /// A connection that could not even begin.
+    pub(crate) fn stillborn(conn: u32, desk: &Desk) -> Self {
+        Self {
+            lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
+            stream: None,
+            phase: Phase::Ended,
+            inbound: Inbound::new(desk.rules()),
+            owed: Vec::new(),
+            unsent: VecDeque::new(),
+        }
+    }
+
+    /// Whether messages flow.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether the socket is gone.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Drops the socket.
+    pub(crate) fn end(&mut self) {
+        self.phase = Phase::Ended;
+        self.stream = None;
+        self.owed = Vec::new();
+        self.unsent = VecDeque::new();
+    }
+
+    /// Takes in an event.
+    pub(crate) fn on_ready(&mut self, ready: Ready, desk: &mut Desk) -> News {
+        match self.phase {
+            Phase::Connecting { started_ns } => {
+                self.on_connected(started_ns, desk).unwrap_or_else(|failure| self.fail(failure))
+            }
+            Phase::Upgrading(_) => {
+                self.on_response(ready, desk).unwrap_or_else(|failure| self.fail(failure))
+            }
+            Phase::Open | Phase::Closing => {
+                self.on_frames(ready, desk).unwrap_or_else(|end| self.ended(end, desk))
+            }
+            Phase::Ended => News::None,
+        }
+    }
+
+    /// Sends `count` messages in one write.
+    pub(crate) fn send(&mut self, count: u32, now_ns: u64, desk: &mut Desk) -> News {
+        debug_assert!(self.is_open());
+        for _ in 0..count {
+            desk.append_message(&mut self.lane, now_ns);
+        }
+        match self.flush(desk) {
+            Ok(()) => News::None,
+            Err(end) => self.ended(end, desk),
+        }
+    }
+
+    /// Begins the closing handshake (RFC 6455 §7.1.2).
+    pub(crate) fn close(&mut self, desk: &mut Desk) -> News {
+        debug_assert!(self.is_open());
+        let key = masking_key(&mut desk.random);
+        outbound::append_close(&mut desk.out, Some(key), StatusCode::NORMAL, "");
+        self.phase = Phase::Closing;
+        match self.flush(desk) {
+            Ok(()) => News::None,
+            Err(end) => self.ended(end, desk),
+        }
+    }
+
+    fn fail(&mut self, failure: OpenFailure) -> News {
+        self.end();
+        News::Failed(failure)
+    }
+
+    /// The TCP handshake may be over: sends the upgrade request if it is.
+    fn on_connected(&mut self, started_ns: u64, desk: &mut Desk) -> Result<News, OpenFailure> {
+        let Some(stream) = &mut self.stream else { return Ok(News::None) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error.into());
+        }
+        match stream.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(News::None),
+            Err(error) => return Err(error.into()),
+        }
+        let upgrade = Upgrade::new(&mut desk.random);
+        desk.out.clear();
+        upgrade.encode_request(&desk.request, &mut desk.out);
+        // A socket that has just opened has room for a request; if not, the rest waits as for any other write.
+        self.phase =
+            Phase::Upgrading(Box::new(Opening { upgrade, started_ns, tcp_open_ns: now_ns() }));
+        self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
+        Ok(News::None)
+    }
+
+    /// Reads the server's answer to the upgrade request.
+    fn on_response(&mut self, ready: Ready, desk: &mut Desk) -> Result<News, OpenFailure> {
+        if ready.writable {
+            self.flush_unsent().map_err(|_| OpenFailure::ClosedEarly)?;
+        }
+        let (Some(stream), Phase::Upgrading(opening)) = (&mut self.stream, &mut self.phase) else {
+            return Ok(News::None);
+        };
+        let len = match read(stream, &mut desk.scratch)? {
+            Some(0) => return Err(OpenFailure::ClosedEarly),
+            Some(len) => len,
+            None => return Ok(News::None),
+        };
+        let Some(head_len) = opening.upgrade.take_in(&desk.scratch[..len], &desk.request)? else {
+            // A response that comes in pieces is rare; the event repeats once there is more.
+            return Ok(if len == desk.scratch.len() || ready.ended {
+                News::More
+            } else {
+                News::None
+            });
+        };
+        let opened_ns = now_ns();
+        let news = News::Opened {
+            tcp_ns: opening.tcp_open_ns.saturating_sub(opening.started_ns),
+            upgrade_ns: opened_ns.saturating_sub(opening.tcp_open_ns),
+        };
+        self.phase = Phase::Open;
+        desk.scratch.copy_within(head_len..len, 0);
+        self.walk(len - head_len, opened_ns, desk).map_err(|_| OpenFailure::ClosedEarly)?;
+        self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
+        Ok(news)
+    }
+
+    /// Reads frames, answers what wants an answer, writes what waits.
+    fn on_frames(&mut self, ready: Ready, desk: &mut Desk) -> Result<News, End> {
+        if ready.writable && !self.unsent.is_empty() {
+            self.flush_unsent()?;
+        }
+        if !ready.readable && !ready.ended {
+            return Ok(News::None);
+        }
+        for _ in 0..READS_PER_TURN_MAX {
+            let Some(stream) = &mut self.stream else { return Ok(News::None) };
+            let owed_len = self.owed.len();
+            desk.scratch[..owed_len].copy_from_slice(&self.owed);
+            let space = &mut desk.scratch[owed_len..];
+            let space_len = space.len();
+            let len = match read(stream, space) {
+                Ok(Some(0)) => return Err(End::Closed),
+                Ok(Some(len)) => len,
+                Ok(None) => return Ok(News::None),
+                Err(_) => return Err(End::Reset),
+            };
+            self.walk(owed_len + len, now_ns(), desk)?;
+            self.flush(desk)?;
+            // A short read means that the socket is drained (epoll(7)), unless its end is there too.
+            if len < space_len && !ready.ended {
+                return Ok(News::None);
+            }
+        }
+        Ok(News::More)
+    }
+
+    /// Steps over the first `len` bytes of the scratch buffer and keeps what is less than a frame.
+    fn walk(&mut self, len: usize, now_ns: u64, desk: &mut Desk) -> Result<(), End> {
+        let mut at = 0;
+        loop {
+            let input = &mut desk.scratch[at..len];
+            let (used, step) = self.inbound.step(input, &mut desk.pool).map_err(End::Protocol)?;
+            at += used;
+            match step {
+                Step::NeedBytes(_) => break,
+                Step::Absorbed | Step::Pong(_) => {}
+                Step::Message(message) => {
+                    let settled = judged(&mut self.lane, &message, now_ns, &mut desk.judge);
+                    if settled && matches!(self.phase, Phase::Open) && desk.judge.sends_at(now_ns) {
+                        desk.append_message(&mut self.lane, now_ns);
+                    }
+                }
+                Step::Ping(payload) => {
+                    let key = masking_key(&mut desk.random);
+                    outbound::append_masked(&mut desk.out, Opcode::Pong, payload, key);
+                    desk.judge.counts.pings += 1;
+                }
+                Step::Close(_) => return Err(End::Closed),
+            }
+        }
+        // No buffer for a connection that is owed nothing, which is the usual case.
+        self.owed = if at == len { Vec::new() } else { desk.scratch[at..len].to_vec() };
+        Ok(())
+    }
+
+    fn flush_unsent(&mut self) -> Result<(), End> {
+        while !self.unsent.is_empty() {
+            let Some(stream) = &mut self.stream else { return Ok(()) };
+            match write(stream, self.unsent.as_slices().0)? {
+                Some(len) => drop(self.unsent.drain(..len)),
+                None => return Ok(()),
+            }
+        }
+        self.unsent = VecDeque::new();
+        Ok(())
+    }
+
+    /// Writes what is on the desk; what the kernel refuses waits.
+    fn flush(&mut self, desk: &mut Desk) -> Result<(), End> {
+        let mut at = 0;
+        if self.unsent.is_empty() {
+            let Some(stream) = &mut self.stream else { return Ok(()) };
+            while at < desk.out.len() {
+                match write(stream, &desk.out[at..]) {
+                    Ok(Some(len)) => at += len,
+                    Ok(None) => break,
+                    Err(end) => {
+                        desk.out.clear();
+                        return Err(end);
+                    }
+                }
+            }
+        }
+        self.unsent.extend(&desk.out[at..]);
+        desk.out.clear();
+        Ok(())
+    }
+
+    /// Counts the end of an open connection.
+    fn ended(&mut self, end: End, desk: &mut Desk) -> News {
+        desk.out.clear();
+        // What the server does after our Close frame is its own affair.
+        if matches!(self.phase, Phase::Open) {
+            let counts = &mut desk.judge.counts;
+            match end {
+                End::Closed => counts.closed_by_server += 1,
+                End::Reset => counts.reset += 1,
+                End::Protocol(error) => {
+                    counts.protocol_errors += 1;
+                    desk.judge.first_error.get_or_insert((self.lane.conn, error.reason()));
+                }
+            }
+            desk.judge.abandon(&self.lane);
+        }
+        self.end();
+        News::Ended
+    }
+}
+
+/// Has a message judged. True: it settled one of ours.
+fn judged(lane: &mut Lane, message: &Message<'_>, now_ns: u64, judge: &mut Judge) -> bool {
+    judge.reply(lane, message.kind() == Kind::Text, message.payload(), now_ns)
+}
+
+/// One read. `None`: there is nothing to read. Zero: the end.
+fn read(stream: &mut TcpStream, space: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match stream.read(space) {
+            Ok(len) => return Ok(Some(len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One write. `None`: there is no room.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<Option<usize>, End> {
+    loop {
+        match stream.write(bytes) {
+            Ok(0) => return Err(End::Reset),
+            Ok(len) => return Ok(Some(len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(End::Reset),
+        }
+    }
+}
+
+/// A masking key (RFC 6455 §5.3). Unpredictable enough: the payload is our own.
+fn masking_key(random: &mut Random) -> [u8; 4] {
+    let [a, b, c, d, ..] = random.next().to_le_bytes();
+    [a, b, c, d]
+}

@@ -1,0 +1,206 @@
+//! The ramp: opens connections, a window of them at a time, and counts those that could not be opened.
+//!
+//! Sources take turns of 12,000 connections, and the port is chosen at connect(2), not at bind(2)
+//! (IP_BIND_ADDRESS_NO_PORT): a port is then taken per pair of addresses, not once for all.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use hdrhistogram::Histogram;
+use mio::net::TcpStream;
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::conn::News;
+use crate::rate::Rate;
+use crate::stats::histogram;
+use crate::upgrade::OpenFailure;
+
+/// What opening the connections came to.
+#[derive(Debug)]
+pub(crate) struct Connects {
+    /// How long TCP handshakes took.
+    pub(crate) tcp: Histogram<u64>,
+    /// How long opening handshakes took.
+    pub(crate) upgrade: Histogram<u64>,
+    /// Connections that were opened.
+    pub(crate) opened: u32,
+    /// Why the others were not, and how many for each reason; the most frequent first once the ramp is over.
+    pub(crate) failures: Vec<(OpenFailure, u32)>,
+    /// From the first connect to the last answer.
+    pub(crate) span_ns: u64,
+}
+
+impl Connects {
+    /// Connections that could not be opened.
+    pub(crate) fn failed(&self) -> u32 {
+        self.failures.iter().map(|&(_, count)| count).sum()
+    }
+}
+
+/// A ramp under way.
+#[derive(Debug)]
+pub(crate) struct Ramp {
+    /// What came of it so far.
+    pub(crate) connects: Connects,
+    /// Connections in all.
+    conns: u32,
+    /// The next to begin.
+    next: u32,
+    /// Connections begun that are neither open nor failed, and when they began.
+    in_flight: Vec<(u32, u64)>,
+    window: usize,
+    rate: Option<Rate>,
+    timeout_ns: u64,
+    started_ns: u64,
+}
+
+impl Ramp {
+    /// A ramp of `conns` connections that starts at `now_ns`.
+    pub(crate) fn new(
+        conns: u32,
+        window: usize,
+        rate: Option<Rate>,
+        timeout_ns: u64,
+        now_ns: u64,
+    ) -> Self {
+        Self {
+            connects: Connects {
+                tcp: histogram(),
+                upgrade: histogram(),
+                opened: 0,
+                failures: Vec::new(),
+                span_ns: 0,
+            },
+            conns,
+            next: 0,
+            in_flight: Vec::with_capacity(window),
+            window,
+            rate,
+            timeout_ns,
+            started_ns: now_ns,
+        }
+    }
+
+    /// The connection to begin at `now_ns`, if one is due and the window has room.
+    pub(crate) fn begin(&mut self, now_ns: u64) -> Option<u32> {
+        let due = self.next < self.conns
+            && self.in_flight.len() < self.window
+            && self.due_ns(self.next) <= now_ns;
+        due.then(|| {
+            self.next += 1;
+            self.in_flight.push((self.next - 1, now_ns));
+            self.next - 1
+        })
+    }
+
+    /// Takes in the news of connection `index`.
+    pub(crate) fn take_in(&mut self, index: u32, news: News, now_ns: u64) {
+        match news {
+            News::Opened { tcp_ns, upgrade_ns } => {
+                self.connects.opened += 1;
+                self.connects.tcp.saturating_record(tcp_ns);
+                self.connects.upgrade.saturating_record(upgrade_ns);
+            }
+            News::Failed(failure) => {
+                let failures = &mut self.connects.failures;
+                match failures.iter_mut().find(|(known, _)| *known == failure) {
+                    Some((_, count)) => *count += 1,
+                    None => failures.push((failure, 1)),
+                }
+            }
+            News::None | News::More | News::Ended => return,
+        }
+        self.in_flight.retain(|&(in_flight, _)| in_flight != index);
+        self.connects.span_ns = now_ns - self.started_ns;
+        self.connects.failures.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    }
+
+    /// A connection that has been under way for too long.
+    pub(crate) fn timed_out(&self, now_ns: u64) -> Option<u32> {
+        let too_long = |&&(_, begun_ns): &&(u32, u64)| now_ns - begun_ns >= self.timeout_ns;
+        self.in_flight.iter().find(too_long).map(|&(index, _)| index)
+    }
+
+    /// Whether nothing is left to begin, nor to wait for.
+    pub(crate) fn is_over(&self) -> bool {
+        self.next == self.conns && self.in_flight.is_empty()
+    }
+
+    /// When there is something to do, if no connection has news before.
+    pub(crate) fn wake_ns(&self) -> u64 {
+        let timeout = self.in_flight.iter().map(|&(_, begun_ns)| begun_ns + self.timeout_ns).min();
+        let room = self.next < self.conns && self.in_flight.len() < self.window;
+        let due = room.then(|| self.due_ns(self.next));
+        timeout.into_iter().chain(due).min().unwrap_or(u64::MAX)
+    }
+
+    fn due_ns(&self, index: u32) -> u64 {
+        self.started_ns + self.rate.map_or(0, |rate| rate.span_ns(u64::from(index)))
+    }
+}
+
+/// Begins a connection to `addr`, from `source` if one is given.
+///
+/// # Errors
+///
+/// What socket(2), bind(2) or connect(2) say; a connection under way is no error.
+pub(crate) fn dial(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
+            Err(error)
+        }
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPENED: News = News::Opened { tcp_ns: 5, upgrade_ns: 7 };
+
+    #[test]
+    fn the_window_bounds_what_is_under_way() {
+        let mut ramp = Ramp::new(5, 2, None, 1000, 0);
+        assert_eq!([ramp.begin(0), ramp.begin(0), ramp.begin(0)], [Some(0), Some(1), None]);
+        ramp.take_in(1, OPENED, 10);
+        assert_eq!([ramp.begin(10), ramp.begin(10)], [Some(2), None]);
+        ramp.take_in(0, News::Failed(OpenFailure::Timeout), 11);
+        ramp.take_in(2, News::Failed(OpenFailure::Timeout), 12);
+        assert!(!ramp.is_over());
+        assert_eq!([ramp.begin(12), ramp.begin(12), ramp.begin(12)], [Some(3), Some(4), None]);
+        ramp.take_in(3, OPENED, 20);
+        ramp.take_in(4, OPENED, 30);
+        assert!(ramp.is_over());
+        let connects = &ramp.connects;
+        assert_eq!((connects.opened, connects.failed(), connects.span_ns), (3, 2, 30));
+        assert_eq!(connects.failures, [(OpenFailure::Timeout, 2)]);
+    }
+
+    #[test]
+    fn the_rate_spaces_connections_and_the_timeout_ends_them() {
+        let mut ramp = Ramp::new(3, 64, Rate::new(1e6), 10_000, 500);
+        assert_eq!([ramp.begin(500), ramp.begin(500), ramp.begin(1500)], [Some(0), None, Some(1)]);
+        assert_eq!(ramp.wake_ns(), 2500);
+        assert_eq!(ramp.begin(2500), Some(2));
+        assert_eq!(ramp.wake_ns(), 10_500);
+        assert_eq!([ramp.timed_out(10_499), ramp.timed_out(10_500)], [None, Some(0)]);
+    }
+
+    #[test]
+    fn a_connection_can_come_from_any_loopback_address() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let source = IpAddr::from([127, 0, 0, 9]);
+        let _stream = dial(listener.local_addr().unwrap(), Some(source)).unwrap();
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip(), source);
+    }
+}

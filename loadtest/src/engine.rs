@@ -1,0 +1,406 @@
+//! The measuring thread: opens the connections, paces the messages, waits for replies, and does nothing else.
+//!
+//!     connect ─► warm-up ─► measure ─► drain ─► close
+//!                 turn: send what is due, at most 64 ─► poll ─► each event
+//!
+//! Waiting ends at the next due message: an absolute timer up to 50 µs before, and from there on polls that do not
+//! block, so that a message leaves within a microsecond and a reply is still read when it comes. With a single CPU
+//! there is nothing to spin on, and the timer is set to the message itself. Draws nothing and reads no file.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
+use crate::conn::{Conn, Desk, News, Ready};
+use crate::connect::{Connects, Ramp, dial};
+use crate::judge::{Judge, Pace};
+use crate::live::{Live, Phase};
+use crate::plan::{LoadPlan, Plan};
+use crate::rate::{Random, Rate, Schedule, shuffled};
+use crate::upgrade::{OpenFailure, Request};
+
+/// What the measuring thread shares with the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// What it tells.
+    pub(crate) live: Arc<Live>,
+    /// True: a person wants the run to end.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// Woken when the phase changes.
+    pub(crate) watcher: Thread,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// What opening the connections came to.
+    pub(crate) connects: Connects,
+    /// What the replies came to.
+    pub(crate) judge: Judge,
+    /// How well the schedule was kept; `None` in a closed loop.
+    pub(crate) sending: Option<Sending>,
+    /// True: a person ended it.
+    pub(crate) interrupted: bool,
+}
+
+/// How well the schedule was kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sending {
+    /// Measured messages that were due.
+    pub(crate) due: u64,
+    /// Those that left.
+    pub(crate) sent: u64,
+    /// Messages a second that left, over those that were asked for.
+    pub(crate) rate_reached: f64,
+}
+
+/// The measuring thread's state.
+#[derive(Debug)]
+pub(crate) struct Engine<'a> {
+    plan: &'a Plan,
+    shared: &'a Shared,
+    poll: Poll,
+    timer: Timer,
+    conns: Vec<Conn>,
+    desk: Desk,
+    /// Connections with more to read than their share of a turn.
+    again: Vec<usize>,
+    /// What connections told in the last turn.
+    news: Vec<(usize, News)>,
+    wait: Wait,
+}
+
+/// How the wait for a due message ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// With polls that do not block.
+    Spinning,
+    /// With the timer: there is one CPU, and the server may need it.
+    Sleeping,
+}
+
+/// The last part of a wait, which is spun.
+const SPIN_NS: u64 = 50_000;
+
+/// A poll that found nothing and took longer was not spinning: the thread had lost its CPU.
+const SPIN_ROUND_NS_MAX: u64 = 10_000;
+
+/// Messages sent before the next poll.
+const SENDS_PER_TURN_MAX: u32 = 64;
+
+/// The longest wait, after which `stop` is looked at again.
+const WAIT_NS_MAX: u64 = 100 * MILLISECOND_NS;
+
+/// How long the closing handshakes may take; nothing depends on them.
+const CLOSE_NS_MAX: u64 = SECOND_NS;
+
+/// The token of the timer.
+const TIMER: Token = Token(usize::MAX);
+
+/// Decides the order of connections, and nothing that has to be secret.
+const SEED: u64 = 1;
+
+impl<'a> Engine<'a> {
+    /// An engine for `plan`, with nothing open.
+    ///
+    /// # Errors
+    ///
+    /// What epoll_create(2) and timerfd_create(2) say.
+    pub(crate) fn new(plan: &'a Plan, request: Request, shared: &'a Shared) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = Timer::new()?;
+        let fd = timer.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let judge = Judge::new(plan, Arc::clone(&shared.live));
+        Ok(Self {
+            plan,
+            shared,
+            poll,
+            timer,
+            conns: Vec::with_capacity(usize::try_from(plan.conns).unwrap_or(0)),
+            // Keys differ from run to run, so that no cache between here and the server can answer.
+            desk: Desk::new(judge, request, Random::new(now_ns())),
+            again: Vec::new(),
+            news: Vec::new(),
+            wait: if cpus > 1 { Wait::Spinning } else { Wait::Sleeping },
+        })
+    }
+
+    /// Runs the plan to its end, or to the person's patience's.
+    ///
+    /// # Errors
+    ///
+    /// What epoll_wait(2) or timerfd_settime(2) say; a connection's troubles are results.
+    pub(crate) fn run(mut self) -> io::Result<Finished> {
+        let mut events = Events::with_capacity(1024);
+        let connects = self.connect(&mut events)?;
+        let mut sending = None;
+        if connects.opened > 0 && !self.is_stopped() {
+            match self.plan.load {
+                LoadPlan::Echo(rate) => sending = Some(self.open_loop(rate, &mut events)?),
+                LoadPlan::Throughput(depth) => self.closed_loop(depth, &mut events)?,
+            }
+            self.enter(Phase::Drain);
+            let drained_ns = self.drain(&mut events)?;
+            self.close(&mut events)?;
+            for conn in &self.conns {
+                self.desk.judge.give_up(&conn.lane, drained_ns);
+            }
+        }
+        self.enter(Phase::Done);
+        let interrupted = self.is_stopped();
+        Ok(Finished { connects, judge: self.desk.judge, sending, interrupted })
+    }
+
+    /// Opens the connections.
+    fn connect(&mut self, events: &mut Events) -> io::Result<Connects> {
+        let plan = self.plan;
+        let (window, timeout_ns) = (plan.connect_window, plan.connect_timeout_ns);
+        let mut now = now_ns();
+        let mut ramp = Ramp::new(plan.conns, window, plan.connect_rate, timeout_ns, now);
+        while !ramp.is_over() && !self.is_stopped() {
+            while let Some(index) = ramp.begin(now) {
+                let news = self.begin(index, now);
+                ramp.take_in(index, news, now);
+            }
+            while let Some(index) = ramp.timed_out(now) {
+                self.conns[index_of(index)].end();
+                ramp.take_in(index, News::Failed(OpenFailure::Timeout), now);
+            }
+            now = self.turn(ramp.wake_ns(), now, events)?;
+            for (index, news) in self.news.drain(..) {
+                ramp.take_in(self.conns[index].lane.conn, news, now);
+            }
+            self.shared.live.opened.set(u64::from(ramp.connects.opened));
+            self.shared.live.failed.set(u64::from(ramp.connects.failed()));
+        }
+        Ok(ramp.connects)
+    }
+
+    /// Begins connection `index`.
+    fn begin(&mut self, index: u32, now: u64) -> News {
+        debug_assert_eq!(index_of(index), self.conns.len());
+        let registered = dial(self.plan.addr, self.plan.source(index)).and_then(|mut stream| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(self.conns.len()), interest)?;
+            Ok(stream)
+        });
+        match registered {
+            Ok(stream) => {
+                self.conns.push(Conn::new(index, stream, now, &self.desk));
+                News::None
+            }
+            Err(error) => {
+                self.conns.push(Conn::stillborn(index, &self.desk));
+                News::Failed(error.into())
+            }
+        }
+    }
+
+    /// Sends on schedule, whatever the server does.
+    fn open_loop(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
+        let by_turn = self.assign_turns();
+        let turns = u32::try_from(by_turn.len()).unwrap_or(u32::MAX);
+        let mut now = now_ns();
+        let (warmup_ns, duration_ns) = (self.plan.warmup_ns, self.plan.duration_ns);
+        let mut schedule = Schedule::new(rate, now + MILLISECOND_NS, warmup_ns, duration_ns, turns);
+        let from = schedule.measured_from();
+        self.desk.judge.window_ns = (schedule.due_ns(from), schedule.due_ns(schedule.end()));
+        self.desk.judge.pace = Pace::Open(schedule.clone());
+        self.enter(Phase::Warmup);
+        let mut last_sent_ns = now;
+        let mut k = 0;
+        while k < schedule.end() && !self.is_stopped() {
+            if self.shared.live.phase() == Phase::Warmup && schedule.due_ns(from) <= now {
+                self.enter(Phase::Measure);
+            }
+            let mut sends = 0;
+            while k < schedule.end() && schedule.due_ns(k) <= now && sends < SENDS_PER_TURN_MAX {
+                self.send_scheduled(k, by_turn[schedule.turn(k)], now);
+                last_sent_ns = now;
+                k += 1;
+                sends += 1;
+                now = now_ns();
+            }
+            now = self.turn(schedule.due_ns(k), now, events)?;
+            self.news.clear();
+        }
+        schedule.cut(k);
+        let window = &mut self.desk.judge.window_ns;
+        window.1 = window.1.min(now.max(window.0));
+        Ok(self.sending(&schedule, last_sent_ns))
+    }
+
+    /// Gives every open connection its turn in the schedule; returns the connections by turn.
+    fn assign_turns(&mut self) -> Vec<usize> {
+        let open: Vec<usize> =
+            (0..self.conns.len()).filter(|&index| self.conns[index].is_open()).collect();
+        let order = shuffled(u32::try_from(open.len()).unwrap_or(u32::MAX), SEED);
+        let by_turn: Vec<usize> = order.iter().map(|&at| open[index_of(at)]).collect();
+        for (turn, &index) in (0..).zip(&by_turn) {
+            self.conns[index].lane.turn = turn;
+        }
+        by_turn
+    }
+
+    fn send_scheduled(&mut self, k: u64, index: usize, now: u64) {
+        let conn = &mut self.conns[index];
+        if conn.is_open() {
+            // Its end, if that is what the send brings, is counted.
+            conn.send(1, now, &mut self.desk);
+        } else {
+            self.desk.judge.unsent(k);
+        }
+    }
+
+    /// How well `schedule` was kept, if its last message left at `last_sent_ns`.
+    fn sending(&self, schedule: &Schedule, last_sent_ns: u64) -> Sending {
+        let (from, end) = (schedule.measured_from(), schedule.end());
+        let due = end.saturating_sub(from);
+        let sent = self.desk.judge.latencies.send_lag.len();
+        let planned_ns = schedule.due_ns(end).saturating_sub(schedule.due_ns(from));
+        let late_ns = last_sent_ns.saturating_sub(schedule.due_ns(end.saturating_sub(1)));
+        let left = sent as f64 / due.max(1) as f64;
+        let rate_reached = left * planned_ns as f64 / (planned_ns + late_ns).max(1) as f64;
+        Sending { due, sent, rate_reached }
+    }
+
+    /// Keeps `depth` messages under way on each connection.
+    fn closed_loop(&mut self, depth: u32, events: &mut Events) -> io::Result<()> {
+        let mut now = now_ns();
+        let from_ns = now + self.plan.warmup_ns;
+        let end_ns = from_ns + self.plan.duration_ns;
+        self.desk.judge.window_ns = (from_ns, end_ns);
+        self.desk.judge.pace = Pace::Closed { from_ns, end_ns };
+        self.enter(Phase::Warmup);
+        let mut unprimed = 0;
+        while now < end_ns && !self.is_stopped() {
+            if self.shared.live.phase() == Phase::Warmup && from_ns <= now {
+                self.enter(Phase::Measure);
+            }
+            for _ in 0..SENDS_PER_TURN_MAX {
+                let Some(conn) = self.conns.get_mut(unprimed) else { break };
+                unprimed += 1;
+                if conn.is_open() {
+                    conn.send(depth, now_ns(), &mut self.desk);
+                }
+            }
+            let is_primed = unprimed == self.conns.len();
+            let wake_ns = match (is_primed, now < from_ns) {
+                (false, _) => now,
+                (true, true) => from_ns,
+                (true, false) => end_ns,
+            };
+            now = self.turn(wake_ns, now, events)?;
+            self.news.clear();
+        }
+        let end_ns = end_ns.min(now.max(from_ns));
+        self.desk.judge.window_ns.1 = end_ns;
+        self.desk.judge.pace = Pace::Closed { from_ns, end_ns };
+        Ok(())
+    }
+
+    /// Waits for the last replies; returns when it stopped waiting.
+    fn drain(&mut self, events: &mut Events) -> io::Result<u64> {
+        let mut now = now_ns();
+        let patience_ns = if self.is_stopped() { SECOND_NS } else { self.plan.drain_ns };
+        let deadline_ns = now + patience_ns.min(self.plan.drain_ns);
+        while self.desk.judge.awaited > 0 && now < deadline_ns {
+            now = self.turn(deadline_ns, now, events)?;
+            self.news.clear();
+        }
+        Ok(now)
+    }
+
+    /// Ends every connection by the closing handshake, so that the server is left with none half open.
+    fn close(&mut self, events: &mut Events) -> io::Result<()> {
+        let mut now = now_ns();
+        let deadline_ns = now + CLOSE_NS_MAX;
+        let mut unclosed = 0;
+        while now < deadline_ns {
+            for _ in 0..SENDS_PER_TURN_MAX {
+                let Some(conn) = self.conns.get_mut(unclosed) else { break };
+                unclosed += 1;
+                if conn.is_open() {
+                    conn.close(&mut self.desk);
+                }
+            }
+            if unclosed == self.conns.len() && self.conns.iter().all(Conn::is_ended) {
+                break;
+            }
+            let wake_ns = if unclosed < self.conns.len() { now } else { deadline_ns };
+            now = self.turn(wake_ns, now, events)?;
+            self.news.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits until something comes, or until `wake_ns`; lets connections act on what came. Returns the time.
+    fn turn(&mut self, wake_ns: u64, now: u64, events: &mut Events) -> io::Result<u64> {
+        let spin_ns = if self.wait == Wait::Spinning { SPIN_NS } else { 0 };
+        let sleep_until_ns = wake_ns.saturating_sub(spin_ns).min(now.saturating_add(WAIT_NS_MAX));
+        let must_not_sleep = sleep_until_ns <= now || !self.again.is_empty();
+        if !must_not_sleep {
+            self.timer.set(sleep_until_ns)?;
+        }
+        match self.poll.poll(events, must_not_sleep.then_some(Duration::ZERO)) {
+            Ok(()) => {}
+            // A signal: whoever sent it has set `stop`.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(now_ns()),
+            Err(error) => return Err(error),
+        }
+        let mut is_idle = self.again.is_empty();
+        for index in std::mem::take(&mut self.again) {
+            self.act(index, Ready { readable: true, writable: false, ended: true });
+        }
+        for event in events.iter() {
+            is_idle = false;
+            if event.token() != TIMER {
+                let ready = Ready {
+                    readable: event.is_readable(),
+                    writable: event.is_writable(),
+                    ended: event.is_read_closed() || event.is_error(),
+                };
+                self.act(event.token().0, ready);
+            }
+        }
+        let after = now_ns();
+        if is_idle && now < wake_ns && after - now < SPIN_ROUND_NS_MAX {
+            let spun_ns = &self.shared.live.spun_ns;
+            spun_ns.set(spun_ns.read() + (after - now));
+        }
+        Ok(after)
+    }
+
+    fn act(&mut self, index: usize, ready: Ready) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        match conn.on_ready(ready, &mut self.desk) {
+            News::None => {}
+            News::More => self.again.push(index),
+            news @ (News::Opened { .. } | News::Failed(_) | News::Ended) => {
+                self.news.push((index, news));
+            }
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.shared.live.enter(phase);
+        self.shared.watcher.unpark();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn index_of(conn: u32) -> usize {
+    usize::try_from(conn).unwrap_or(usize::MAX)
+}

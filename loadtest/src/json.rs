@@ -1,0 +1,217 @@
+//! The results as JSON: times in nanoseconds, counts, the verdict, and every histogram whole as base64 HDR V2.
+//!
+//! `schema` counts up with every change that could break a reader; new fields alone do not.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use serde::Serialize;
+
+use crate::outcome::Outcome;
+use crate::plan::LoadPlan;
+use crate::stats::{Counts, quantile_ns};
+
+/// What `schema` says.
+const SCHEMA: u32 = 1;
+
+/// The document.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    schema: u32,
+    tool: &'static str,
+    mode: &'static str,
+    url: String,
+    conns: u32,
+    size_bytes: usize,
+    text: bool,
+    /// Absent in a closed loop.
+    rate_per_s: Option<f64>,
+    /// Absent in an open loop.
+    pipeline: Option<u32>,
+    warmup_ns: u64,
+    duration_ns: u64,
+    connect: Connect,
+    /// Of the whole run, warm-up included.
+    counts: &'a Counts,
+    /// The first wrong reply, or broken rule.
+    first_fault: Option<String>,
+    /// Measured messages that were due; absent in a closed loop.
+    measured_due: Option<u64>,
+    /// Those of them that left.
+    measured_sent: Option<u64>,
+    /// The rate at which they left over the rate that was asked for.
+    rate_reached: Option<f64>,
+    /// Within the measured window.
+    replies_per_s: f64,
+    /// Samples of `response` that are ages of messages without a reply.
+    censored: u64,
+    response: Times,
+    service: Times,
+    /// Empty in a closed loop.
+    send_lag: Times,
+    server: Option<Server>,
+    client: Client,
+    listen_overflows: u64,
+    syn_retrans: u64,
+    verdict: Grade<'a>,
+    interrupted: bool,
+    exit_code: u8,
+}
+
+#[derive(Debug, Serialize)]
+struct Connect {
+    opened: u32,
+    failed: u32,
+    failures: Vec<Failure>,
+    span_ns: u64,
+    tcp: Times,
+    upgrade: Times,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    reason: String,
+    count: u32,
+}
+
+/// A histogram; a percentile is absent if fewer than ten samples lie above it.
+#[derive(Debug, Serialize)]
+struct Times {
+    samples: u64,
+    min: Option<u64>,
+    mean: Option<f64>,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+    #[serde(rename = "p99.9")]
+    p99_9: Option<u64>,
+    #[serde(rename = "p99.99")]
+    p99_99: Option<u64>,
+    max: Option<u64>,
+    hdr_v2: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Server {
+    pids: Vec<u32>,
+    cpu: f64,
+    rss_bytes: u64,
+    rss_before_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Client {
+    busy: f64,
+    run_queue: f64,
+    steal: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Grade<'a> {
+    grade: &'static str,
+    reasons: &'a [String],
+}
+
+/// The results of `outcome` as one line of JSON.
+pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
+    let (plan, finished, usage) = (outcome.plan, &outcome.finished, &outcome.usage);
+    let (judge, connects) = (&finished.judge, &finished.connects);
+    let (rate_per_s, pipeline) = match plan.load {
+        LoadPlan::Echo(rate) => (Some(rate.per_second()), None),
+        LoadPlan::Throughput(depth) => (None, Some(depth)),
+    };
+    let first_error = judge.first_error.map(|(conn, why)| format!("connection {conn}: {why}"));
+    let document = Document {
+        schema: SCHEMA,
+        tool: concat!("loadtest ", env!("CARGO_PKG_VERSION")),
+        mode: plan.mode_name(),
+        url: plan.target.to_string(),
+        conns: plan.conns,
+        size_bytes: plan.size,
+        text: plan.text,
+        rate_per_s,
+        pipeline,
+        warmup_ns: plan.warmup_ns,
+        duration_ns: plan.duration_ns,
+        connect: Connect {
+            opened: connects.opened,
+            failed: connects.failed(),
+            failures: connects
+                .failures
+                .iter()
+                .map(|(failure, count)| Failure { reason: failure.to_string(), count: *count })
+                .collect(),
+            span_ns: connects.span_ns,
+            tcp: Times::of(&connects.tcp),
+            upgrade: Times::of(&connects.upgrade),
+        },
+        counts: &judge.counts,
+        first_fault: judge.first_fault.map(|fault| fault.to_string()).or(first_error),
+        measured_due: finished.sending.map(|sending| sending.due),
+        measured_sent: finished.sending.map(|sending| sending.sent),
+        rate_reached: finished.sending.map(|sending| sending.rate_reached),
+        replies_per_s: outcome.replies_per_second(),
+        censored: judge.latencies.censored,
+        response: Times::of(&judge.latencies.response),
+        service: Times::of(&judge.latencies.service),
+        send_lag: Times::of(&judge.latencies.send_lag),
+        server: usage.server.as_ref().map(|server| Server {
+            pids: server.pids.clone(),
+            cpu: server.cpu,
+            rss_bytes: server.rss_bytes,
+            rss_before_bytes: server.rss_before_bytes,
+        }),
+        client: Client { busy: usage.client_busy, run_queue: usage.run_queue, steal: usage.steal },
+        listen_overflows: usage.listen_overflows,
+        syn_retrans: usage.syn_retrans,
+        verdict: Grade { grade: outcome.verdict.grade.name(), reasons: &outcome.verdict.reasons },
+        interrupted: finished.interrupted,
+        exit_code,
+    };
+    // Strings, numbers and lists of them: there is nothing that JSON could refuse.
+    serde_json::to_string(&document).unwrap_or_default()
+}
+
+impl Times {
+    fn of(times: &Histogram<u64>) -> Self {
+        let told = |value| (!times.is_empty()).then_some(value);
+        let mut bytes = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = V2Serializer::new().serialize(times, &mut bytes);
+        Self {
+            samples: times.len(),
+            min: told(times.min()),
+            mean: (!times.is_empty()).then(|| times.mean()),
+            p50: quantile_ns(times, 0.5),
+            p90: quantile_ns(times, 0.9),
+            p99: quantile_ns(times, 0.99),
+            p99_9: quantile_ns(times, 0.999),
+            p99_99: quantile_ns(times, 0.9999),
+            max: told(times.max()),
+            hdr_v2: STANDARD.encode(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::serialization::Deserializer;
+
+    use super::*;
+    use crate::stats::histogram;
+
+    #[test]
+    fn a_histogram_comes_back_whole() {
+        let mut times = histogram();
+        for ns in 1..5000 {
+            times.saturating_record(ns * 1000);
+        }
+        let told = Times::of(&times);
+        let bytes = STANDARD.decode(told.hdr_v2).unwrap();
+        let back: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+        assert_eq!(back, times);
+        assert_eq!((told.samples, told.p99_9), (4999, None));
+        assert!(told.p99.is_some());
+    }
+}

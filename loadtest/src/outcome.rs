@@ -1,0 +1,100 @@
+//! What a run came to: what was measured, whether it can be trusted, and the exit code that follows.
+//!
+//! The reports read it; it prints nothing.
+
+use crate::engine::Finished;
+use crate::plan::Plan;
+use crate::sample::Usage;
+use crate::stats::quantile_ns;
+use crate::units::seconds;
+use crate::verdict::{Evidence, Grade, OpenLoop, Verdict};
+
+/// A run that is over, and what it is worth.
+#[derive(Debug)]
+pub(crate) struct Outcome<'a> {
+    /// What was asked for.
+    pub(crate) plan: &'a Plan,
+    /// What was measured.
+    pub(crate) finished: Finished,
+    /// What the kernel said meanwhile.
+    pub(crate) usage: Usage,
+    /// Whether it can be trusted.
+    pub(crate) verdict: Verdict,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Every connection was opened, every message rightly answered.
+    Fine,
+    /// The flags make no sense, or the plan cannot work here.
+    Usage,
+    /// A connection could not be opened.
+    NotConnected,
+    /// A reply was wrong, late or missing, or a connection ended before its time.
+    WrongReplies,
+    /// The figures are worth nothing, and `--strict` was given.
+    Untrusted,
+    /// A person ended the run.
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Usage => 2,
+            Self::NotConnected => 3,
+            Self::WrongReplies => 4,
+            Self::Untrusted => 5,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl<'a> Outcome<'a> {
+    /// Weighs a run.
+    pub(crate) fn new(plan: &'a Plan, finished: Finished, usage: Usage) -> Self {
+        let latencies = &finished.judge.latencies;
+        let pair = |times| [0.5, 0.99].map(|q| quantile_ns(times, q));
+        let open_loop = finished.sending.map(|sending| OpenLoop {
+            rate_reached: sending.rate_reached,
+            send_lag_ns: pair(&latencies.send_lag),
+            response_ns: pair(&latencies.response),
+        });
+        let verdict = Verdict::new(&Evidence {
+            open_loop,
+            client_busy: usage.client_busy,
+            run_queue: usage.run_queue,
+            steal: usage.steal,
+            listen_overflows: usage.listen_overflows,
+            samples: latencies.response.len(),
+            censored: latencies.censored,
+            failed: u64::from(finished.connects.failed()),
+            interrupted: finished.interrupted,
+        });
+        Self { plan, finished, usage, verdict }
+    }
+
+    /// The exit code's meaning; the first that applies, from what a person did down to what the machine did.
+    pub(crate) fn exit(&self, strict: bool) -> Exit {
+        if self.finished.interrupted {
+            Exit::Interrupted
+        } else if self.finished.connects.failed() > 0 {
+            Exit::NotConnected
+        } else if !self.finished.judge.counts.is_faultless() {
+            Exit::WrongReplies
+        } else if strict && self.verdict.grade == Grade::Invalid {
+            Exit::Untrusted
+        } else {
+            Exit::Fine
+        }
+    }
+
+    /// Replies a second within the measured window.
+    pub(crate) fn replies_per_second(&self) -> f64 {
+        let (from_ns, to_ns) = self.finished.judge.window_ns;
+        self.finished.judge.replies_in_window as f64 / seconds((to_ns - from_ns).max(1))
+    }
+}

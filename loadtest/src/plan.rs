@@ -1,0 +1,352 @@
+//! The plan: what the flags ask for, checked against what this machine has, before anything is opened.
+//!
+//! What cannot work is refused with the number that is missing and the command that would fix it. The plan is not
+//! changed to fit: a run that measured something other than what was asked for would be worth nothing.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::cli::{Args, Mode, ServerPid, Source, Verify};
+use crate::rate::Rate;
+use crate::target::{DEFAULT_URL, Target, is_loopback_v4};
+use crate::units::{as_ns, bytes, count};
+
+/// A run that can start.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// What is loaded.
+    pub(crate) target: Target,
+    /// Its address.
+    pub(crate) addr: SocketAddr,
+    /// How messages are paced.
+    pub(crate) load: LoadPlan,
+    /// Connections to open.
+    pub(crate) conns: u32,
+    /// Addresses to connect from, in turns of [`CONNS_PER_SOURCE`]; empty: the kernel picks one.
+    pub(crate) sources: Vec<IpAddr>,
+    /// Payload bytes of a message.
+    pub(crate) size: usize,
+    /// Whether messages are text, else binary.
+    pub(crate) text: bool,
+    /// What of a reply is proved.
+    pub(crate) verify: Verify,
+    /// Load before the measurement.
+    pub(crate) warmup_ns: u64,
+    /// The measurement.
+    pub(crate) duration_ns: u64,
+    /// A reply slower than this is late.
+    pub(crate) timeout_ns: u64,
+    /// How long the last replies are waited for.
+    pub(crate) drain_ns: u64,
+    /// Connections opened a second at most.
+    pub(crate) connect_rate: Option<Rate>,
+    /// Connections being opened at any time.
+    pub(crate) connect_window: usize,
+    /// How long opening one may take.
+    pub(crate) connect_timeout_ns: u64,
+    /// Further header fields of the upgrade request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The upgrade request's Origin.
+    pub(crate) origin: Option<String>,
+    /// Subprotocols offered.
+    pub(crate) subprotocols: Vec<String>,
+    /// Which process is the server.
+    pub(crate) server_pid: ServerPid,
+    /// What was found enough of, for the report.
+    pub(crate) room: Room,
+}
+
+/// How messages are paced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadPlan {
+    /// Open loop at this rate over all connections.
+    Echo(Rate),
+    /// Closed loop, this many messages under way on each connection.
+    Throughput(u32),
+}
+
+/// What a machine grants a process, as far as a plan can fail on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// The hard limit of file descriptors.
+    pub(crate) fds_max: u64,
+    /// The first and the last port that connect(2) may pick.
+    pub(crate) ports: (u16, u16),
+    /// Memory that can be had without swapping, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// The longest queue of connections that listen(2) grants.
+    pub(crate) backlog_max: u64,
+}
+
+/// What the plan needs and the machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// File descriptors needed.
+    pub(crate) fds: u64,
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// Connections to the target that the sources have ports for, at the kernel's full speed.
+    ///
+    /// connect(2) looks through every second port first: past half of the range it searches long. Measured with one
+    /// source, the connect rate falls from about 40,000 to 1,000 a second at connection 14,116.
+    pub(crate) fast_ports: u64,
+}
+
+/// Connections from one source address, within the fast half of the default port range (14,116).
+pub(crate) const CONNS_PER_SOURCE: u32 = 12_000;
+
+/// File descriptors other than connections: poll, timer, standard streams, what the sampler opens.
+const FDS_RESERVED: u64 = 16;
+
+impl Machine {
+    /// How many ports one source has towards one target.
+    fn ports_per_source(&self) -> u64 {
+        u64::from(self.ports.1.saturating_sub(self.ports.0)) + 1
+    }
+}
+
+impl Plan {
+    /// Turns `args` into a plan for `machine`.
+    ///
+    /// # Errors
+    ///
+    /// One line: what does not work, and what would.
+    pub(crate) fn new(args: &Args, machine: Machine) -> Result<Self, String> {
+        let mut target = Target::parse(args.url.as_deref().unwrap_or(DEFAULT_URL))?;
+        if args.host.is_some() || args.port.is_some() || args.path.is_some() {
+            let host = args.host.clone().unwrap_or(target.host);
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            let port = args.port.unwrap_or(target.port);
+            let path = args.path.as_deref().unwrap_or(&target.path).trim_start_matches('/');
+            target = Target::parse(&format!("ws://{host}:{port}/{path}"))?;
+        }
+        let addr = target.resolve()?;
+        let load = load_plan(args)?;
+        if args.duration.is_zero() {
+            return Err("--duration 0 measures nothing; try --duration 10s".to_owned());
+        }
+        if args.connect_timeout.is_zero() {
+            return Err("--connect-timeout 0 opens nothing; try 10s".to_owned());
+        }
+        let sources = sources(args, addr)?;
+        let room = room(args.conns, sources.len(), machine);
+        check_room(args, addr, load, &room)?;
+        let timeout_ns = as_ns(args.timeout);
+        Ok(Self {
+            target,
+            addr,
+            load,
+            conns: args.conns,
+            sources,
+            size: args.size,
+            text: args.text,
+            verify: args.verify,
+            warmup_ns: as_ns(args.warmup),
+            duration_ns: as_ns(args.duration),
+            timeout_ns,
+            drain_ns: args.drain.map_or(timeout_ns, as_ns),
+            connect_rate: args.connect_rate.map(|r| rate(r, "--connect-rate")).transpose()?,
+            connect_window: usize::try_from(args.connect_window).unwrap_or(usize::MAX),
+            connect_timeout_ns: as_ns(args.connect_timeout),
+            headers: args.headers.clone(),
+            origin: args.origin.clone(),
+            subprotocols: args.subprotocols.clone(),
+            server_pid: args.server_pid,
+            room,
+        })
+    }
+
+    /// The address that connection `index` comes from.
+    pub(crate) fn source(&self, index: u32) -> Option<IpAddr> {
+        let turn = usize::try_from(index / CONNS_PER_SOURCE).unwrap_or_default();
+        self.sources.get(turn).or(self.sources.last()).copied()
+    }
+
+    /// The mode's name, as `--mode` takes it.
+    pub(crate) fn mode_name(&self) -> &'static str {
+        match self.load {
+            LoadPlan::Echo(_) => "echo",
+            LoadPlan::Throughput(_) => "throughput",
+        }
+    }
+}
+
+/// The pace that the flags ask for, and no flag that this mode would ignore.
+fn load_plan(args: &Args) -> Result<LoadPlan, String> {
+    match args.mode {
+        Mode::Throughput => {
+            if args.rate.is_some() || args.rate_per_conn.is_some() {
+                return Err(
+                    "--rate has no meaning with --mode throughput; use --mode echo".to_owned()
+                );
+            }
+            Ok(LoadPlan::Throughput(args.pipeline.unwrap_or(1)))
+        }
+        Mode::Echo => {
+            if args.pipeline.is_some() {
+                return Err(
+                    "--pipeline has no meaning with --mode echo; use --mode throughput".to_owned()
+                );
+            }
+            let per_conn = args.rate_per_conn.unwrap_or(1.0) * f64::from(args.conns);
+            let flag = if args.rate.is_some() { "--rate" } else { "--rate-per-conn" };
+            Ok(LoadPlan::Echo(rate(args.rate.unwrap_or(per_conn), flag)?))
+        }
+    }
+}
+
+fn rate(per_second: f64, flag: &str) -> Result<Rate, String> {
+    Rate::new(per_second)
+        .ok_or_else(|| format!("{flag}: from 0.000001 to 10,000,000 messages a second in all"))
+}
+
+/// The addresses to connect from.
+fn sources(args: &Args, addr: SocketAddr) -> Result<Vec<IpAddr>, String> {
+    match args.source_ip {
+        Source::Addr(ip) if ip.is_ipv4() != addr.is_ipv4() => {
+            Err(format!("--source-ip {ip} cannot reach {}: they differ in family", addr.ip()))
+        }
+        Source::Addr(ip) => Ok(vec![ip]),
+        Source::Auto if !is_loopback_v4(addr) => Ok(Vec::new()),
+        Source::Auto => {
+            let turns = args.conns.div_ceil(CONNS_PER_SOURCE);
+            Ok((1..=turns).map(|n| Ipv4Addr::from_bits(LOOPBACK_NET + n).into()).collect())
+        }
+    }
+}
+
+/// 127.0.0.0.
+const LOOPBACK_NET: u32 = 127 << 24;
+
+fn room(conns: u32, sources: usize, machine: Machine) -> Room {
+    let fds = u64::from(conns) + FDS_RESERVED;
+    let fast_ports = machine.ports_per_source() / 2 * sources.max(1) as u64;
+    Room { fds, machine, fast_ports }
+}
+
+/// Refuses what cannot work.
+fn check_room(args: &Args, addr: SocketAddr, load: LoadPlan, room: &Room) -> Result<(), String> {
+    let conns = u64::from(args.conns);
+    let machine = &room.machine;
+    if room.fds > machine.fds_max {
+        let missing = room.fds - machine.fds_max;
+        let fits = machine.fds_max.saturating_sub(FDS_RESERVED);
+        return Err(format!(
+            "{} connections need {} file descriptors, {} more than the hard limit of {}: \
+             'sudo prlimit --pid $$ --nofile={}' raises it, or use --conns {fits}",
+            count(conns),
+            count(room.fds),
+            count(missing),
+            count(machine.fds_max),
+            room.fds,
+        ));
+    }
+    // The fast half is for speed; up to the whole range it works.
+    let ports = room.fast_ports * 2;
+    if conns > ports {
+        return Err(format!(
+            "{} connections need as many source ports, {} more than the {} there are: \
+             'sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"' widens the range, or use --conns {ports}",
+            count(conns),
+            count(conns - ports),
+            count(ports),
+        ));
+    }
+    let needed = memory_bytes(args, addr, load);
+    if needed > machine.memory_bytes {
+        return Err(format!(
+            "{} connections with messages of {} take about {} of memory, {} more than is free: \
+             use fewer --conns or a smaller --size",
+            count(conns),
+            bytes(args.size as u64),
+            bytes(needed),
+            bytes(needed - machine.memory_bytes),
+        ));
+    }
+    Ok(())
+}
+
+/// A rough upper bound of what the run takes: sockets (both ends, where the server is here), and messages under way
+/// in the kernel's buffers and ours.
+fn memory_bytes(args: &Args, addr: SocketAddr, load: LoadPlan) -> u64 {
+    const SOCKET_BYTES: u64 = 4 << 10;
+    const CONN_BYTES: u64 = 512;
+    let ends = if is_loopback_v4(addr) { 2 } else { 1 };
+    let under_way = match load {
+        LoadPlan::Echo(_) => 1,
+        LoadPlan::Throughput(depth) => u64::from(depth),
+    };
+    let messages = under_way * args.size as u64 * 2;
+    u64::from(args.conns) * (CONN_BYTES + ends * SOCKET_BYTES + messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    const MACHINE: Machine = Machine {
+        fds_max: 20_000,
+        ports: (32_768, 60_999),
+        memory_bytes: 8 << 30,
+        backlog_max: 4096,
+    };
+
+    fn plan(line: &str, machine: Machine) -> Result<Plan, String> {
+        let words = std::iter::once("loadtest").chain(line.split_whitespace());
+        Plan::new(&Args::try_parse_from(words).unwrap(), machine)
+    }
+
+    #[test]
+    fn ten_thousand_connections_just_work() {
+        let plan = plan("--conns 10000 --port 8002", MACHINE).unwrap();
+        assert_eq!(plan.target.to_string(), DEFAULT_URL);
+        assert_eq!(plan.load, LoadPlan::Echo(Rate::new(10_000.0).unwrap()));
+        assert_eq!((plan.room.fds, plan.room.fast_ports), (10_016, 14_116));
+        assert_eq!(plan.sources, [IpAddr::from([127, 0, 0, 1])]);
+    }
+
+    #[test]
+    fn every_twelve_thousand_connections_get_a_source_of_their_own() {
+        let plan = plan("-c 19900", MACHINE).unwrap();
+        assert_eq!(plan.sources.len(), 2);
+        let source = |index| plan.source(index).unwrap();
+        assert_eq!(source(0), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(source(11_999), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(source(12_000), IpAddr::from([127, 0, 0, 2]));
+        assert_eq!(source(19_899), IpAddr::from([127, 0, 0, 2]));
+    }
+
+    #[test]
+    fn flags_replace_parts_of_the_url() {
+        let named = |line| plan(line, MACHINE).unwrap().target.to_string();
+        assert_eq!(named("ws://127.0.0.1:1/a --port 2"), "ws://127.0.0.1:2/a");
+        assert_eq!(named("--path chat?x=1"), "ws://127.0.0.1:8002/chat?x=1");
+        assert_eq!(named("--host ::1 --path /"), "ws://[::1]:8002/");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_number_and_remedy() {
+        let roomy = Machine { fds_max: 1 << 20, ..MACHINE };
+        let poor = Machine { memory_bytes: 1 << 20, ..MACHINE };
+        let table = [
+            ("-c 30000", MACHINE, "10,016 more"),
+            ("-c 30000", MACHINE, "--nofile=30016"),
+            ("-c 30000", MACHINE, "--conns 19984"),
+            ("-c 30000 --source-ip 127.0.0.1", roomy, "1,768 more"),
+            ("-c 30000 --source-ip 127.0.0.1", roomy, "ip_local_port_range"),
+            ("-c 10000", poor, "fewer --conns"),
+            ("--source-ip ::1", MACHINE, "--source-ip"),
+            ("--mode throughput -r 5", MACHINE, "--mode echo"),
+            ("-p 5", MACHINE, "--mode throughput"),
+            ("-r 0", MACHINE, "--rate"),
+            ("-c 1000000 --rate-per-conn 100", roomy, "--rate-per-conn"),
+            ("-d 0", MACHINE, "--duration"),
+        ];
+        for (line, machine, part) in table {
+            let message = plan(line, machine).unwrap_err();
+            assert!(message.contains(part), "{line}: {message}");
+            assert!(!message.contains('\n'), "{line}: {message}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The report for a person: a handful of lines, every figure of which can be traced to a count.
+//!
+//! Writes text to a string; computes nothing that `outcome` has not.
+
+use std::fmt::{self, Write as _};
+
+use hdrhistogram::Histogram;
+
+use crate::outcome::Outcome;
+use crate::plan::{LoadPlan, Plan};
+use crate::stats::{QUANTILES, quantile_ns};
+use crate::units::{bytes, count, latency, percent, rate, span};
+use crate::verdict::Grade;
+
+/// The first line and the plan's, which are known before the run.
+pub(crate) fn heading(plan: &Plan) -> String {
+    let pace = match plan.load {
+        LoadPlan::Echo(per_second) => format!("open loop {} msg/s", rate(per_second.per_second())),
+        LoadPlan::Throughput(depth) => format!("closed loop, {depth} deep, queueing included"),
+    };
+    let kind = if plan.text { "text" } else { "binary" };
+    let room = &plan.room;
+    let conns = count(u64::from(plan.conns));
+    format!(
+        "{} · {} · {conns} conns · {pace} · {} {kind} · {}\n \
+         plan     fds {}/{} ok · {conns} of {} fast ports {} · backlog {}\n",
+        plan.mode_name(),
+        plan.target,
+        bytes(plan.size as u64),
+        span(plan.duration_ns),
+        count(room.fds),
+        count(room.machine.fds_max),
+        count(room.fast_ports),
+        if u64::from(plan.conns) <= room.fast_ports { "ok" } else { "(connects will be slow)" },
+        count(room.machine.backlog_max),
+    )
+}
+
+/// Everything behind the heading.
+pub(crate) fn results(outcome: &Outcome<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_results(&mut out, outcome);
+    out
+}
+
+fn write_results(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    connect_line(out, outcome)?;
+    if outcome.finished.connects.opened > 0 {
+        run_line(out, outcome)?;
+        fault_lines(out, outcome)?;
+        table(out, outcome)?;
+        out.push_str(&chart(&outcome.finished.judge.latencies.response));
+        server_line(out, outcome)?;
+    }
+    verdict_lines(out, outcome)
+}
+
+fn connect_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let connects = &outcome.finished.connects;
+    write!(
+        out,
+        " connect  {}/{} in {}",
+        count(u64::from(connects.opened)),
+        count(u64::from(outcome.plan.conns)),
+        span(connects.span_ns),
+    )?;
+    for (name, times) in [("tcp", &connects.tcp), ("upgrade", &connects.upgrade)] {
+        if let Some(p50) = quantile_ns(times, 0.5) {
+            write!(out, " · {name} p50 {}", latency(p50))?;
+        }
+        if let Some(p99) = quantile_ns(times, 0.99) {
+            write!(out, " p99 {}", latency(p99))?;
+        }
+    }
+    writeln!(out, " · failed {}", count(u64::from(connects.failed())))?;
+    for (failure, times) in &connects.failures {
+        writeln!(out, "          {} × {failure}", count(u64::from(*times)))?;
+    }
+    Ok(())
+}
+
+fn run_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let judge = &outcome.finished.judge;
+    let replies = outcome.replies_per_second();
+    match outcome.finished.sending {
+        Some(sending) => write!(
+            out,
+            " run      sent {} of {} due, {:.2} % of the rate · received {}/s",
+            count(sending.sent),
+            count(sending.due),
+            sending.rate_reached * 100.0,
+            rate(replies),
+        )?,
+        None => write!(
+            out,
+            " run      {} msg/s · {:.1} MB/s each way",
+            rate(replies),
+            replies * outcome.plan.size as f64 / 1e6,
+        )?,
+    }
+    let counts = &judge.counts;
+    write!(out, " · lost {}", count(counts.lost))?;
+    for (name, times) in counts.faults().iter().filter(|&&(name, n)| n > 0 && name != "lost") {
+        write!(out, " · {name} {}", count(*times))?;
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn fault_lines(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let judge = &outcome.finished.judge;
+    if let Some(fault) = judge.first_fault {
+        writeln!(out, "          first fault: {fault}")?;
+    }
+    if let Some((conn, reason)) = judge.first_error {
+        writeln!(out, "          first protocol error: connection {conn}: {reason}")?;
+    }
+    if judge.latencies.censored > 0 {
+        let censored = count(judge.latencies.censored);
+        writeln!(
+            out,
+            "          {censored} unanswered are in the percentiles with their age at the end"
+        )?;
+    }
+    Ok(())
+}
+
+/// The table of times. A column appears only if the samples allow it.
+fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let latencies = &outcome.finished.judge.latencies;
+    let is_told = |&&(_, q): &&(&str, f64)| quantile_ns(&latencies.response, q).is_some();
+    let columns: Vec<&(&str, f64)> = QUANTILES.iter().filter(is_told).collect();
+    write!(out, "{:>10}{:>9}", "", "min")?;
+    for (name, _) in &columns {
+        write!(out, "{name:>9}")?;
+    }
+    writeln!(out, "{:>9}", "max")?;
+    let rows = [
+        ("response", &latencies.response),
+        ("service", &latencies.service),
+        ("send lag", &latencies.send_lag),
+    ];
+    // In a closed loop a message is meant to leave when it does: there is one row.
+    let rows = if outcome.finished.sending.is_some() { &rows[..] } else { &rows[..1] };
+    for (at, (name, times)) in rows.iter().enumerate() {
+        if times.is_empty() {
+            continue;
+        }
+        write!(out, " {name:<9}{:>9}", latency(times.min()))?;
+        for (_, q) in &columns {
+            let time = quantile_ns(times, *q).map_or("-".to_owned(), latency);
+            write!(out, "{time:>9}")?;
+        }
+        write!(out, "{:>9}", latency(times.max()))?;
+        if at == 0 {
+            let verified = times.len() - latencies.censored;
+            write!(out, "   {} answered", count(verified))?;
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+/// The response times by octaves. What would round to nothing is joined in the last line.
+fn chart(response: &Histogram<u64>) -> String {
+    const WIDTH: f64 = 40.0;
+    const SHARE_MIN: f64 = 0.001;
+    let mut out = String::new();
+    if response.is_empty() {
+        return out;
+    }
+    let octaves = octaves(response);
+    let largest = octaves.iter().map(|&(_, share)| share).fold(0.0, f64::max);
+    let mut rest = 0.0;
+    for (exponent, share) in octaves {
+        if share < SHARE_MIN {
+            rest += share;
+            continue;
+        }
+        let label = format!("{}-{}", octave_bound(exponent), octave_bound(exponent + 1));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 40")]
+        let blocks = "█".repeat((share / largest * WIDTH).ceil() as usize);
+        let _ = writeln!(out, " {label:>13} {blocks} {}", percent(share));
+    }
+    if rest > 0.0 {
+        let _ = writeln!(out, " {:>13} {}", "elsewhere", small_percent(rest));
+    }
+    out
+}
+
+/// The share of samples in each octave of microseconds, the lowest first; what is below 1 µs counts to octave 0.
+fn octaves(times: &Histogram<u64>) -> Vec<(u32, f64)> {
+    let mut octaves: Vec<(u32, u64)> = Vec::new();
+    for value in times.iter_recorded() {
+        let us = (value.value_iterated_to() / 1000).max(1);
+        let (exponent, n) = (us.ilog2(), value.count_since_last_iteration());
+        match octaves.last_mut() {
+            Some((last, total)) if *last == exponent => *total += n,
+            _ => octaves.push((exponent, n)),
+        }
+    }
+    let total = times.len() as f64;
+    octaves.into_iter().map(|(exponent, n)| (exponent, n as f64 / total)).collect()
+}
+
+/// A bound of an octave of microseconds: `16µs`, `1ms`, `2s`, where 1,024 of one are one of the next.
+fn octave_bound(exponent: u32) -> String {
+    match exponent {
+        0..10 => format!("{}µs", 1_u64 << exponent),
+        10..20 => format!("{}ms", 1_u64 << (exponent - 10)),
+        _ => format!("{}s", 1_u64 << (exponent - 20).min(40)),
+    }
+}
+
+fn small_percent(share: f64) -> String {
+    format!("{:.3}%", share * 100.0)
+}
+
+fn server_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let usage = &outcome.usage;
+    match &usage.server {
+        Some(server) => {
+            let pids: Vec<String> = server.pids.iter().map(u32::to_string).collect();
+            let growth = server.rss_bytes.saturating_sub(server.rss_before_bytes);
+            let per_conn = growth / u64::from(outcome.finished.connects.opened.max(1));
+            write!(
+                out,
+                " Server   pid {} · CPU {} · RSS {} (+{}/conn)",
+                pids.join(","),
+                percent(server.cpu),
+                bytes(server.rss_bytes),
+                bytes(per_conn),
+            )?;
+        }
+        None => out.push_str(" Server   process not known (--server-pid PID)"),
+    }
+    writeln!(
+        out,
+        " · ListenOverflows {} · SynRetrans {}",
+        count(usage.listen_overflows),
+        count(usage.syn_retrans)
+    )
+}
+
+fn verdict_lines(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let (usage, verdict) = (&outcome.usage, &outcome.verdict);
+    let mark = match verdict.grade {
+        Grade::Valid => '✓',
+        Grade::Degraded => '!',
+        Grade::Invalid => '✗',
+    };
+    writeln!(
+        out,
+        " {mark} {} client {} CPU · run-queue {} · steal {}",
+        verdict.grade.name(),
+        percent(usage.client_busy),
+        percent(usage.run_queue),
+        percent(usage.steal),
+    )?;
+    for reason in &verdict.reasons {
+        writeln!(out, "          {reason}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::histogram;
+
+    #[test]
+    fn the_chart_shows_octaves_and_joins_what_is_rare() {
+        let mut times = histogram();
+        times.saturating_record_n(20_000, 7100);
+        times.saturating_record_n(40_000, 2895);
+        times.saturating_record_n(17_000_000, 5);
+        let expected = format!(
+            "       16µs-32µs {} 71%\n       32µs-64µs {} 29%\n     elsewhere 0.050%\n",
+            "█".repeat(40),
+            "█".repeat(17)
+        );
+        let expected =
+            expected.replace("       16µs", "     16µs").replace("       32µs", "     32µs");
+        assert_eq!(chart(&times), expected);
+        assert_eq!(chart(&histogram()), "");
+    }
+
+    #[test]
+    fn octaves_have_round_bounds() {
+        let bounds = [0, 5, 10, 12, 20, 21].map(octave_bound);
+        assert_eq!(bounds, ["1µs", "32µs", "1ms", "4ms", "1s", "2s"]);
+    }
+}

@@ -1,0 +1,131 @@
+//! What a run leaves behind: counts of what happened to every message, histograms of how long it took.
+//!
+//! Belongs to the measuring thread alone; nothing here is shared or locked.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::clock::SECOND_NS;
+
+/// What became of the messages, warm-up included. Every message sent is in exactly one of `verified`, `reordered`,
+/// `corrupt` and `lost`, except that a corrupt reply while none was due belongs to no message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    /// Messages sent.
+    pub(crate) sent: u64,
+    /// Replies that were proved and in order.
+    pub(crate) verified: u64,
+    /// Messages without a reply when the run ended.
+    pub(crate) lost: u64,
+    /// Proved replies that took longer than the timeout.
+    pub(crate) late: u64,
+    /// Replies to messages that were answered before.
+    pub(crate) duplicated: u64,
+    /// Proved replies that came after the reply to a later message.
+    pub(crate) reordered: u64,
+    /// Replies that are not what was sent.
+    pub(crate) corrupt: u64,
+    /// Messages that came while no reply was due, and are none.
+    pub(crate) unasked: u64,
+    /// Messages that were due on a connection that had ended.
+    pub(crate) unsent: u64,
+    /// Pings answered.
+    pub(crate) pings: u64,
+    /// Connections that the server closed during the run, with a Close frame or without.
+    pub(crate) closed_by_server: u64,
+    /// Connections that broke during the run.
+    pub(crate) reset: u64,
+    /// Connections given up because the server broke RFC 6455.
+    pub(crate) protocol_errors: u64,
+}
+
+impl Counts {
+    /// Whether the server answered every message, rightly, once and in order, and kept every connection.
+    pub(crate) fn is_faultless(&self) -> bool {
+        self.faults().iter().all(|&(_, count)| count == 0)
+    }
+
+    /// The counts that should be zero, and their names.
+    pub(crate) fn faults(&self) -> [(&'static str, u64); 10] {
+        [
+            ("lost", self.lost),
+            ("late", self.late),
+            ("duplicated", self.duplicated),
+            ("reordered", self.reordered),
+            ("corrupt", self.corrupt),
+            ("unasked", self.unasked),
+            ("unsent", self.unsent),
+            ("closed by server", self.closed_by_server),
+            ("reset", self.reset),
+            ("protocol errors", self.protocol_errors),
+        ]
+    }
+}
+
+/// The measured messages' times.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    /// From the intended send to the reply.
+    pub(crate) response: Histogram<u64>,
+    /// From the actual send to the reply.
+    pub(crate) service: Histogram<u64>,
+    /// From the intended send to the actual one.
+    pub(crate) send_lag: Histogram<u64>,
+    /// Samples of `response` that are ages of messages without a reply: lower bounds, not times.
+    pub(crate) censored: u64,
+}
+
+impl Latencies {
+    /// No samples yet.
+    pub(crate) fn new() -> Self {
+        Self { response: histogram(), service: histogram(), send_lag: histogram(), censored: 0 }
+    }
+}
+
+/// An empty histogram of nanoseconds, up to an hour, to three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    // The bounds are constants that satisfy the constructor's rules; see the test.
+    #[expect(clippy::unwrap_used, reason = "constant arguments")]
+    Histogram::new_with_bounds(1, 3600 * SECOND_NS, 3).unwrap()
+}
+
+/// The quantiles that are reported, where the samples allow.
+pub(crate) const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+/// The value at quantile `q`, if at least ten samples lie above it: a percentile of fewer is an anecdote.
+pub(crate) fn quantile_ns(samples: &Histogram<u64>, q: f64) -> Option<u64> {
+    // 1 - 0.9 is a hair above a tenth; the margin keeps the rule exact where n·(1-q) is ten.
+    let above = samples.len() as f64 * (1.0 - q);
+    (above + 1e-6 >= SAMPLES_ABOVE_MIN).then(|| samples.value_at_quantile(q))
+}
+
+const SAMPLES_ABOVE_MIN: f64 = 10.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_needs_ten_samples_above_it() {
+        for (_, q) in QUANTILES {
+            let enough = (10.0 / (1.0 - q)).round();
+            let mut samples = histogram();
+            for n in 1.. {
+                samples.saturating_record(n);
+                if n as f64 >= enough {
+                    break;
+                }
+                assert_eq!(quantile_ns(&samples, q), None, "{n} samples, quantile {q}");
+            }
+            assert!(quantile_ns(&samples, q).is_some(), "{enough} samples, quantile {q}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_counts_as_one() {
+        assert!(Counts { sent: 5, verified: 5, pings: 1, ..Counts::default() }.is_faultless());
+        assert!(!Counts { lost: 1, ..Counts::default() }.is_faultless());
+        assert!(!Counts { protocol_errors: 1, ..Counts::default() }.is_faultless());
+    }
+}

@@ -1,0 +1,1 @@
+//! The load generator against servers that are right, wrong and stopped.
