@@ -15,7 +15,7 @@ use crate::units::{parse_duration, parse_size};
 
 /// Opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, styles = STYLES)]
+#[command(version, about, args_override_self = true, after_help = AFTER_HELP, max_term_width = 110, styles = STYLES)]
 pub(crate) struct Args {
     /// Where the load goes: ws://host:port/path [default: ws://127.0.0.1:8002/echo]
     pub(crate) url: Option<String>,

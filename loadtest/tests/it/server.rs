@@ -1,0 +1,302 @@
+//! A WebSocket echo server that can be wrong in one way, once; a thread for each connection.
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use sha1::Digest as _;
+
+/// How a server is wrong. What happens once happens to the eighth message of the first connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not at all.
+    None,
+    /// Answers every upgrade with this.
+    Answer(&'static str),
+    /// Accepts and says nothing.
+    Silence,
+    /// Answers every upgrade with another key's proof.
+    WrongAccept,
+    /// Greets every connection.
+    Greeting,
+    /// Sends every reply in three fragments, with a Ping between, whose Pong it insists on.
+    Fragments,
+    /// Flips one bit of a reply, once.
+    FlippedBit,
+    /// Changes the opcode of a reply, once.
+    WrongOpcode,
+    /// Leaves the last byte of a reply out, once.
+    Short,
+    /// Sends a frame with a reserved bit, once.
+    ReservedBit,
+    /// Keeps a reply to itself, once.
+    Dropped,
+    /// Sends a reply twice, once.
+    Duplicated,
+    /// Sends a reply after the next one, once.
+    Swapped,
+    /// Sends a reply late by this many milliseconds, once.
+    Late(u64),
+    /// Breaks the connection, once.
+    Reset,
+    /// Closes the connection, once.
+    Closed,
+    /// Does nothing at all for a while, once, on all connections: from `at` after the first message, `len` long.
+    Stopped {
+        /// When.
+        at: Duration,
+        /// How long.
+        len: Duration,
+    },
+}
+
+/// A server on a port of its own. Ends, with its threads, when it is dropped.
+pub(crate) struct Server {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    fault: Fault,
+    ends: AtomicBool,
+    accepted: AtomicU32,
+    streams: Mutex<Vec<TcpStream>>,
+    first_message: OnceLock<Instant>,
+}
+
+impl Server {
+    /// A server with this fault.
+    pub(crate) fn start(fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            fault,
+            ends: AtomicBool::new(false),
+            accepted: AtomicU32::new(0),
+            streams: Mutex::default(),
+            first_message: OnceLock::new(),
+        });
+        let accepting = Arc::clone(&shared);
+        let acceptor = thread::spawn(move || accept(&listener, &accepting));
+        Self { addr, shared, acceptor: Some(acceptor) }
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/echo", self.addr)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::SeqCst);
+        for stream in self.shared.streams.lock().unwrap().iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // Wakes the acceptor.
+        let _ = TcpStream::connect(self.addr);
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.join().unwrap();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut threads = Vec::new();
+    for stream in listener.incoming() {
+        let stream = stream.unwrap();
+        if shared.ends.load(Ordering::SeqCst) {
+            break;
+        }
+        stream.set_nodelay(true).unwrap();
+        shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
+        let shared = Arc::clone(shared);
+        threads.push(thread::spawn(move || {
+            // The client hangs up, or the test does: both are an error here, and neither is one.
+            let _ = serve(&stream, &shared);
+            if shared.fault != Fault::Reset {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }));
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// One connection, from its request to its end.
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let index = shared.accepted.fetch_add(1, Ordering::SeqCst);
+    let mut reader = BufReader::new(stream);
+    let key = read_request(&mut reader)?;
+    let mut writer = stream;
+    match shared.fault {
+        Fault::Answer(answer) => return writer.write_all(answer.as_bytes()),
+        Fault::Silence => return reader.read_exact(&mut [0]),
+        Fault::WrongAccept => writer.write_all(&response("bm90IHRoZSBrZXkgYXQgYWxs"))?,
+        _ => writer.write_all(&response(&key))?,
+    }
+    if shared.fault == Fault::Greeting {
+        writer.write_all(&frame(0x81, b"Welcome"))?;
+    }
+    let (mut held, mut out) = (Vec::new(), Vec::new());
+    for number in 0.. {
+        let (opcode, payload) = read_frame(&mut reader)?;
+        if opcode == 8 {
+            return writer.write_all(&frame(0x88, &payload));
+        }
+        stop_if_told(shared);
+        let faulty = if index == 0 && number == 7 { shared.fault } else { Fault::None };
+        let mut reply = reply(faulty, opcode, payload)?;
+        match (shared.fault, faulty) {
+            (Fault::Fragments, _) => return serve_fragments(reader, writer, &reply),
+            (_, Fault::Reset) => return reset(stream, shared),
+            (_, Fault::Swapped) => held = std::mem::take(&mut reply),
+            _ => reply.append(&mut held),
+        }
+        out.append(&mut reply);
+        // What came at once is answered at once, so that a backlog is soon worked off.
+        if reader.buffer().is_empty() {
+            writer.write_all(&out)?;
+            out.clear();
+        }
+    }
+    Ok(())
+}
+
+/// The reply to a message, spoilt by `fault`.
+fn reply(fault: Fault, opcode: u8, mut payload: Vec<u8>) -> io::Result<Vec<u8>> {
+    let first_byte = 0x80 | opcode;
+    let last = payload.len() - 1;
+    Ok(match fault {
+        Fault::FlippedBit => {
+            payload[last] ^= 1;
+            frame(first_byte, &payload)
+        }
+        Fault::WrongOpcode => frame(first_byte ^ 3, &payload),
+        Fault::Short => frame(first_byte, &payload[..last]),
+        Fault::ReservedBit => frame(first_byte | 0x40, &payload),
+        Fault::Dropped => Vec::new(),
+        Fault::Duplicated => [frame(first_byte, &payload), frame(first_byte, &payload)].concat(),
+        Fault::Late(millis) => {
+            thread::sleep(Duration::from_millis(millis));
+            frame(first_byte, &payload)
+        }
+        Fault::Closed => return Err(io::Error::other("closes")),
+        _ => frame(first_byte, &payload),
+    })
+}
+
+/// Answers `first`, and what follows, in fragments of one frame each with a Ping before the last.
+fn serve_fragments(
+    mut reader: BufReader<&TcpStream>,
+    mut writer: &TcpStream,
+    first: &[u8],
+) -> io::Result<()> {
+    let mut message = (first[0] & 15, first[2..].to_vec());
+    loop {
+        let (opcode, payload) = &message;
+        let (a, rest) = payload.split_at(payload.len() / 3);
+        let (b, c) = rest.split_at(rest.len() / 2);
+        let parts = [frame(*opcode, a), frame(0, b), frame(0x89, b"there?"), frame(0x80, c)];
+        writer.write_all(&parts.concat())?;
+        let pong = read_frame(&mut reader)?;
+        assert_eq!(pong, (10, b"there?".to_vec()));
+        message = read_frame(&mut reader)?;
+        if message.0 == 8 {
+            return writer.write_all(&frame(0x88, &message.1));
+        }
+    }
+}
+
+/// Does nothing while the server is stopped.
+fn stop_if_told(shared: &Shared) {
+    let Fault::Stopped { at, len } = shared.fault else { return };
+    let stops = *shared.first_message.get_or_init(Instant::now) + at;
+    let now = Instant::now();
+    if stops <= now && now < stops + len {
+        thread::sleep(stops + len - now);
+    }
+}
+
+/// Ends the connection with an RST: lingering for no time, once the last handle is dropped.
+fn reset(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+    let peer = stream.peer_addr()?;
+    shared.streams.lock().unwrap().retain(|other| other.peer_addr().ok() != Some(peer));
+    Ok(())
+}
+
+/// Reads an upgrade request; returns its key.
+fn read_request(reader: &mut impl Read) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        reader.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+    Ok(key.expect("a key").to_owned())
+}
+
+fn response(key: &str) -> Vec<u8> {
+    let hash = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    let accept = base64::engine::general_purpose::STANDARD.encode(hash);
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Reads a client's frame: its opcode and its payload, unmasked.
+fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    let mut head = [0; 2];
+    reader.read_exact(&mut head)?;
+    assert_eq!((head[0] & 0xF0, head[1] & 0x80), (0x80, 0x80), "FIN and MASK");
+    let len = match head[1] & 0x7F {
+        126 => {
+            let mut bytes = [0; 2];
+            reader.read_exact(&mut bytes)?;
+            u64::from(u16::from_be_bytes(bytes))
+        }
+        127 => {
+            let mut bytes = [0; 8];
+            reader.read_exact(&mut bytes)?;
+            u64::from_be_bytes(bytes)
+        }
+        short => u64::from(short),
+    };
+    let mut key = [0; 4];
+    reader.read_exact(&mut key)?;
+    let mut payload = vec![0; usize::try_from(len).unwrap()];
+    reader.read_exact(&mut payload)?;
+    for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
+    }
+    Ok((head[0] & 15, payload))
+}
+
+/// A server's frame.
+fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first_byte];
+    match payload.len() {
+        len @ 0..126 => frame.push(u8::try_from(len).unwrap()),
+        len @ 126..65_536 => {
+            frame.push(126);
+            frame.extend(u16::try_from(len).unwrap().to_be_bytes());
+        }
+        len => {
+            frame.push(127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}
