@@ -4,8 +4,8 @@
 //!                 turn: send what is due, at most 64 ─► poll ─► each event
 //!
 //! Waiting ends at the next due message: an absolute timer up to 50 µs before, and from there on polls that do not
-//! block, so that a message leaves within a microsecond and a reply is still read when it comes. With a single CPU
-//! there is nothing to spin on, and the timer is set to the message itself. Draws nothing and reads no file.
+//! block, so that a message leaves within a microsecond and a reply is still read when it comes. Where no CPU is free
+//! to spin on, the timer is set to the message itself. Draws nothing and reads no file.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -80,17 +80,49 @@ pub(crate) struct Engine<'a> {
 /// How the wait for a due message ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    /// With polls that do not block.
-    Spinning,
+    /// With polls that do not block, from this time on; until then others want the CPU, and with the timer.
+    Spinning {
+        /// When to try it again.
+        from_ns: u64,
+    },
     /// With the timer: there is one CPU, and the server may need it.
     Sleeping,
+}
+
+impl Wait {
+    /// Until when to sleep, if something is due at `wake_ns`. Not after `now`: polls must not block.
+    fn sleep_until_ns(self, now: u64, wake_ns: u64) -> u64 {
+        match self {
+            Self::Spinning { from_ns } if from_ns <= now => {
+                let until_ns = wake_ns.saturating_sub(SPIN_NS);
+                if until_ns < now + SLEEP_NS_MIN { now } else { until_ns }
+            }
+            Self::Spinning { .. } | Self::Sleeping => wake_ns,
+        }
+    }
+
+    /// The thread lost its CPU while it spun: what it spins away now, it lacks when it has work.
+    fn back_off(&mut self, now: u64) {
+        if let Self::Spinning { from_ns } = self {
+            *from_ns = now + BACK_OFF_NS;
+        }
+    }
 }
 
 /// The last part of a wait, which is spun.
 const SPIN_NS: u64 = 50_000;
 
+/// A sleep that would be shorter is spun too: a reply that comes meanwhile is not charged for waking this thread.
+const SLEEP_NS_MIN: u64 = 100_000;
+
 /// A poll that found nothing and took longer was not spinning: the thread had lost its CPU.
 const SPIN_ROUND_NS_MAX: u64 = 10_000;
+
+/// A poll that found nothing and took this long had lost its CPU to another thread, not to an interrupt.
+const PREEMPTED_NS_MIN: u64 = 200_000;
+
+/// How long the thread does not spin after it lost its CPU.
+const BACK_OFF_NS: u64 = 20 * MILLISECOND_NS;
 
 /// Messages sent before the next poll.
 const SENDS_PER_TURN_MAX: u32 = 64;
@@ -130,7 +162,7 @@ impl<'a> Engine<'a> {
             desk: Desk::new(judge, request, Random::new(now_ns())),
             again: Vec::new(),
             news: Vec::new(),
-            wait: if cpus > 1 { Wait::Spinning } else { Wait::Sleeping },
+            wait: if cpus > 1 { Wait::Spinning { from_ns: 0 } } else { Wait::Sleeping },
         })
     }
 
@@ -345,8 +377,8 @@ impl<'a> Engine<'a> {
 
     /// Waits until something comes, or until `wake_ns`; lets connections act on what came. Returns the time.
     fn turn(&mut self, wake_ns: u64, now: u64, events: &mut Events) -> io::Result<u64> {
-        let spin_ns = if self.wait == Wait::Spinning { SPIN_NS } else { 0 };
-        let sleep_until_ns = wake_ns.saturating_sub(spin_ns).min(now.saturating_add(WAIT_NS_MAX));
+        let sleep_until_ns =
+            self.wait.sleep_until_ns(now, wake_ns).min(now.saturating_add(WAIT_NS_MAX));
         let must_not_sleep = sleep_until_ns <= now || !self.again.is_empty();
         if !must_not_sleep {
             self.timer.set(sleep_until_ns)?;
@@ -373,11 +405,20 @@ impl<'a> Engine<'a> {
             }
         }
         let after = now_ns();
-        if is_idle && now < wake_ns && after - now < SPIN_ROUND_NS_MAX {
-            let spun_ns = &self.shared.live.spun_ns;
-            spun_ns.set(spun_ns.read() + (after - now));
+        if is_idle && must_not_sleep && now < wake_ns {
+            self.account_spin(after - now, after);
         }
         Ok(after)
+    }
+
+    /// Accounts for a poll that did not block and found nothing.
+    fn account_spin(&mut self, round_ns: u64, now: u64) {
+        if round_ns < SPIN_ROUND_NS_MAX {
+            let spun_ns = &self.shared.live.spun_ns;
+            spun_ns.set(spun_ns.read() + round_ns);
+        } else if round_ns >= PREEMPTED_NS_MIN {
+            self.wait.back_off(now);
+        }
     }
 
     fn act(&mut self, index: usize, ready: Ready) {

@@ -96,6 +96,7 @@ struct Times {
 struct Server {
     pids: Vec<u32>,
     cpu: f64,
+    run_queue: f64,
     rss_bytes: u64,
     rss_before_bytes: u64,
 }
@@ -159,6 +160,7 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
         server: usage.server.as_ref().map(|server| Server {
             pids: server.pids.clone(),
             cpu: server.cpu,
+            run_queue: server.run_queue,
             rss_bytes: server.rss_bytes,
             rss_before_bytes: server.rss_before_bytes,
         }),

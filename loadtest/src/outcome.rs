@@ -67,6 +67,7 @@ impl<'a> Outcome<'a> {
             open_loop,
             client_busy: usage.client_busy,
             run_queue: usage.run_queue,
+            server_run_queue: usage.server.as_ref().map_or(0.0, |server| server.run_queue),
             steal: usage.steal,
             listen_overflows: usage.listen_overflows,
             samples: latencies.response.len(),

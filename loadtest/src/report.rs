@@ -226,9 +226,10 @@ fn server_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
             let per_conn = growth / u64::from(outcome.finished.connects.opened.max(1));
             write!(
                 out,
-                " Server   pid {} · CPU {} · RSS {} (+{}/conn)",
+                " Server   pid {} · CPU {} · run-queue {} · RSS {} (+{}/conn)",
                 pids.join(","),
                 percent(server.cpu),
+                percent(server.run_queue),
                 bytes(server.rss_bytes),
                 bytes(per_conn),
             )?;

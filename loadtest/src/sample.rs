@@ -26,6 +26,8 @@ pub(crate) struct Sample {
     pub(crate) at_ns: u64,
     /// CPU time of the server.
     pub(crate) server_cpu_ns: u64,
+    /// How long the server's main threads were ready to run and did not.
+    pub(crate) server_wait_ns: u64,
     /// Memory of the server.
     pub(crate) rss_bytes: u64,
     /// CPU time of the measuring thread.
@@ -66,6 +68,8 @@ impl Sources {
         let tick_ns = SECOND_NS / clock_ticks_per_second().max(1);
         for pid in &self.server_pids {
             let stat = parse_process(&read(&format!("/proc/{pid}/stat"))).unwrap_or_default();
+            let waited = parse_schedstat(&read(&format!("/proc/{pid}/schedstat")));
+            sample.server_wait_ns += waited.unwrap_or_default().1;
             sample.server_cpu_ns += stat.cpu_ticks * tick_ns;
             sample.rss_bytes += stat.rss_pages * page_size() as u64;
         }
@@ -97,6 +101,8 @@ pub(crate) struct ServerUsage {
     pub(crate) pids: Vec<u32>,
     /// CPU time, as a share of one CPU; several threads can exceed one.
     pub(crate) cpu: f64,
+    /// How long its main threads waited for a CPU, as a share of the time.
+    pub(crate) run_queue: f64,
     /// Memory at the end of the measurement.
     pub(crate) rss_bytes: u64,
     /// Memory before the first connect.
@@ -135,6 +141,7 @@ impl Series {
             server: (!server_pids.is_empty()).then(|| ServerUsage {
                 pids: server_pids.to_vec(),
                 cpu: share(to.server_cpu_ns.saturating_sub(from.server_cpu_ns), wall_ns),
+                run_queue: share(to.server_wait_ns.saturating_sub(from.server_wait_ns), wall_ns),
                 rss_bytes: to.rss_bytes,
                 rss_before_bytes: first.rss_bytes,
             }),
@@ -226,6 +233,7 @@ mod tests {
             client_wait_ns: cpu / 10,
             client_spun_ns: spun,
             server_cpu_ns: cpu * 2,
+            server_wait_ns: cpu,
             rss_bytes: 1000 + at_ns,
             listen_overflows: at_ns / 10,
             ..Sample::default()
@@ -239,8 +247,13 @@ mod tests {
         let usage = series.usage(&[7]);
         assert_eq!((usage.client_busy, usage.run_queue), (0.2, 0.05));
         assert_eq!(usage.listen_overflows, 90);
-        let server =
-            ServerUsage { pids: vec![7], cpu: 1.0, rss_bytes: 1200, rss_before_bytes: 1000 };
+        let server = ServerUsage {
+            pids: vec![7],
+            cpu: 1.0,
+            run_queue: 0.5,
+            rss_bytes: 1200,
+            rss_before_bytes: 1000,
+        };
         assert_eq!(usage.server, Some(server));
         assert_eq!(Series::default().usage(&[]), Usage::default());
     }

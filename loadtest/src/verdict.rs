@@ -11,6 +11,7 @@
 //! | send lag p50, open loop | - | half of response p50 | all of them are |
 //! | rate, open loop | off by 0.1 % | off by 1 % | it was another load than was asked for |
 //! | run-queue wait of the client | 5 % | 20 % | something else had its core |
+//! | the same of the server's main thread | 5 % | - | part of the response is this machine's |
 //! | steal | 2 % | 10 % | the host gave the cores to other guests |
 //! | listen-queue overflows | 1 | - | connects were slow for want of a longer queue; SYNs were sent again |
 //! | samples | under 1,000 | under 20 | no p99; no percentile at all |
@@ -63,6 +64,8 @@ pub(crate) struct Evidence {
     pub(crate) client_busy: f64,
     /// How long the measuring thread waited for a core, as a share of the time.
     pub(crate) run_queue: f64,
+    /// How long the server's main thread waited for a core, where it is known.
+    pub(crate) server_run_queue: f64,
     /// CPU time that the host gave to other guests, as a share of all.
     pub(crate) steal: f64,
     /// Connections that found a listen queue full.
@@ -136,6 +139,12 @@ fn machine(evidence: &Evidence, reasons: &mut Reasons) {
         let reason =
             format!("this client waited {share} of the time for a core: other work runs here");
         reasons.push((grade, reason));
+    }
+    if evidence.server_run_queue >= 0.05 {
+        let share = units::percent(evidence.server_run_queue);
+        let reason =
+            format!("the server waited {share} of the time for a core: other work runs here");
+        reasons.push((Grade::Degraded, reason));
     }
     if let Some(grade) = above(evidence.steal, 0.02, 0.10) {
         let share = units::percent(evidence.steal);
@@ -214,6 +223,7 @@ mod tests {
         open_loop: Some(OPEN),
         client_busy: 0.31,
         run_queue: 0.004,
+        server_run_queue: 0.01,
         steal: 0.0,
         listen_overflows: 0,
         samples: 100_000,
@@ -262,6 +272,8 @@ mod tests {
             (samples(20), Degraded),
             (samples(19), Invalid),
             (Evidence { listen_overflows: 1, ..GOOD }, Degraded),
+            (Evidence { server_run_queue: 0.049, ..GOOD }, Valid),
+            (Evidence { server_run_queue: 0.05, ..GOOD }, Degraded),
             (Evidence { censored: 1, ..GOOD }, Degraded),
             (Evidence { failed: 1, ..GOOD }, Degraded),
             (Evidence { interrupted: true, ..GOOD }, Degraded),

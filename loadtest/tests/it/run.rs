@@ -48,7 +48,7 @@ pub(crate) fn loadtest(flags: &str) -> Command {
 
 /// Runs the binary against `server`; every wait that could be long is cut short.
 pub(crate) fn run(server: &Server, flags: &str) -> Ran {
-    let bounds = "--quiet --json --connect-timeout 2s --timeout 2s --drain 500ms";
+    let bounds = "--quiet --json --connect-timeout 2s --timeout 2s --drain 3s";
     let output = loadtest(&format!("{} {bounds} {flags}", server.url())).output().unwrap();
     ran(&output)
 }
