@@ -1,7 +1,9 @@
 //! One connection: its socket, its frames, and where in its life it stands.
 //!
-//!     Connecting ──► Upgrading ──► Open ──► Closing ──► Ended
-//!         └──────────────┴──────────┴──────────┘ on any failure
+//! ```text
+//! Connecting ──► Upgrading ──► Open ──► Closing ──► Ended
+//!     └──────────────┴──────────┴──────────┘ on any failure
+//! ```
 //!
 //! The only user of `wsfast::proto` besides `upgrade`. Owns a socket and, while a frame is cut or the kernel refuses
 //! bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a reply proves is

@@ -1,7 +1,9 @@
 //! The measuring thread: opens the connections, paces the messages, waits for replies, and does nothing else.
 //!
-//!     connect ─► warm-up ─► measure ─► drain ─► close
-//!                 turn: send what is due, at most 64 ─► poll ─► each event
+//! ```text
+//! connect ─► warm-up ─► measure ─► drain ─► close
+//!             turn: send what is due, at most 64 ─► poll ─► each event
+//! ```
 //!
 //! Waiting ends at the next due message: an absolute timer up to 50 µs before, and from there on polls that do not
 //! block, so that a message leaves within a microsecond and a reply is still read when it comes. Where no CPU is free
@@ -237,7 +239,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Sends on schedule, whatever the server does.
+    /// Sends on schedule, whatever the server does. A client that is behind by more than the drain when the window
+    /// ends gives up: it will never reach the rate, and the verdict says so.
     fn open_loop(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
         let by_turn = self.assign_turns();
         let turns = u32::try_from(by_turn.len()).unwrap_or(u32::MAX);
@@ -248,9 +251,10 @@ impl<'a> Engine<'a> {
         self.desk.judge.window_ns = (schedule.due_ns(from), schedule.due_ns(schedule.end()));
         self.desk.judge.pace = Pace::Open(schedule.clone());
         self.enter(Phase::Warmup);
+        let give_up_ns = schedule.due_ns(schedule.end()).saturating_add(self.plan.drain_ns);
         let mut last_sent_ns = now;
         let mut k = 0;
-        while k < schedule.end() && !self.is_stopped() {
+        while k < schedule.end() && now < give_up_ns && !self.is_stopped() {
             if self.shared.live.phase() == Phase::Warmup && schedule.due_ns(from) <= now {
                 self.enter(Phase::Measure);
             }
@@ -265,7 +269,9 @@ impl<'a> Engine<'a> {
             now = self.turn(schedule.due_ns(k), now, events)?;
             self.news.clear();
         }
-        schedule.cut(k);
+        if self.is_stopped() {
+            schedule.cut(k);
+        }
         let window = &mut self.desk.judge.window_ns;
         window.1 = window.1.min(now.max(window.0));
         Ok(self.sending(&schedule, last_sent_ns))

@@ -1,9 +1,11 @@
 //! `loadtest`: opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
 //!
-//!     cli ─► plan ─► engine (this thread) ──► outcome ─► report, json
-//!                      │ ▲ live (atomics)        ▲
-//!                      ▼ │                       │ verdict
-//!                    progress (second thread) ─► sample
+//! ```text
+//! cli ─► plan ─► engine (this thread) ──► outcome ─► report, json
+//!                  │ ▲ live (atomics)        ▲
+//!                  ▼ │                       │ verdict
+//!                progress (second thread) ─► sample
+//! ```
 //!
 //! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol, `verify` and `outstanding` say
 //! what a reply must be, `judge` decides and `stats` remembers. A further mode is a pace of its own in `engine`; it

@@ -1,8 +1,10 @@
 //! One connection's messages that await their replies: a window over its sequence, and what a reply's place says.
 //!
-//!     seq   base            next_reply        base + window.len()
-//!            |                   |                   |
-//!     .......| sent  answered  sent | sent   sent ...|  not sent yet
+//! ```text
+//! seq   base            next_reply        base + window.len()
+//!        |                   |                   |
+//! .......| sent  answered  sent | sent   sent ...|  not sent yet
+//! ```
 //!
 //! Eight bytes a message under way. One that is never answered keeps the window open behind it, so a lost reply
 //! costs eight bytes for each later message of its connection; the run's length bounds it.

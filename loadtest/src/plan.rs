@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     pub(crate) duration_ns: u64,
     /// A reply slower than this is late.
     pub(crate) timeout_ns: u64,
-    /// How long the last replies are waited for.
+    /// How long the last replies are waited for, and how far this client may fall behind.
     pub(crate) drain_ns: u64,
     /// Connections opened a second at most.
     pub(crate) connect_rate: Option<Rate>,

@@ -1,8 +1,10 @@
 //! What a message says, so that its reply can be proved byte by byte.
 //!
-//!     0        7        11          16                      size
-//!     | seq    | conn   | check    | pattern, from a place  |
-//!     | 42 bit | 24 bit | 30 bit   | that seq and conn pick |
+//! ```text
+//! 0        7        11          16                      size
+//! | seq    | conn   | check    | pattern, from a place  |
+//! | 42 bit | 24 bit | 30 bit   | that seq and conn pick |
+//! ```
 //!
 //! The first 16 bytes, the stamp, carry six bits each in characters that are valid text. The rest is cut from one
 //! shared buffer of noise, so that proving a reply is a comparison of memory and yet no two messages in a row agree.

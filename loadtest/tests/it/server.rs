@@ -150,13 +150,15 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         if opcode == 8 {
             return writer.write_all(&frame(0x88, &payload));
         }
+        if shared.fault == Fault::Fragments {
+            return serve_fragments(reader, writer, (opcode, payload));
+        }
         stop_if_told(shared);
         let faulty = if index == 0 && number == 7 { shared.fault } else { Fault::None };
         let mut reply = reply(faulty, opcode, payload)?;
-        match (shared.fault, faulty) {
-            (Fault::Fragments, _) => return serve_fragments(reader, writer, &reply),
-            (_, Fault::Reset) => return reset(stream, shared),
-            (_, Fault::Swapped) => held = std::mem::take(&mut reply),
+        match faulty {
+            Fault::Reset => return reset(stream, shared),
+            Fault::Swapped => held = std::mem::take(&mut reply),
             _ => reply.append(&mut held),
         }
         out.append(&mut reply);
@@ -192,25 +194,34 @@ fn reply(fault: Fault, opcode: u8, mut payload: Vec<u8>) -> io::Result<Vec<u8>> 
     })
 }
 
-/// Answers `first`, and what follows, in fragments of one frame each with a Ping before the last.
+/// Answers `first`, and what follows, in three fragments with a Ping before the last; every Ping must be answered.
 fn serve_fragments(
     mut reader: BufReader<&TcpStream>,
     mut writer: &TcpStream,
-    first: &[u8],
+    first: (u8, Vec<u8>),
 ) -> io::Result<()> {
-    let mut message = (first[0] & 15, first[2..].to_vec());
+    let mut unanswered_pings = 0;
+    let mut next = first;
     loop {
-        let (opcode, payload) = &message;
-        let (a, rest) = payload.split_at(payload.len() / 3);
-        let (b, c) = rest.split_at(rest.len() / 2);
-        let parts = [frame(*opcode, a), frame(0, b), frame(0x89, b"there?"), frame(0x80, c)];
-        writer.write_all(&parts.concat())?;
-        let pong = read_frame(&mut reader)?;
-        assert_eq!(pong, (10, b"there?".to_vec()));
-        message = read_frame(&mut reader)?;
-        if message.0 == 8 {
-            return writer.write_all(&frame(0x88, &message.1));
+        let (opcode, payload) = next;
+        match opcode {
+            8 => {
+                assert_eq!(unanswered_pings, 0);
+                return writer.write_all(&frame(0x88, &payload));
+            }
+            10 => {
+                assert_eq!(payload, b"there?");
+                unanswered_pings -= 1;
+            }
+            _ => {
+                let (a, rest) = payload.split_at(payload.len() / 3);
+                let (b, c) = rest.split_at(rest.len() / 2);
+                let parts = [frame(opcode, a), frame(0, b), frame(0x89, b"there?"), frame(0x80, c)];
+                writer.write_all(&parts.concat())?;
+                unanswered_pings += 1;
+            }
         }
+        next = read_frame(&mut reader)?;
     }
 }
 
