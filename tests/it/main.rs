@@ -1,0 +1,8 @@
+//! Integration tests: the server through real sockets, at a port that the kernel chose, under deadlines.
+//!
+//! Time is never slept away: a test that must know that the server took something in makes a round trip on another
+//! connection behind it (`Witness`).
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
+
+mod support;

@@ -1,0 +1,135 @@
+//! The binary as a process of its own.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::DEADLINE;
+
+/// A running `wsfast`. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// The first address that it said it listens on.
+    pub(crate) addr: SocketAddr,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+/// What a process left behind.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The binary, with no setting from this environment, and with its output piped.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command =
+        Command::new(option_env!("CARGO_BIN_EXE_wsfast").expect("the feature `server`"));
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WSFAST_"))
+    {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the binary to its end, which must come by itself.
+pub(crate) fn run(args: &[&str]) -> Output {
+    let mut child = command(args).spawn().unwrap();
+    let stdout = lines(child.stdout.take().unwrap());
+    let stderr = lines(child.stderr.take().unwrap());
+    finish(&mut child, &stdout, &stderr)
+}
+
+impl Process {
+    /// Starts the binary with `--port 0` and `args`, and waits for the line that says where it listens.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::spawn(command(&["--port", "0"]).args(args))
+    }
+
+    /// Starts a [`command`] that the caller has made, with the same expectation.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = lines(child.stdout.take().unwrap());
+        let stderr = lines(child.stderr.take().unwrap());
+        let addr = stdout.recv_timeout(DEADLINE).ok().and_then(|line| address_in(&line));
+        let Some(addr) = addr else {
+            let _gone = child.kill();
+            let Output { status, stdout, stderr } = finish(&mut child, &stdout, &stderr);
+            panic!("no address on the first line ({status}): {stdout}{stderr}");
+        };
+        Self { child, addr, stdout, stderr }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end; the output is what came behind the first line.
+    pub(crate) fn wait(mut self) -> Output {
+        finish(&mut self.child, &self.stdout, &self.stderr)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// `127.0.0.1:8002` of a line that holds `ws://127.0.0.1:8002`.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("ws://")?;
+    rest.split(|at: char| at == ',' || at.is_whitespace()).next()?.parse().ok()
+}
+
+/// Both outputs end with the process, so they are waited for under the deadline, and then the process is over.
+fn finish(child: &mut Child, stdout: &Receiver<String>, stderr: &Receiver<String>) -> Output {
+    let [stdout, stderr] = [stdout, stderr].map(|lines| {
+        let mut text = String::new();
+        loop {
+            match lines.recv_timeout(DEADLINE) {
+                Ok(line) => text.push_str(&line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return text,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let _gone = child.kill();
+                    let _reaped = child.wait();
+                    panic!("the process does not end; it said: {text}");
+                }
+            }
+        }
+    });
+    Output { status: child.wait().unwrap(), stdout, stderr }
+}
+
+/// The lines of a pipe, each with its end, read by a thread that ends with the pipe.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            let _nobody_reads = sender.send(String::from_utf8_lossy(&line).into_owned());
+            line.clear();
+        }
+    });
+    receiver
+}

@@ -1,0 +1,248 @@
+//! The library's server on a thread of its own.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use wsfast::proto::handshake::{Request, Upgrade};
+use wsfast::{
+    Accept, Closed, Context, Counters, Ended, Handler, Limits, Message, PeerId, Refusal, Remote,
+    Server,
+};
+
+use super::{DEADLINE, limits};
+
+/// A running server. Dropping it ends its loop and waits for its thread.
+#[derive(Debug)]
+pub(crate) struct TestServer {
+    pub(crate) addr: SocketAddr,
+    pub(crate) remote: Remote,
+    opened: Receiver<PeerId>,
+    closed: Receiver<(PeerId, Closed)>,
+    ended: Receiver<(Ended, Counters)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is known after a server's end.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) ended: Ended,
+    pub(crate) counters: Counters,
+    /// Every `on_close` that no call of [`TestServer::closed`] took.
+    pub(crate) closed: Vec<(PeerId, Closed)>,
+}
+
+impl TestServer {
+    /// An echo with the tests' [`limits`].
+    pub(crate) fn echo() -> Self {
+        Self::start(limits(), Hooks::echo())
+    }
+
+    pub(crate) fn echo_with(limits: Limits) -> Self {
+        Self::start(limits, Hooks::echo())
+    }
+
+    /// Any handler.
+    pub(crate) fn start(limits: Limits, handler: impl Handler + Send + 'static) -> Self {
+        let (opened_tx, opened) = mpsc::channel();
+        let (closed_tx, closed) = mpsc::channel();
+        let (started_tx, started) = mpsc::channel();
+        let (ended_tx, ended) = mpsc::channel();
+        let handler = Observed { inner: handler, opened: opened_tx, closed: closed_tx };
+        let thread = thread::spawn(move || {
+            let mut server = Server::bind(&[([127, 0, 0, 1], 0).into()], limits, handler).unwrap();
+            started_tx.send((server.local_addrs()[0], server.remote())).unwrap();
+            let how = server.run().unwrap();
+            let _nobody_asks = ended_tx.send((how, server.counters()));
+        });
+        let (addr, remote) = started.recv_timeout(DEADLINE).expect("the server starts");
+        Self { addr, remote, opened, closed, ended, thread: Some(thread) }
+    }
+
+    /// The next peer that `on_open` was called for.
+    pub(crate) fn opened(&self) -> PeerId {
+        self.opened.recv_timeout(DEADLINE).expect("on_open is called")
+    }
+
+    /// How the next connection that ended did.
+    pub(crate) fn closed(&self) -> Closed {
+        self.closed_peer().1
+    }
+
+    /// The same, and whose it was.
+    pub(crate) fn closed_peer(&self) -> (PeerId, Closed) {
+        self.closed.recv_timeout(DEADLINE).expect("on_close is called")
+    }
+
+    /// Ends the loop at once.
+    pub(crate) fn stop(self) -> Report {
+        self.remote.stop();
+        self.wait()
+    }
+
+    /// Waits for a loop that ends for other reasons.
+    pub(crate) fn wait(mut self) -> Report {
+        let (ended, counters) = self.join();
+        Report { ended, counters, closed: self.closed.try_iter().collect() }
+    }
+
+    fn join(&mut self) -> (Ended, Counters) {
+        let ended = self.ended.recv_timeout(DEADLINE);
+        match (ended, self.thread.take()) {
+            (Ok(ended), Some(thread)) => {
+                thread.join().unwrap();
+                ended
+            }
+            (Err(mpsc::RecvTimeoutError::Disconnected), Some(thread)) => {
+                std::panic::resume_unwind(thread.join().expect_err("the server's thread panicked"))
+            }
+            (Err(mpsc::RecvTimeoutError::Timeout), _) => panic!("the server's loop does not end"),
+            (_, None) => panic!("the server was joined before"),
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.remote.stop();
+            if !thread::panicking() {
+                self.join();
+            } else if self.ended.recv_timeout(DEADLINE).is_ok()
+                && let Some(thread) = self.thread.take()
+            {
+                let _its_own_panic = thread.join();
+            }
+        }
+    }
+}
+
+/// A handler made of closures; each does nothing unless it is given, but for messages, which are echoed.
+pub(crate) struct Hooks {
+    on_upgrade: Box<UpgradeHook>,
+    on_open: Box<Hook>,
+    on_message: Box<MessageHook>,
+    on_drain: Box<Hook>,
+    on_close: Box<CloseHook>,
+}
+
+type UpgradeHook = dyn FnMut(&Request<'_>, &Upgrade<'_>) -> Result<Accept<()>, Refusal> + Send;
+type Hook = dyn FnMut(&mut Context<'_>) + Send;
+type MessageHook = dyn FnMut(Message<'_>, &mut Context<'_>) + Send;
+type CloseHook = dyn FnMut(Closed, &mut Context<'_>) + Send;
+
+impl Hooks {
+    pub(crate) fn echo() -> Self {
+        Self {
+            on_upgrade: Box::new(|_, _| Ok(Accept::new(()))),
+            on_open: Box::new(|_| ()),
+            on_message: Box::new(|message, cx| {
+                // A peer that is closed before its echo leaves is what some tests are about.
+                let _sent = cx.send(message.kind(), message.payload());
+            }),
+            on_drain: Box::new(|_| ()),
+            on_close: Box::new(|_, _| ()),
+        }
+    }
+
+    pub(crate) fn on_upgrade(
+        mut self,
+        hook: impl FnMut(&Request<'_>, &Upgrade<'_>) -> Result<Accept<()>, Refusal> + Send + 'static,
+    ) -> Self {
+        self.on_upgrade = Box::new(hook);
+        self
+    }
+
+    pub(crate) fn on_open(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+        self.on_open = Box::new(hook);
+        self
+    }
+
+    pub(crate) fn on_message(
+        mut self,
+        hook: impl FnMut(Message<'_>, &mut Context<'_>) + Send + 'static,
+    ) -> Self {
+        self.on_message = Box::new(hook);
+        self
+    }
+
+    pub(crate) fn on_drain(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+        self.on_drain = Box::new(hook);
+        self
+    }
+
+    pub(crate) fn on_close(
+        mut self,
+        hook: impl FnMut(Closed, &mut Context<'_>) + Send + 'static,
+    ) -> Self {
+        self.on_close = Box::new(hook);
+        self
+    }
+}
+
+impl Handler for Hooks {
+    type State = ();
+
+    fn on_upgrade(
+        &mut self,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+        _peer: SocketAddr,
+    ) -> Result<Accept<()>, Refusal> {
+        (self.on_upgrade)(request, upgrade)
+    }
+
+    fn on_open(&mut self, (): &mut (), cx: &mut Context<'_>) {
+        (self.on_open)(cx);
+    }
+
+    fn on_message(&mut self, (): &mut (), message: Message<'_>, cx: &mut Context<'_>) {
+        (self.on_message)(message, cx);
+    }
+
+    fn on_drain(&mut self, (): &mut (), cx: &mut Context<'_>) {
+        (self.on_drain)(cx);
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, cx: &mut Context<'_>) {
+        (self.on_close)(closed, cx);
+    }
+}
+
+/// Tells the test who came and who went, and passes everything on.
+struct Observed<H> {
+    inner: H,
+    opened: Sender<PeerId>,
+    closed: Sender<(PeerId, Closed)>,
+}
+
+impl<H: Handler> Handler for Observed<H> {
+    type State = H::State;
+
+    fn on_upgrade(
+        &mut self,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+        peer: SocketAddr,
+    ) -> Result<Accept<H::State>, Refusal> {
+        self.inner.on_upgrade(request, upgrade, peer)
+    }
+
+    fn on_open(&mut self, state: &mut H::State, cx: &mut Context<'_>) {
+        self.inner.on_open(state, cx);
+        let _test_is_over = self.opened.send(cx.id());
+    }
+
+    fn on_message(&mut self, state: &mut H::State, message: Message<'_>, cx: &mut Context<'_>) {
+        self.inner.on_message(state, message, cx);
+    }
+
+    fn on_drain(&mut self, state: &mut H::State, cx: &mut Context<'_>) {
+        self.inner.on_drain(state, cx);
+    }
+
+    fn on_close(&mut self, state: H::State, closed: Closed, cx: &mut Context<'_>) {
+        self.inner.on_close(state, closed, cx);
+        let _test_is_over = self.closed.send((cx.id(), closed));
+    }
+}
