@@ -5,4 +5,5 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
+mod open;
 mod support;

@@ -51,6 +51,14 @@ impl RawClient {
         let _gone = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Sends `bytes` and the FIN behind them in one segment, so that they raise one event.
+    pub(crate) fn send_and_half_close(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        let len = socket2::SockRef::from(&self.stream).send_with_flags(bytes, MSG_MORE).unwrap();
+        assert_eq!(len, bytes.len());
+        self.half_close();
+    }
+
     /// Ends the client's half of the connection (FIN).
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
@@ -136,6 +144,27 @@ impl RawClient {
         self.expect_text(text);
     }
 
+    /// Whether something comes within `time`: an answer, or the end.
+    pub(crate) fn is_readable_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        match self.stream.peek(&mut [0]) {
+            Ok(_) => true,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                false
+            }
+            Err(error) => panic!("the connection broke: {error}"),
+        }
+    }
+
+    /// Whether the connection ends within `time`, be it with an RST.
+    pub(crate) fn is_over_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        match self.stream.peek(&mut [0]) {
+            Ok(len) => len == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+
     /// Reads at least one byte, which `expected` needs.
     fn read_more(&mut self, expected: &str) {
         let before = self.buf.len();
@@ -204,3 +233,6 @@ impl Witness {
         self.client.expect_echo(&trip);
     }
 }
+
+/// Has the kernel wait for more before it sends (send(2)); elsewhere the FIN may come in a segment of its own.
+const MSG_MORE: i32 = if cfg!(target_os = "linux") { 0x8000 } else { 0 };

@@ -30,8 +30,7 @@ pub(crate) struct Output {
 
 /// The binary, with no setting from this environment, and with its output piped.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command =
-        Command::new(option_env!("CARGO_BIN_EXE_wsfast").expect("the feature `server`"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wsfast"));
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WSFAST_"))
     {
