@@ -5,5 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
+mod frames;
 mod open;
 mod support;
