@@ -7,5 +7,7 @@
 
 mod close;
 mod frames;
+mod handler;
 mod open;
+mod replies;
 mod support;
