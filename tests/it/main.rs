@@ -8,6 +8,8 @@
 mod close;
 mod frames;
 mod handler;
+mod interop;
+mod layering;
 mod open;
 mod replies;
 mod support;

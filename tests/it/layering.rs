@@ -1,0 +1,189 @@
+//! Who may name whom: the invariants of the architecture, as scans of the sources.
+//!
+//! Names are looked for in code, not in comments. A scan is no proof, but it keeps a slip from going unseen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Sans-IO: no socket, no file, no clock, no log, and no layer above.
+#[test]
+fn proto_names_nothing_that_does_io_or_reads_a_clock() {
+    let forbidden = [
+        "crate::net",
+        "crate::config",
+        "crate::app",
+        "crate::cli",
+        "mio",
+        "socket2",
+        "rustix",
+        "signal_hook",
+        "signal_hook_mio",
+        "tracing",
+        "clap",
+        "std::net",
+        "std::io",
+        "std::fs",
+        "std::time",
+        "std::thread",
+        "std::process",
+        "std::env",
+        "Instant",
+        "SystemTime",
+        "TcpStream",
+        "TcpListener",
+        // Names of what they hold would be hidden.
+        "std::{",
+        "super::super",
+    ];
+    names_none("src/proto", &forbidden);
+}
+
+#[test]
+fn net_names_nothing_above_it() {
+    names_none(
+        "src/net",
+        &["crate::app", "crate::cli", "clap", "tracing_subscriber", "std::env", "std::process"],
+    );
+    names_none("src/lib.rs", &["app", "cli", "clap"]);
+    names_none(
+        "src/config.rs",
+        &["crate::net", "crate::proto", "crate::app", "crate::cli", "clap", "std::env"],
+    );
+}
+
+#[test]
+fn the_clock_is_read_in_one_file() {
+    assert_eq!(files_that_name("src", "Instant::now"), ["src/net/clock.rs"]);
+    assert_eq!(files_that_name("src", "Instant"), ["src/net/clock.rs"]);
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    assert_eq!(files_that_name("src", "unsafe"), [""; 0]);
+    assert_eq!(files_that_name("loadtest/src", "unsafe"), [""; 0]);
+}
+
+#[test]
+fn sockets_are_read_and_written_in_one_file() {
+    for call in ["read", "read_vectored", "write", "write_vectored", "shutdown"] {
+        assert_eq!(
+            files_that_name("src", &format!("stream.{call}")),
+            ["src/net/link.rs"],
+            "{call}"
+        );
+    }
+}
+
+/// HTTP is parsed in one place, and so is a WebSocket key proved.
+#[test]
+fn libraries_stay_behind_the_files_that_wrap_them() {
+    let table = [
+        ("httparse", "src/proto/handshake"),
+        ("sha1", "src/proto/handshake"),
+        ("base64", "src/proto/handshake"),
+        ("simdutf8", "src/proto"),
+        ("slab", "src/net"),
+        ("mio", "src/net"),
+        ("socket2", "src/net"),
+        ("signal_hook", "src/net"),
+        ("rustls", "src/net/tls.rs"),
+        ("flate2", "src/proto/deflate"),
+        ("simd_json", "src/app"),
+        ("clap", "src/cli"),
+        ("tracing_subscriber", "src/app/logs.rs"),
+    ];
+    for (library, home) in table {
+        for file in files_that_name("src", library) {
+            assert!(file.starts_with(home), "{file} names {library}, which belongs into {home}");
+        }
+    }
+}
+
+#[test]
+fn the_load_generator_is_built_on_proto_alone() {
+    for file in sources("loadtest/src") {
+        let code = code_of(&file);
+        for (at, _) in code.match_indices("wsfast::") {
+            let path = &code[at..];
+            assert!(
+                path.starts_with("wsfast::proto::"),
+                "{}: {}",
+                file.display(),
+                path.lines().next().unwrap()
+            );
+        }
+    }
+}
+
+/// A scanner that finds nothing would be satisfied with everything.
+#[test]
+fn the_scan_sees_names_in_code_and_only_there() {
+    let code = without_comments("use std::io; // mio\n/// Instant\nlet x = \"mio\"; // unsafe\n");
+    assert!(names(&code, "std::io"));
+    assert!(names(&code, "mio"));
+    assert!(!names(&code, "io::Read"));
+    assert!(!names(&code, "Instant"));
+    assert!(!names(&code, "unsafe"));
+    assert!(!names("unsafe_code cramio mion", "unsafe") && !names("cramio mion", "mio"));
+    assert_eq!(files_that_name("src", "TcpListener"), ["src/net/listener.rs"]);
+    assert!(sources("src").len() > 30);
+}
+
+fn names_none(folder: &str, forbidden: &[&str]) {
+    for name in forbidden {
+        assert_eq!(files_that_name(folder, name), [""; 0], "{name}");
+    }
+}
+
+/// The sources under `folder` whose code names `name`, sorted.
+fn files_that_name(folder: &str, name: &str) -> Vec<String> {
+    let root = root();
+    sources(folder)
+        .iter()
+        .filter(|file| names(&code_of(file), name))
+        .map(|file| file.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/"))
+        .collect()
+}
+
+/// Whether `code` contains `name` as whole words.
+fn names(code: &str, name: &str) -> bool {
+    let is_word = |at: char| at.is_alphanumeric() || at == '_';
+    code.match_indices(name).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let behind = code[at + name.len()..].chars().next();
+        let goes_on = name.ends_with(is_word) && behind.is_some_and(is_word);
+        !before.is_some_and(is_word) && !goes_on
+    })
+}
+
+/// `path` itself if it is a file, else every `.rs` below it; sorted.
+fn sources(path: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut paths = vec![root().join(path)];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    assert!(!files.is_empty(), "no sources in {path}");
+    files.sort();
+    files
+}
+
+fn code_of(file: &Path) -> String {
+    without_comments(&fs::read_to_string(file).unwrap())
+}
+
+/// `source` without what follows `//` in each line. In a string, too, where no name of interest can stand.
+fn without_comments(source: &str) -> String {
+    source
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .fold(String::new(), |code, line| code + line + "\n")
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
