@@ -503,6 +503,25 @@ fn a_stop_ends_the_loop_at_once() {
     remote.stop();
 }
 
+/// What `Handler` promises: `on_close` exactly once, also for those that the loop's end cuts.
+#[test]
+fn peers_that_are_cut_by_the_end_of_the_loop_get_their_on_close() {
+    let stopped = TestServer::echo();
+    let _clients: [RawClient; 3] = open(&stopped);
+    let report = stopped.stop();
+    assert_eq!(report.closed.iter().map(|&(_, how)| how).collect::<Vec<_>>(), [Closed::Lost; 3]);
+
+    let mut limits = limits();
+    limits.drain_ms = 50;
+    let drained = TestServer::echo_with(limits);
+    let _clients: [RawClient; 2] = open(&drained);
+    drained.remote.drain();
+    let report = drained.wait();
+    assert_eq!(report.ended, Ended::DrainTimedOut(2));
+    let by_us = Closed::ByUs(StatusCode::GOING_AWAY);
+    assert_eq!(report.closed.iter().map(|&(_, how)| how).collect::<Vec<_>>(), [by_us; 2]);
+}
+
 /// Opens that many connections, one after the other.
 fn open<const COUNT: usize>(server: &TestServer) -> [RawClient; COUNT] {
     std::array::from_fn(|_| RawClient::open(server.addr))
