@@ -184,6 +184,7 @@ impl<H: Handler> Server<H> {
                 Err(error) => return Err(Error::Poll(error)),
             }
             if let Some(ended) = self.turn(&events) {
+                self.cut_all();
                 return Ok(ended);
             }
         }
@@ -498,6 +499,14 @@ impl<H: Handler> Server<H> {
                 Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Doomed => {}
             }
         }
+    }
+
+    /// The loop ends: whoever is still connected is cut, and has its `on_close` all the same.
+    fn cut_all(&mut self) {
+        for (key, tx) in &mut self.peers.tx {
+            tx.doom(key, &mut self.turn);
+        }
+        self.flush_and_reap();
     }
 
     fn drain_ended(&self) -> Option<Ended> {
