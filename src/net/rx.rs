@@ -57,7 +57,7 @@ struct Owed {
 enum Why {
     /// More bytes are needed to make sense of them.
     Cut,
-    /// The turn's share of frames was used up; they can go on at once.
+    /// The turn's share of frames was used up, or the peer does not take its replies; no bytes are missing.
     Share,
 }
 
@@ -65,7 +65,7 @@ enum Why {
 enum Walked {
     /// At the end of the bytes, or at a frame that is cut there.
     Through(usize),
-    /// At the end of the turn's share.
+    /// At the end of the turn's share, or where the replies passed the soft bound.
     Share(usize),
     /// The connection's input is over: closed, failed, or closed by the handler.
     Over,
@@ -250,6 +250,11 @@ impl<H: Handler> Server<H> {
                     let mut cx = Context::new(key, generation, &mut peers.tx, turn);
                     handler.on_message(state, message, &mut cx);
                     turn.finish_in_place(bytes, len);
+                    // The rest of the read waits like what was not read, so that a peer's own messages never make it
+                    // overflow.
+                    if peers.tx[key].is_behind(turn) {
+                        *frames_left = 1;
+                    }
                 }
                 Step::NeedBytes(_) => return Walked::Through(at),
                 Step::Absorbed | Step::Pong(_) => {}

@@ -299,6 +299,13 @@ impl Tx {
         self.backlog_bytes() > turn.limits.queue_bytes_soft
     }
 
+    /// Whether so many replies gathered that cannot leave before the walk over the peer's bytes ends, that it had better
+    /// end here.
+    pub(crate) fn is_behind(&self, turn: &Turn) -> bool {
+        (self.backlog.is_some() || turn.in_place_bytes > 0)
+            && self.backlog_bytes() + turn.cork.len() > turn.limits.queue_bytes_soft
+    }
+
     /// Has the peer looked at again in this turn or the next, event or not.
     pub(crate) fn mark_ready(&mut self, key: usize, turn: &mut Turn) {
         if !std::mem::replace(&mut self.is_ready, true) {
