@@ -28,6 +28,8 @@ enum Chunk {
     Owned(Vec<u8>),
     /// One encoding for many peers.
     Shared(Rc<[u8]>),
+    /// A control frame that overtook what follows it.
+    Ahead(Box<[u8]>),
 }
 
 /// How far a flush came.
@@ -80,10 +82,18 @@ impl OutQueue {
         }
     }
 
-    /// Queues a whole control frame behind the chunk whose bytes are leaving, ahead of the rest.
+    /// Queues a whole control frame behind the chunk whose bytes are leaving, ahead of the rest. It takes the place of
+    /// one that was queued so before and is still whole.
     pub fn push_ahead(&mut self, frame: &[u8]) {
         self.bytes += frame.len();
-        self.chunks.insert(self.chunks.len().min(1), Chunk::Owned(frame.to_vec()));
+        let frame = Chunk::Ahead(frame.into());
+        match self.chunks.get_mut(1) {
+            Some(chunk @ Chunk::Ahead(_)) => {
+                self.bytes -= chunk.bytes().len();
+                *chunk = frame;
+            }
+            _ => self.chunks.insert(self.chunks.len().min(1), frame),
+        }
     }
 
     /// Writes to `link` until the queue is empty, the kernel takes no more, or `most` bytes went.
@@ -135,6 +145,7 @@ impl Chunk {
         match self {
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Ahead(bytes) => bytes,
         }
     }
 }
