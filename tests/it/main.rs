@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
+mod backpressure;
 mod close;
 mod frames;
 mod handler;

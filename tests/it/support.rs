@@ -3,6 +3,7 @@
 //! Nothing here uses `wsfast::proto` to make or read bytes, so that one mistake cannot cancel itself.
 
 pub(crate) mod client;
+pub(crate) mod flood;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod wire;
