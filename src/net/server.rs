@@ -241,6 +241,10 @@ impl<H: Handler> Server<H> {
         if event.is_writable() && !self.peers.tx[key].is_flushed() {
             self.flush(key);
         }
+        if self.peers.tx[key].is_marked_ready() {
+            // Its share comes with the ready list, and no second one here; all that this event tells is found there.
+            return;
+        }
         if event.is_read_closed() || event.is_error() {
             self.receive(key, ReadUntil::Empty);
         } else if event.is_readable() {

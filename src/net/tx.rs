@@ -313,6 +313,11 @@ impl Tx {
         }
     }
 
+    /// Whether the peer is on the ready list.
+    pub(crate) const fn is_marked_ready(&self) -> bool {
+        self.is_ready
+    }
+
     /// Says that the peer is being looked at.
     pub(crate) const fn unmark_ready(&mut self) {
         self.is_ready = false;
