@@ -25,6 +25,8 @@ pub(crate) struct Rx<S> {
     pub(crate) state: Option<S>,
     /// When the last bytes came.
     pub(crate) last_rx_ms: u64,
+    /// When the last Ping of ours left. Later than `last_rx_ms`: nothing came since.
+    pub(crate) pinged_ms: u64,
 }
 
 /// What the next bytes are.
@@ -83,7 +85,7 @@ pub(crate) enum ReadUntil {
 
 impl<S> Rx<S> {
     pub(crate) const fn new(head: Box<Head>, now_ms: u64) -> Self {
-        Self { reading: Reading::Head(head), state: None, last_rx_ms: now_ms }
+        Self { reading: Reading::Head(head), state: None, last_rx_ms: now_ms, pinged_ms: 0 }
     }
 }
 

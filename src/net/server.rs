@@ -411,22 +411,29 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Any inbound byte since the deadline was set moves it; else a Ping goes out, and after that the peer is dropped.
+    /// Any inbound byte since the deadline was set moves it; else a Ping goes out, and a peer that leaves it without any
+    /// byte is dropped. Nobody is dropped unasked, however late this is called.
     fn check_silence(&mut self, key: usize) {
         let Self { peers, turn, .. } = self;
-        let (rx, tx) = (&peers.rx[key], &mut peers.tx[key]);
-        let silent_ms = turn.now_ms.saturating_sub(rx.last_rx_ms);
-        let ping_at_ms = rx.last_rx_ms + turn.limits.ping_interval_ms;
-        let gone_at_ms = ping_at_ms + turn.limits.pong_timeout_ms;
-        if turn.now_ms >= gone_at_ms {
+        let (rx, tx) = (&mut peers.rx[key], &mut peers.tx[key]);
+        let (interval_ms, timeout_ms) = (turn.limits.ping_interval_ms, turn.limits.pong_timeout_ms);
+        let ping_at_ms = rx.last_rx_ms + interval_ms;
+        let gone_at_ms = rx.pinged_ms + timeout_ms;
+        if rx.pinged_ms > rx.last_rx_ms {
+            if turn.now_ms < gone_at_ms {
+                return turn.timers.set(key, gone_at_ms);
+            }
             turn.counters.silent += 1;
             tx.closed = Closed::Silent;
+            let silent_ms = turn.now_ms.saturating_sub(rx.last_rx_ms);
             tracing::debug!(peer = key, silent_ms, "dropped for silence");
             tx.doom(key, turn);
         } else if turn.now_ms >= ping_at_ms {
+            rx.pinged_ms = turn.now_ms;
             outbound::append(&mut turn.cork, Opcode::Ping, &[]);
             tx.uncork(key, &[], turn);
-            turn.timers.set(key, gone_at_ms);
+            // If it answers soon, the next Ping may be due before the time to answer this one is over.
+            turn.timers.set(key, turn.now_ms + timeout_ms.min(interval_ms));
         } else {
             turn.timers.set(key, ping_at_ms);
         }
