@@ -7,8 +7,10 @@
 
 mod backpressure;
 mod close;
+mod fairness;
 mod frames;
 mod handler;
+mod idle;
 mod interop;
 mod layering;
 mod open;
