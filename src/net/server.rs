@@ -50,6 +50,8 @@ pub struct Server<H: Handler> {
     /// Every read that does not go into a message's body goes here; see `rx`.
     pub(crate) scratch: Box<[u8]>,
     generation: u32,
+    /// Connections past `peers_max` that are being told so.
+    excess_count: usize,
     /// Since when the server drains, and until when.
     draining_until_ms: Option<u64>,
     trim_at_ms: u64,
@@ -133,6 +135,7 @@ impl<H: Handler> Server<H> {
             turn: Turn::new(limits),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             generation: 0,
+            excess_count: 0,
             draining_until_ms: None,
             trim_at_ms: 0,
         })
@@ -319,6 +322,7 @@ impl<H: Handler> Server<H> {
         self.turn.timers.clear(key);
         let (rx, tx) = self.peers.remove(key);
         let (generation, closed) = (tx.generation, tx.closed);
+        self.excess_count -= usize::from(tx.is_excess);
         drop(tx);
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
@@ -365,22 +369,25 @@ impl<H: Handler> Server<H> {
     /// Takes a connection in, to serve it or to tell it that there is no room.
     fn add(&mut self, stream: TcpStream, addr: SocketAddr) {
         self.turn.counters.accepted += 1;
-        let excess = (self.peers.len() + 1).saturating_sub(self.turn.limits.peers_max);
-        if excess > 0 {
+        // Those who are being refused hold a place of the reserve, and no slot.
+        let is_excess = self.peers.len() - self.excess_count >= self.turn.limits.peers_max;
+        if is_excess {
             self.turn.counters.over_capacity += 1;
-        }
-        if excess > REFUSALS_MAX {
-            return;
+            if self.excess_count >= REFUSALS_MAX {
+                return;
+            }
+            self.excess_count += 1;
         }
         self.generation = self.generation.wrapping_add(1);
         let rx = Rx::new(Head::new(addr), self.turn.now_ms);
         let key = self.peers.insert(rx, Tx::new(Link::Plain(stream), self.generation));
+        self.peers.tx[key].is_excess = is_excess;
         let socket = self.peers.tx[key].link.source();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
             return self.peers.tx[key].doom(key, &mut self.turn);
         }
-        if excess > 0 {
+        if is_excess {
             return self.answer_refusal(
                 key,
                 Status::ServiceUnavailable,

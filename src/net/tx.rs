@@ -36,6 +36,8 @@ pub(crate) struct Tx {
     pub(crate) phase: Phase,
     /// Why the connection ended, once it has; [`Closed::Lost`] until something better is known.
     pub(crate) closed: Closed,
+    /// Whether the connection came past `peers_max`: it is refused, and counts among those who are.
+    pub(crate) is_excess: bool,
     /// Whether the peer's FIN was read: then there is nothing to linger for.
     peer_ended: bool,
     /// Whether the backlog passed the soft bound and the handler was not told yet that it is below it again.
@@ -79,6 +81,7 @@ impl Tx {
             generation,
             phase: Phase::Opening,
             closed: Closed::Lost,
+            is_excess: false,
             peer_ended: false,
             passed_soft: false,
             is_dirty: false,
