@@ -7,6 +7,7 @@
 
 mod backpressure;
 mod capacity;
+mod cli;
 mod close;
 mod fairness;
 mod frames;
@@ -16,4 +17,5 @@ mod interop;
 mod layering;
 mod open;
 mod replies;
+mod signals;
 mod support;

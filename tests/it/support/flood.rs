@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::DEADLINE;
 use super::client::{RawClient, Witness};
-use super::wire::{self, BINARY, FIN};
+use super::wire::{self, BINARY, CLOSE, FIN, Frame};
 
 /// Messages without end. Message `n` is made of `n` alone, and has the length `lens[n % lens.len()]`.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Pushed {
 impl Flood {
     pub(crate) fn new(lens: &[usize]) -> Self {
         let pattern_len = lens.iter().max().unwrap() + SHIFTS;
-        let pattern = (0..pattern_len).map(|at| (at % 256 ^ at >> 8 & 0xFF).to_le_bytes()[0]);
+        let pattern = (0..pattern_len).map(|at| (at ^ (at >> 8)).to_le_bytes()[0]);
         Self { lens: lens.into(), pattern: pattern.collect() }
     }
 
@@ -116,6 +116,21 @@ impl Flood {
             assert_eq!(wrong, None, "the first wrong byte of the echoes from number {first} on");
             client.buf.drain(..expected.len());
         }
+    }
+
+    /// Expects echoes from number 0 on until a Close is next, and tells how many they were.
+    pub(crate) fn expect_until_close(&self, client: &mut RawClient) -> u64 {
+        for number in 0.. {
+            let frame = client.frame();
+            if frame.first == FIN | CLOSE {
+                let len = u8::try_from(frame.payload.len()).unwrap();
+                client.buf.splice(..0, [&[frame.first, len][..], &frame.payload].concat());
+                return number;
+            }
+            let expected = Frame { first: FIN | BINARY, payload: self.payload(number) };
+            assert_eq!(frame, expected, "number {number}");
+        }
+        unreachable!("there are fewer numbers than that")
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Process {
     child: Child,
     /// The first address that it said it listens on.
     pub(crate) addr: SocketAddr,
+    /// The line that said it, with its end.
+    pub(crate) first_line: String,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
@@ -42,7 +44,12 @@ pub(crate) fn command(args: &[&str]) -> Command {
 
 /// Runs the binary to its end, which must come by itself.
 pub(crate) fn run(args: &[&str]) -> Output {
-    let mut child = command(args).spawn().unwrap();
+    run_command(&mut command(args))
+}
+
+/// Runs a [`command`] that the caller has made to its end.
+pub(crate) fn run_command(command: &mut Command) -> Output {
+    let mut child = command.spawn().unwrap();
     let stdout = lines(child.stdout.take().unwrap());
     let stderr = lines(child.stderr.take().unwrap());
     finish(&mut child, &stdout, &stderr)
@@ -59,13 +66,13 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
-        let addr = stdout.recv_timeout(DEADLINE).ok().and_then(|line| address_in(&line));
-        let Some(addr) = addr else {
+        let first_line = stdout.recv_timeout(DEADLINE).unwrap_or_default();
+        let Some(addr) = address_in(&first_line) else {
             let _gone = child.kill();
             let Output { status, stdout, stderr } = finish(&mut child, &stdout, &stderr);
-            panic!("no address on the first line ({status}): {stdout}{stderr}");
+            panic!("no address on the first line ({status}): {first_line}{stdout}{stderr}");
         };
-        Self { child, addr, stdout, stderr }
+        Self { child, addr, first_line, stdout, stderr }
     }
 
     pub(crate) fn pid(&self) -> Pid {
