@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use slab::Slab;
 
+use crate::net::in_place::InPlace;
 use crate::net::peers::PeerId;
 use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx, to_u32};
@@ -35,6 +36,7 @@ pub struct Context<'a> {
     generation: u32,
     tx: &'a mut Slab<Tx>,
     turn: &'a mut Turn,
+    in_place: InPlace<'a>,
 }
 
 impl<'a> Context<'a> {
@@ -43,8 +45,14 @@ impl<'a> Context<'a> {
         generation: u32,
         tx: &'a mut Slab<Tx>,
         turn: &'a mut Turn,
+        in_place: InPlace<'a>,
     ) -> Self {
-        Self { key, generation, tx, turn }
+        Self { key, generation, tx, turn, in_place }
+    }
+
+    /// What lies in place once the handler is done.
+    pub(crate) const fn into_in_place(self) -> InPlace<'a> {
+        self.in_place
     }
 
     /// The peer that the handler is called for.
@@ -60,7 +68,7 @@ impl<'a> Context<'a> {
     /// Sends a message to the peer that the handler is called for. All that is sent in one event leaves in one write.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Sent {
         match self.tx.get_mut(self.key) {
-            Some(tx) => tx.send(self.key, kind, payload, self.turn),
+            Some(tx) => tx.send(self.key, kind, payload, &mut self.in_place, self.turn),
             None => Sent::Gone,
         }
     }
@@ -102,7 +110,7 @@ impl<'a> Context<'a> {
                 continue;
             }
             let _counted = if key == self.key {
-                tx.send(key, kind, payload, self.turn)
+                tx.send(key, kind, payload, &mut self.in_place, self.turn)
             } else {
                 tx.queue_frame(key, Rc::clone(&frame), self.turn)
             };

@@ -82,6 +82,8 @@ pub enum Closed {
     Failed(ProtocolError),
     /// The TCP connection ended or broke without a Close (what a browser shows as 1006).
     Lost,
+    /// The server's run ended, stopped or at its drain deadline, and the connection was cut.
+    Cut,
     /// The peer was silent for longer than the ping interval and the pong timeout together.
     Silent,
 }

@@ -14,6 +14,7 @@ pub mod link;
 pub mod outqueue;
 
 mod clock;
+mod in_place;
 mod listener;
 mod opening;
 mod peers;

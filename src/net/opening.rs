@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use crate::net::context::Context;
 use crate::net::handler::{Handler, Refusal};
+use crate::net::in_place::InPlace;
 use crate::net::rx::{Frames, Reading};
 use crate::net::server::Server;
 use crate::net::tx::Phase;
@@ -137,7 +138,8 @@ impl<H: Handler> Server<H> {
             interval => turn.timers.set(key, turn.now_ms + interval),
         }
         let generation = peers.tx[key].generation;
-        handler.on_open(state, &mut Context::new(key, generation, &mut peers.tx, turn));
+        let tx = &mut peers.tx;
+        handler.on_open(state, &mut Context::new(key, generation, tx, turn, InPlace::NOTHING));
     }
 
     fn refuse(&mut self, key: usize, refused: Refused) {
@@ -161,7 +163,7 @@ impl<H: Handler> Server<H> {
         encode_refusal(&mut turn.cork, status, reason);
         let tx = &mut peers.tx[key];
         tx.finish(key, turn);
-        tx.uncork(key, &[], turn);
+        tx.uncork(key, InPlace::NOTHING, turn);
         tx.finish_if_flushed(key, turn);
     }
 

@@ -8,8 +8,11 @@
 //! One scratch buffer serves all peers. A peer keeps bytes only while a frame is cut, or while its turn's share of frames
 //! is used up. Does not accept, time out or reap.
 
+use std::ops::Range;
+
 use crate::net::context::Context;
 use crate::net::handler::Handler;
+use crate::net::in_place::InPlace;
 use crate::net::link::Fill;
 use crate::net::opening::Head;
 use crate::net::server::Server;
@@ -23,7 +26,7 @@ pub(crate) struct Rx<S> {
     pub(crate) reading: Reading,
     /// The application's state, from the opening handshake to `on_close`.
     pub(crate) state: Option<S>,
-    /// When the last bytes came.
+    /// When the last bytes came; while reading is paused, when the peer last took some.
     pub(crate) last_rx_ms: u64,
     /// When the last Ping of ours left. Later than `last_rx_ms`: nothing came since.
     pub(crate) pinged_ms: u64,
@@ -189,8 +192,9 @@ impl<H: Handler> Server<H> {
 
     /// Walks over `bytes`, lets the replies leave, and keeps what is left.
     pub(crate) fn walk_and_keep(&mut self, key: usize, bytes: &mut [u8], frames_left: &mut u32) {
-        let walked = self.walk(key, bytes, frames_left);
-        let in_place = &bytes[..self.turn.in_place_bytes];
+        let mut replies = 0..0;
+        let walked = self.walk(key, bytes, &mut replies, frames_left);
+        let in_place = InPlace::replies(&bytes[replies]);
         self.peers.tx[key].uncork(key, in_place, &mut self.turn);
         let (at, why) = match walked {
             Walked::Through(at) => (at, Why::Cut),
@@ -223,7 +227,15 @@ impl<H: Handler> Server<H> {
     }
 
     /// The inner loop: frame by frame, to the handler or to its answer.
-    fn walk(&mut self, key: usize, bytes: &mut [u8], frames_left: &mut u32) -> Walked {
+    ///
+    /// Replies that were finished in place lie at `replies` in `bytes`.
+    fn walk(
+        &mut self,
+        key: usize,
+        bytes: &mut [u8],
+        replies: &mut Range<usize>,
+        frames_left: &mut u32,
+    ) -> Walked {
         let Self { peers, turn, handler, .. } = self;
         let rx = &mut peers.rx[key];
         let (Reading::Frames(frames), Some(state)) = (&mut rx.reading, &mut rx.state) else {
@@ -233,8 +245,9 @@ impl<H: Handler> Server<H> {
         let base = bytes.as_ptr().addr();
         let mut at = 0;
         loop {
-            let floor = turn.in_place_bytes;
-            let (used, step) = match frames.inbound.step_down(bytes, at, floor, &mut turn.pool) {
+            let (done, rest) = bytes.split_at_mut(replies.end);
+            let stepped = frames.inbound.step_down(rest, at - done.len(), 0, &mut turn.pool);
+            let (used, step) = match stepped {
                 Ok(step) => step,
                 Err(error) => {
                     self.fail(key, error);
@@ -248,10 +261,20 @@ impl<H: Handler> Server<H> {
                 Step::Message(_) | Step::Ping(_) if tx.phase != Phase::Open => {}
                 Step::Message(message) => {
                     let len = message.payload().len();
-                    turn.lend(message.payload(), base);
-                    let mut cx = Context::new(key, generation, &mut peers.tx, turn);
+                    let end = base + replies.end;
+                    let in_place = InPlace::lend(&done[replies.start..], message.payload(), end);
+                    let mut cx = Context::new(key, generation, &mut peers.tx, turn, in_place);
                     handler.on_message(state, message, &mut cx);
-                    turn.finish_in_place(bytes, len);
+                    let (are_there, sent_on) = cx.into_in_place().finish();
+                    if !are_there {
+                        replies.start = replies.end;
+                    }
+                    if let Some(header) = sent_on {
+                        let header = header.as_bytes();
+                        let payload_at = replies.end + header.len();
+                        bytes[replies.end..payload_at].copy_from_slice(header);
+                        replies.end = payload_at + len;
+                    }
                     // The rest of the read waits like what was not read, so that a peer's own messages never make it
                     // overflow.
                     if peers.tx[key].is_behind(turn) {

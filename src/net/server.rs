@@ -20,6 +20,7 @@ use crate::config::{ConfigError, Limits};
 use crate::net::clock::Clock;
 use crate::net::context::{Context, encode, find};
 use crate::net::handler::{Closed, Handler};
+use crate::net::in_place::InPlace;
 use crate::net::link::Link;
 use crate::net::listener::{Accepted, Listener, RETRY_MS, Waiting};
 use crate::net::opening::Head;
@@ -257,9 +258,14 @@ impl<H: Handler> Server<H> {
 
     /// Writes what waits for this peer, and ends its connection if that was the last.
     fn flush(&mut self, key: usize) {
-        let tx = &mut self.peers.tx[key];
+        let (rx, tx) = (&mut self.peers.rx[key], &mut self.peers.tx[key]);
         if tx.phase != Phase::Doomed {
+            let (was_paused, waiting) = (tx.is_paused(&self.turn), tx.backlog_bytes());
             tx.flush(key, &mut self.turn);
+            // Its Pongs are not read while it is paused, so what it takes is its sign of life.
+            if was_paused && tx.backlog_bytes() < waiting {
+                rx.last_rx_ms = self.turn.now_ms;
+            }
             tx.finish_if_flushed(key, &mut self.turn);
         }
     }
@@ -288,8 +294,9 @@ impl<H: Handler> Server<H> {
             && let Some(state) = &mut peers.rx[key].state
         {
             let generation = tx.generation;
-            handler.on_drain(state, &mut Context::new(key, generation, &mut peers.tx, turn));
-            peers.tx[key].uncork(key, &[], turn);
+            let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
+            handler.on_drain(state, cx);
+            peers.tx[key].uncork(key, InPlace::NOTHING, turn);
         }
     }
 
@@ -327,7 +334,8 @@ impl<H: Handler> Server<H> {
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
             tracing::debug!(peer = key, generation, ?closed, "closed");
-            let mut cx = Context::new(key, generation, &mut self.peers.tx, &mut self.turn);
+            let (tx, turn) = (&mut self.peers.tx, &mut self.turn);
+            let mut cx = Context::new(key, generation, tx, turn, InPlace::NOTHING);
             self.handler.on_close(state, closed, &mut cx);
         }
         for listener in &mut self.listeners {
@@ -438,7 +446,7 @@ impl<H: Handler> Server<H> {
         } else if turn.now_ms >= ping_at_ms {
             rx.pinged_ms = turn.now_ms;
             outbound::append(&mut turn.cork, Opcode::Ping, &[]);
-            tx.uncork(key, &[], turn);
+            tx.uncork(key, InPlace::NOTHING, turn);
             // If it answers soon, the next Ping may be due before the time to answer this one is over.
             turn.timers.set(key, turn.now_ms + timeout_ms.min(interval_ms));
         } else {
@@ -466,8 +474,9 @@ impl<H: Handler> Server<H> {
                 }
                 Command::Broadcast(kind, payload) => {
                     // No key: nobody's event is handled.
-                    Context::new(usize::MAX, 0, &mut self.peers.tx, &mut self.turn)
-                        .broadcast(kind, &payload);
+                    let (tx, turn) = (&mut self.peers.tx, &mut self.turn);
+                    let mut cx = Context::new(usize::MAX, 0, tx, turn, InPlace::NOTHING);
+                    cx.broadcast(kind, &payload);
                 }
                 Command::Drain => self.begin_drain(),
                 Command::Stop => ended = Some(Ended::Stopped),
@@ -522,6 +531,9 @@ impl<H: Handler> Server<H> {
     /// The loop ends: whoever is still connected is cut, and has its `on_close` all the same.
     fn cut_all(&mut self) {
         for (key, tx) in &mut self.peers.tx {
+            if tx.phase < Phase::Finishing {
+                tx.closed = Closed::Cut;
+            }
             tx.doom(key, &mut self.turn);
         }
         self.flush_and_reap();

@@ -14,10 +14,11 @@ use std::rc::Rc;
 
 use crate::net::context::Sent;
 use crate::net::handler::Closed;
+use crate::net::in_place::InPlace;
 use crate::net::link::{Drained, Link};
 use crate::net::outqueue::{Flushed, OutQueue};
 use crate::net::peers::PeerId;
-use crate::net::turn::{Lent, Turn};
+use crate::net::turn::Turn;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
 use crate::proto::header::{self, Fin};
@@ -100,33 +101,43 @@ impl Tx {
     }
 
     /// Sends a message to the peer whose event is handled.
-    pub(crate) fn send(&mut self, key: usize, kind: Kind, payload: &[u8], turn: &mut Turn) -> Sent {
+    pub(crate) fn send(
+        &mut self,
+        key: usize,
+        kind: Kind,
+        payload: &[u8],
+        in_place: &mut InPlace<'_>,
+        turn: &mut Turn,
+    ) -> Sent {
         if self.phase != Phase::Open {
             return Sent::Gone;
         }
-        let lent = Lent::At { address: payload.as_ptr().addr(), len: payload.len() };
-        if turn.lent == lent && turn.cork.is_empty() && self.backlog.is_none() {
-            turn.lent = Lent::SentOn(kind);
+        if self.backlog.is_none() && turn.cork.is_empty() && in_place.send_on(kind, payload) {
             return Sent::Now;
         }
-        self.send_copy(key, kind, payload, turn)
+        self.send_copy(key, kind, payload, in_place, turn)
     }
 
     /// Sends a message that does not already lie where its frame can leave from.
-    fn send_copy(&mut self, key: usize, kind: Kind, payload: &[u8], turn: &mut Turn) -> Sent {
-        // What lies in place leaves first, and can't be reached from here: until it has left, replies gather.
-        let may_write = turn.in_place_bytes == 0 && !matches!(turn.lent, Lent::SentOn(_));
-        if (self.backlog.is_some() || !may_write)
-            && self.overflows(turn.cork.len(), payload.len(), turn)
-        {
+    fn send_copy(
+        &mut self,
+        key: usize,
+        kind: Kind,
+        payload: &[u8],
+        in_place: &mut InPlace<'_>,
+        turn: &mut Turn,
+    ) -> Sent {
+        if self.backlog.is_some() && self.overflows(turn.cork.len(), payload.len(), turn) {
             return self.overflow(key, turn);
         }
-        if payload.len() > CORKED_BYTES_MAX && may_write {
-            return self.write_through(key, kind, payload, turn);
-        }
-        outbound::append(&mut turn.cork, kind.opcode(), payload);
-        if turn.cork.len() > CORK_BYTES_MAX && may_write {
-            self.uncork(key, &[], turn);
+        if payload.len() > CORKED_BYTES_MAX {
+            let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None);
+            self.write(key, in_place, [header.as_bytes(), payload], turn);
+        } else {
+            outbound::append(&mut turn.cork, kind.opcode(), payload);
+            if turn.cork.len() > CORK_BYTES_MAX {
+                self.write(key, in_place, [&[], &[]], turn);
+            }
         }
         self.sent()
     }
@@ -241,33 +252,40 @@ impl Tx {
         }
     }
 
-    /// Lets the replies of an event leave in one write, those that lie ready `in_place` before the cork's; what the kernel
-    /// refuses is queued.
-    pub(crate) fn uncork(&mut self, key: usize, in_place: &[u8], turn: &mut Turn) {
-        debug_assert_eq!(in_place.len(), turn.in_place_bytes);
-        turn.in_place_bytes = 0;
-        let offered = in_place.len() + turn.cork.len();
-        if offered == 0 {
-            return;
-        }
-        let taken = match (&self.backlog, in_place, &turn.cork[..]) {
-            (Some(_), _, _) => Drained::Bytes(0),
-            (None, replies, []) | (None, [], replies) => self.link.write(replies),
-            (None, replies, more) => {
-                self.link.write_vectored(&[IoSlice::new(replies), IoSlice::new(more)])
-            }
+    /// Lets the replies of an event leave in one write: those in place, then the cork's.
+    pub(crate) fn uncork(&mut self, key: usize, mut in_place: InPlace<'_>, turn: &mut Turn) {
+        self.write(key, &mut in_place, [&[], &[]], turn);
+    }
+
+    /// Lets what lies in place, the cork and the `last` parts leave in one write; what the kernel refuses is queued.
+    fn write(&mut self, key: usize, in_place: &mut InPlace<'_>, last: [&[u8]; 2], turn: &mut Turn) {
+        let (replies, sent_on) = in_place.take();
+        let (header, payload) = match &sent_on {
+            Some((header, payload)) => (header.as_bytes(), *payload),
+            None => (&[][..], &[][..]),
+        };
+        let mut cork = std::mem::take(&mut turn.cork);
+        let parts = [replies, header, payload, &cork, last[0], last[1]];
+        let offered = parts.iter().map(|part| part.len()).sum();
+        let taken = match offered {
+            0 => Drained::Bytes(0),
+            _ if self.backlog.is_some() => Drained::Bytes(0),
+            _ if offered == replies.len() => self.link.write(replies),
+            _ if offered == cork.len() => self.link.write(&cork),
+            _ => self.link.write_vectored(&parts.map(IoSlice::new)),
         };
         match taken {
             Drained::Bytes(len) if len == offered => {}
             Drained::Bytes(len) => {
-                self.queue(|queue, cork| queue.push(&[in_place, cork], len), turn);
+                let backlog = self.backlog.get_or_insert_default();
+                backlog.queue.push(&parts, len);
+                self.passed_soft |= backlog.queue.bytes() > turn.limits.queue_bytes_soft;
             }
             Drained::Broken => self.doom(key, turn),
         }
-        turn.cork.clear();
-        if turn.cork.capacity() > CORK_KEPT_BYTES_MAX {
-            turn.cork.shrink_to(CORK_KEPT_BYTES_MAX);
-        }
+        cork.clear();
+        cork.shrink_to(CORK_KEPT_BYTES_MAX);
+        turn.cork = cork;
     }
 
     /// Flushes the backlog as far as the kernel takes it, within this turn's share.
@@ -302,10 +320,9 @@ impl Tx {
         self.backlog_bytes() > turn.limits.queue_bytes_soft
     }
 
-    /// Whether so many replies gathered that cannot leave before the walk over the peer's bytes ends, that it had better
-    /// end here.
+    /// Whether so many replies gathered behind a backlog that the walk over the peer's bytes had better end here.
     pub(crate) fn is_behind(&self, turn: &Turn) -> bool {
-        (self.backlog.is_some() || turn.in_place_bytes > 0)
+        self.backlog.is_some()
             && self.backlog_bytes() + turn.cork.len() > turn.limits.queue_bytes_soft
     }
 
@@ -338,40 +355,6 @@ impl Tx {
             (_, None) => Sent::Now,
             (_, Some(_)) => Sent::Queued,
         }
-    }
-
-    /// A large message: one writev carries the cork, the header and the caller's own bytes.
-    fn write_through(&mut self, key: usize, kind: Kind, payload: &[u8], turn: &mut Turn) -> Sent {
-        let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None);
-        let header = header.as_bytes();
-        let offered = turn.cork.len() + header.len() + payload.len();
-        let taken = if self.backlog.is_some() {
-            Drained::Bytes(0)
-        } else if turn.cork.is_empty() {
-            self.link.write_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
-        } else {
-            self.link.write_vectored(&[
-                IoSlice::new(&turn.cork),
-                IoSlice::new(header),
-                IoSlice::new(payload),
-            ])
-        };
-        match taken {
-            Drained::Bytes(len) if len == offered => {}
-            Drained::Bytes(len) => {
-                self.queue(|queue, cork| queue.push(&[cork, header, payload], len), turn);
-            }
-            Drained::Broken => self.doom(key, turn),
-        }
-        turn.cork.clear();
-        self.sent()
-    }
-
-    /// Queues what the kernel did not take, and the cork with it.
-    fn queue(&mut self, push: impl FnOnce(&mut OutQueue, &[u8]), turn: &Turn) {
-        let backlog = self.backlog.get_or_insert_default();
-        push(&mut backlog.queue, &turn.cork);
-        self.passed_soft |= backlog.queue.bytes() > turn.limits.queue_bytes_soft;
     }
 
     /// Whether `len` more bytes pass the hard bound. Below the soft bound one message always fits.

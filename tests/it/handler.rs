@@ -509,7 +509,7 @@ fn peers_that_are_cut_by_the_end_of_the_loop_get_their_on_close() {
     let stopped = TestServer::echo();
     let _clients: [RawClient; 3] = open(&stopped);
     let report = stopped.stop();
-    assert_eq!(report.closed.iter().map(|&(_, how)| how).collect::<Vec<_>>(), [Closed::Lost; 3]);
+    assert_eq!(report.closed.iter().map(|&(_, how)| how).collect::<Vec<_>>(), [Closed::Cut; 3]);
 
     let mut limits = limits();
     limits.drain_ms = 50;
@@ -518,8 +518,7 @@ fn peers_that_are_cut_by_the_end_of_the_loop_get_their_on_close() {
     drained.remote.drain();
     let report = drained.wait();
     assert_eq!(report.ended, Ended::DrainTimedOut(2));
-    let by_us = Closed::ByUs(StatusCode::GOING_AWAY);
-    assert_eq!(report.closed.iter().map(|&(_, how)| how).collect::<Vec<_>>(), [by_us; 2]);
+    assert_eq!(report.closed.iter().map(|&(_, how)| how).collect::<Vec<_>>(), [Closed::Cut; 2]);
 }
 
 /// Opens that many connections, one after the other.

@@ -100,6 +100,51 @@ fn a_message_sent_on_leaves_before_a_breach_behind_it_is_answered() {
     }
 }
 
+/// A handler may say much at once. It is the peer that is too slow, not what was said before, that gets it closed.
+#[test]
+fn much_behind_a_message_sent_on_is_sent_as_it_is_without_it() {
+    for sends_on in [false, true] {
+        println!("sends on: {sends_on}");
+        let hooks = Hooks::echo().on_message(move |message, cx| {
+            if sends_on {
+                assert_eq!(cx.send(message.kind(), message.payload()), Sent::Now);
+            }
+            for number in 0..4u8 {
+                let _a_refusal_closes = cx.send(Kind::Binary, &vec![number; 300_000]);
+            }
+        });
+        let server = TestServer::start(limits(), hooks);
+        let mut client = RawClient::open(server.addr);
+        client.send(wire::text("go"));
+        if sends_on {
+            client.expect_text("go");
+        }
+        for number in 0..4 {
+            client.expect(&Frame::binary(&vec![number; 300_000]));
+        }
+    }
+}
+
+/// The same across the messages of one segment.
+#[test]
+fn much_behind_an_earlier_message_sent_on_is_sent_as_it_is_without_it() {
+    let hooks = Hooks::echo().on_message(|message, cx| match message.payload() {
+        b"much" => {
+            for number in 0..4u8 {
+                let _a_refusal_closes = cx.send(Kind::Binary, &vec![number; 300_000]);
+            }
+        }
+        payload => assert_eq!(cx.send(message.kind(), payload), Sent::Now),
+    });
+    let server = TestServer::start(limits(), hooks);
+    let mut client = RawClient::open(server.addr);
+    client.send([wire::text("echo"), wire::text("much")].concat());
+    client.expect_text("echo");
+    for number in 0..4 {
+        client.expect(&Frame::binary(&vec![number; 300_000]));
+    }
+}
+
 /// A server whose handler obeys the script at the start of each message.
 fn scripted() -> TestServer {
     TestServer::start(limits(), Hooks::echo().on_message(obey))
