@@ -19,6 +19,7 @@ mod listener;
 mod opening;
 mod peers;
 mod rx;
+mod scratch;
 mod signals;
 mod timers;
 mod turn;

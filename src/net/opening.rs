@@ -56,14 +56,15 @@ impl<H: Handler> Server<H> {
         };
         if head.bytes.is_empty() {
             let mut scratch = std::mem::take(&mut self.scratch);
-            if let Some(mut head) = self.scan_head(key, head, &mut scratch[..len], frames_left) {
-                head.bytes = scratch[..len].to_vec();
+            let bytes = &mut scratch.bytes()[..len];
+            if let Some(mut head) = self.scan_head(key, head, bytes, frames_left) {
+                head.bytes = bytes.to_vec();
                 self.peers.rx[key].reading = Reading::Head(head);
             }
             self.scratch = scratch;
         } else {
             let mut bytes = std::mem::take(&mut head.bytes);
-            bytes.extend_from_slice(&self.scratch[..len]);
+            bytes.extend_from_slice(&self.scratch.bytes()[..len]);
             if let Some(mut head) = self.scan_head(key, head, &mut bytes, frames_left) {
                 head.bytes = bytes;
                 self.peers.rx[key].reading = Reading::Head(head);

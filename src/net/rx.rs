@@ -132,6 +132,7 @@ impl<H: Handler> Server<H> {
     /// One read, into the body of a large message or into scratch, and the walk over what it brought.
     fn fill_and_walk(&mut self, key: usize, frames_left: &mut u32) -> Filled {
         let Self { peers, scratch, turn, .. } = self;
+        let scratch = scratch.bytes();
         let (rx, link) = (&mut peers.rx[key], &mut peers.tx[key].link);
         let mut owed_len = 0;
         let (fill, room, in_body) = match &mut rx.reading {
@@ -186,7 +187,7 @@ impl<H: Handler> Server<H> {
     /// Walks over the first `len` bytes of scratch, and keeps what is left.
     pub(crate) fn walk_scratch(&mut self, key: usize, len: usize, frames_left: &mut u32) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.walk_and_keep(key, &mut scratch[..len], frames_left);
+        self.walk_and_keep(key, &mut scratch.bytes()[..len], frames_left);
         self.scratch = scratch;
     }
 

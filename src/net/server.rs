@@ -27,6 +27,7 @@ use crate::net::opening::Head;
 use crate::net::peers::Peers;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Rx, SCRATCH_BYTES};
+use crate::net::scratch::Scratch;
 use crate::net::signals::EndSignals;
 use crate::net::turn::{Counters, Turn};
 use crate::net::tx::{Phase, Tx};
@@ -49,7 +50,7 @@ pub struct Server<H: Handler> {
     pub(crate) peers: Peers<H::State>,
     pub(crate) turn: Turn,
     /// Every read that does not go into a message's body goes here; see `rx`.
-    pub(crate) scratch: Box<[u8]>,
+    pub(crate) scratch: Scratch,
     generation: u32,
     /// Connections past `peers_max` that are being told so.
     excess_count: usize,
@@ -134,7 +135,7 @@ impl<H: Handler> Server<H> {
             handler,
             peers: Peers::with_capacity(room),
             turn: Turn::new(limits),
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            scratch: Scratch::new(SCRATCH_BYTES),
             generation: 0,
             excess_count: 0,
             draining_until_ms: None,

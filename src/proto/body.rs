@@ -4,16 +4,20 @@
 //! goes back to the pool warm (its pages are mapped), since a fresh mapping costs more than the message it is for.
 //! Knows nothing of frames.
 
+use crate::proto::placement;
+
 /// Bytes of one message so far.
 ///
 /// ```text
-/// [ taken in: unmasked, checked | arrived: as read | space: initialised, unused ]
-///   0..len                        len..len + arrivals   ..buf.len()
+/// [ unused | taken in: unmasked, checked | arrived: as read | space: initialised, unused ]
+///          start                         start + len        ..+ arrivals   ..buf.len()
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     /// Every byte is initialised, used or not, so that a socket can read into it without a pass that clears it.
     buf: Vec<u8>,
+    /// Where in `buf` the message starts: zero in a small buffer, where `placement` wants it in a large one.
+    start: usize,
     len: usize,
     arrivals: usize,
 }
@@ -26,34 +30,49 @@ impl Body {
 
     /// The bytes taken in.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.buf[..self.len]
+        &mut self.buf[self.start..self.start + self.len]
     }
 
     /// Copies `bytes` behind what was taken in, and grows by no more than that asks for. There must be no arrivals.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         debug_assert_eq!(self.arrivals, 0);
-        let (warm, fresh) = bytes.split_at(bytes.len().min(self.buf.len() - self.len));
-        self.buf[self.len..self.len + warm.len()].copy_from_slice(warm);
-        self.buf.extend_from_slice(fresh);
+        self.grow_to(self.len + bytes.len());
+        let at = self.start + self.len;
+        self.buf[at..at + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }
 
     /// Room for arrivals: at most `wanted` bytes, at least one if `wanted` is not zero.
     pub(crate) fn space(&mut self, wanted: u64) -> &mut [u8] {
-        let start = self.len + self.arrivals;
+        let used = self.len + self.arrivals;
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX) - self.arrivals;
-        if self.buf.len() - start < wanted.min(GROWTH_BYTES_MIN) {
+        if self.buf.len() - self.start - used < wanted.min(GROWTH_BYTES_MIN) {
             // As much again as has arrived.
-            let room = wanted.min(start.max(GROWTH_BYTES_MIN));
-            self.buf.resize(start + room, 0);
+            self.grow_to(used + wanted.min(used.max(GROWTH_BYTES_MIN)));
         }
-        let end = self.buf.len().min(start.saturating_add(wanted));
-        &mut self.buf[start..end]
+        let at = self.start + used;
+        let end = self.buf.len().min(at.saturating_add(wanted));
+        &mut self.buf[at..end]
+    }
+
+    /// Makes room for a message of `len` bytes, if there is less.
+    fn grow_to(&mut self, len: usize) {
+        if self.buf.len() - self.start >= len {
+            return;
+        }
+        if len < PLACED_BYTES_MIN {
+            return self.buf.resize(len, 0);
+        }
+        let mut buf = vec![0; len + placement::PAGE_BYTES];
+        let start = placement::offset(&buf);
+        let used = self.len + self.arrivals;
+        buf[start..start + used].copy_from_slice(&self.buf[self.start..self.start + used]);
+        (self.buf, self.start) = (buf, start);
     }
 
     /// Says that `len` bytes were read into the space.
     pub(crate) fn arrived(&mut self, len: usize) {
-        debug_assert!(self.len + self.arrivals + len <= self.buf.len());
+        debug_assert!(self.start + self.len + self.arrivals + len <= self.buf.len());
         self.arrivals += len;
     }
 
@@ -64,7 +83,8 @@ impl Body {
 
     /// The bytes that were read and are not taken in.
     pub(crate) fn arrivals(&mut self) -> &mut [u8] {
-        &mut self.buf[self.len..self.len + self.arrivals]
+        let at = self.start + self.len;
+        &mut self.buf[at..at + self.arrivals]
     }
 
     /// Takes the arrivals in.
@@ -81,6 +101,9 @@ impl Body {
 
 /// The least room to read into, unless the frame needs less: a read of fewer bytes wastes its system call.
 const GROWTH_BYTES_MIN: usize = 16 * 1024;
+
+/// Messages from this size on start where copies are fast; below, the page that this may leave unused costs more.
+const PLACED_BYTES_MIN: usize = 64 * 1024;
 
 /// Bodies between two messages, shared by all connections of a loop.
 #[derive(Debug)]

@@ -187,16 +187,20 @@ impl Inbound {
         let payload_len = end - header_len;
         let from = at + header_len;
         let to = floor.map_or(from, |floor| floor + header::unmasked_len(payload_len));
+        // Frames to a client carry no key, and some clients mask with zero: neither needs a pass over the payload.
+        let is_as_it_was = to == from && header.key == [0; 4];
         let message = match kind {
             Kind::Binary => {
-                mask::unmask_down(bytes, from, to, payload_len, header.key);
+                if !is_as_it_was {
+                    mask::unmask_down(bytes, from, to, payload_len, header.key);
+                }
                 Message::Binary(&bytes[to..to + payload_len])
             }
             Kind::Text => {
-                // Two passes here cost less than one that both moves and sees ASCII, which does not become vectors.
-                bytes.copy_within(from..from + payload_len, to);
-                let payload = &mut bytes[to..to + payload_len];
-                if !unmask_shows_ascii(payload, header.key) {
+                let is_ascii = !is_as_it_was
+                    && mask::unmask_down_is_ascii(bytes, from, to, payload_len, header.key);
+                let payload = &bytes[to..to + payload_len];
+                if !is_ascii {
                     utf8::check(payload)?;
                 }
                 Message::Text(Text::checked(payload))

@@ -25,4 +25,5 @@ pub mod message;
 pub mod opcode;
 pub mod outbound;
 pub mod parsed;
+pub(crate) mod placement;
 pub mod utf8;
