@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use wsfast::{Closed, Kind, Limits};
 
 use crate::support::client::RawClient;
+use crate::support::flood::open_with_rcvbuf;
 use crate::support::server::{Hooks, TestServer};
 use crate::support::wire::{self, FIN, Frame, PING, TEXT};
 use crate::support::{DEADLINE, limits};
@@ -51,6 +52,28 @@ fn any_byte_is_a_sign_of_life() {
         client.send([byte]);
     }
     client.expect_text("hi");
+    assert_eq!(server.stop().counters.silent, 0);
+}
+
+/// While a peer is behind it is not read from, so that its Pongs lie unread; what it takes tells that it lives.
+#[test]
+fn a_peer_that_takes_its_output_slowly_is_not_silent() {
+    const STEP: usize = 2 << 20;
+    let mut limits = times(100, 150);
+    limits.message_bytes_max = 12 * STEP;
+    let server = TestServer::echo_with(limits);
+    let message = wire::binary(&vec![7; 12 * STEP]);
+    let mut slow = open_with_rcvbuf(server.addr, 256 << 10);
+    slow.send(message);
+    let mut clock = RawClient::open(server.addr);
+    let mut taken = vec![0; STEP];
+    for _ in 0..8 {
+        // A tenth of a second at the least; three of them are longer than both times together.
+        clock.expect(&ping());
+        clock.send(wire::pong(b""));
+        std::io::Read::read_exact(&mut slow.stream, &mut taken).unwrap();
+        assert!(taken.ends_with(&[7; 1000]));
+    }
     assert_eq!(server.stop().counters.silent, 0);
 }
 
