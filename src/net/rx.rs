@@ -18,6 +18,7 @@ use crate::net::opening::Head;
 use crate::net::server::Server;
 use crate::net::tx::Phase;
 use crate::proto::error::ProtocolError;
+use crate::proto::header;
 use crate::proto::inbound::{Inbound, Step};
 
 /// The receiving half of a peer.
@@ -271,10 +272,8 @@ impl<H: Handler> Server<H> {
                         replies.start = replies.end;
                     }
                     if let Some(header) = sent_on {
-                        let header = header.as_bytes();
-                        let payload_at = replies.end + header.len();
-                        bytes[replies.end..payload_at].copy_from_slice(header);
-                        replies.end = payload_at + len;
+                        header.write_unmasked(&mut bytes[replies.end..]);
+                        replies.end += header::unmasked_len(len) + len;
                     }
                     // The rest of the read waits like what was not read, so that a peer's own messages never make it
                     // overflow.
