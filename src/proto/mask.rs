@@ -1,11 +1,12 @@
 //! Masking (RFC 6455 §5.3), word at a time.
 //!
-//! `words` is safe code that the compiler makes vectors of; `avx2` has the same code compiled for wider ones, for what is
+//! `words` is safe code that the compiler makes vectors of; `proto::avx2` has the same code compiled for wider ones, for what is
 //! long enough to repay the call. Choosing a key is the sender's business.
 
+pub(crate) mod words;
+
 #[cfg(target_arch = "x86_64")]
-mod avx2;
-mod words;
+use crate::proto::avx2::Avx2;
 
 /// Removes the masking key from `payload`, or applies it: the two are the same (§5.3).
 ///
@@ -66,8 +67,8 @@ pub(crate) fn unmask_down_is_ascii(
 /// Wider vectors, where there are any and `len` bytes are worth the call.
 #[cfg(target_arch = "x86_64")]
 #[inline] // As `unmask_down`.
-fn wide(len: usize) -> Option<avx2::Avx2> {
-    if len < WIDE_FROM { None } else { avx2::Avx2::detect() }
+fn wide(len: usize) -> Option<Avx2> {
+    if len < WIDE_FROM { None } else { Avx2::detect() }
 }
 
 /// Bytes from which on a call costs less than the wider vectors save.

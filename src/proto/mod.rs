@@ -14,6 +14,8 @@
 //! | §8.1 UTF-8 | [`utf8`] |
 //! | §11.8 opcodes | [`opcode`] |
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod body;
 pub mod close;
 pub mod error;

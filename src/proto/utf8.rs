@@ -3,6 +3,10 @@
 //! Keeps no state: the bytes of a message lie in one buffer, so all that is remembered between arrivals is
 //! how far they were checked.
 
+pub(crate) mod cjk;
+
+#[cfg(target_arch = "x86_64")]
+use crate::proto::avx2::Avx2;
 use crate::proto::error::ProtocolError;
 
 /// Checks that `bytes` is UTF-8 from its first byte to its last.
@@ -11,8 +15,47 @@ use crate::proto::error::ProtocolError;
 ///
 /// [`ProtocolError::InvalidUtf8`].
 pub fn check(bytes: &[u8]) -> Result<(), ProtocolError> {
+    let (mut rest, mut general_len) = (bytes, GENERAL_BYTES_MIN);
+    while rest.len() >= RUNS_FROM {
+        let run_len = cjk_run_len(rest);
+        rest = &rest[run_len..];
+        // Where there are no runs, the looks for them become rare.
+        general_len = if run_len > 0 { GENERAL_BYTES_MIN } else { 2 * general_len };
+        rest = &rest[check_characters(rest, general_len.min(rest.len()))?..];
+    }
+    check_any(rest)
+}
+
+/// Checks all characters that start in the first `len` bytes; how many bytes they are.
+fn check_characters(bytes: &[u8], len: usize) -> Result<usize, ProtocolError> {
+    let mut end = len;
+    while bytes.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        end += 1;
+        if end > len + 3 {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+    }
+    check_any(&bytes[..end])?;
+    Ok(end)
+}
+
+fn check_any(bytes: &[u8]) -> Result<(), ProtocolError> {
     simdutf8::basic::from_utf8(bytes).map(|_| ()).map_err(|_| ProtocolError::InvalidUtf8)
 }
+
+fn cjk_run_len(bytes: &[u8]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = Avx2::detect() {
+        return avx2.cjk_run_len(bytes);
+    }
+    cjk::run_len(bytes)
+}
+
+/// Texts from this size on are looked through for runs.
+const RUNS_FROM: usize = 256;
+
+/// How much is checked in general behind a run, before the next look for one.
+const GENERAL_BYTES_MIN: usize = 256;
 
 /// Checks a prefix of a text: all whole characters, and that what remains can still become one.
 ///
@@ -71,6 +114,32 @@ mod tests {
                                 &bytes[..len]
                             );
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every kind of character between, before and behind runs of three bytes, at every distance; and each byte spoilt.
+    #[test]
+    fn runs_of_three_bytes_change_nothing() {
+        for between in ["", "a", "é", "\u{0800}", "\u{D7FF}", "\u{E000}", "🚀", "\u{FFFD}x"] {
+            for (before, behind) in [(0, 200), (31, 100), (32, 64), (40, 33), (120, 400), (400, 0)]
+            {
+                let run = "中文字한글かな".repeat(60);
+                let text = format!("{}{between}{}", &run[..3 * before], &run[..3 * behind]);
+                assert_eq!(check(text.as_bytes()), Ok(()), "{between} {before} {behind}");
+                for at in (0..text.len()).step_by(31).chain(text.len() - 3..text.len()) {
+                    for byte in [0x00, 0x80, 0xBF, 0xC0, 0xE0, 0xE5, 0xED, 0xF0, 0xFF] {
+                        let mut bytes = text.clone().into_bytes();
+                        bytes[at] = byte;
+                        let expected = std::str::from_utf8(&bytes).is_ok();
+                        assert_eq!(
+                            check(&bytes).is_ok(),
+                            expected,
+                            "{between} {before} {at} {byte}"
+                        );
+                        assert_eq!(check_prefix(&bytes), naive(&bytes));
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Masking in safe code, eight bytes at a time; the compiler makes vectors of it.
 //!
-//! Every function is inlined always, so that `avx2` can have it compiled a second time, for wider vectors. Who is called
+//! Every function is inlined always, so that `proto::avx2` can have it compiled a second time, for wider vectors. Who is called
 //! when is `mask`'s to say.
 
 /// Bytes that fill a few vector registers.
@@ -8,7 +8,7 @@ const BLOCK: usize = 64;
 
 /// See [`super::unmask`]; the phase is in the key.
 #[inline(always)] // Compiled twice; see the module's header.
-pub(super) fn unmask(payload: &mut [u8], key: [u8; 4]) {
+pub(crate) fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let wide = widen(key);
     let (blocks, rest) = payload.as_chunks_mut::<32>();
     for block in blocks {
@@ -25,7 +25,7 @@ pub(super) fn unmask(payload: &mut [u8], key: [u8; 4]) {
 
 /// See [`super::unmask_is_ascii`]; the phase is in the key.
 #[inline(always)] // Compiled twice.
-pub(super) fn unmask_is_ascii(payload: &mut [u8], key: [u8; 4]) -> bool {
+pub(crate) fn unmask_is_ascii(payload: &mut [u8], key: [u8; 4]) -> bool {
     let wide = widen(key);
     // No blocks: with an accumulator, the compiler turns this loop into vectors, but a block into single words
     // (`benches/inbound.rs`: a text of 16 KiB in 330 ns here, 530 ns by blocks).
@@ -40,7 +40,7 @@ pub(super) fn unmask_is_ascii(payload: &mut [u8], key: [u8; 4]) -> bool {
 
 /// See [`super::unmask_down`].
 #[inline(always)] // Compiled twice.
-pub(super) fn unmask_down(bytes: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
+pub(crate) fn unmask_down(bytes: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
     let wide = widen(key);
     let gap = from - to;
     let bytes = &mut bytes[to..from + len];
@@ -58,7 +58,7 @@ pub(super) fn unmask_down(bytes: &mut [u8], from: usize, to: usize, len: usize, 
 
 /// See [`super::unmask_down_is_ascii`]. In vectors only where they have room for eight accumulators: with AVX2.
 #[inline(always)] // Compiled twice.
-pub(super) fn unmask_down_is_ascii(
+pub(crate) fn unmask_down_is_ascii(
     bytes: &mut [u8],
     from: usize,
     to: usize,
