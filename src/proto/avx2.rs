@@ -4,8 +4,11 @@
 //! a message of 16 KiB moved down in 143 instead of 277 ns, an ASCII one in 165 instead of 432 ns, 1 KiB in 11.4 instead of
 //! 17.3 ns. That is 2 % of what a server spends on an echo of 16 KiB, and 5 % at 1 MiB.
 //!
-//! The code is that of `mask::words` and `utf8::cjk`, their safe twins, to the letter: nothing here touches memory by itself. The only thing that can go
-//! wrong is to call it on a processor without AVX2, so that a value of [`Avx2`] is the proof that there is one.
+//! Chinese text of 16 KiB is checked in 0.40 instead of 0.96 us, simdutf8's time (`benches/utf8.rs`).
+//!
+//! The code is that of `mask::words` and `utf8::cjk`, their safe twins, to the letter: nothing here touches memory by
+//! itself. The only thing that can go wrong is to call it on a processor without AVX2, so that a value of [`Avx2`] is the
+//! proof that there is one.
 #![allow(unsafe_code, reason = "a call into code compiled for AVX2; measured above")]
 
 use crate::proto::mask::words;

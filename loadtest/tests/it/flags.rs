@@ -1,6 +1,5 @@
 //! What the flags do to output and exit codes.
 
-use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -96,11 +95,8 @@ fn a_rate_that_cannot_be_reached_ends_all_the_same_and_is_invalid() {
 fn an_interrupted_run_still_reports() {
     let server = Server::start(Fault::None);
     let flags = format!("{} --json -c 5 -r 100 --warmup 0 -d 60s", server.url());
-    let mut child = loadtest(&flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The heading is printed just before the run begins.
-    let mut heading = [0; 8];
-    child.stderr.as_mut().unwrap().read_exact(&mut heading).unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    let child = loadtest(&flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.wait_for_messages(20);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ran = ran(&child.wait_with_output().unwrap());
     assert_eq!((ran.code, &ran.json["interrupted"]), (130, &true.into()));

@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,9 @@ struct Shared {
     accepted: AtomicU32,
     streams: Mutex<Vec<TcpStream>>,
     first_message: OnceLock<Instant>,
+    /// Messages that came, on all connections.
+    messages: Mutex<u32>,
+    message_came: Condvar,
 }
 
 impl Server {
@@ -80,10 +83,21 @@ impl Server {
             accepted: AtomicU32::new(0),
             streams: Mutex::default(),
             first_message: OnceLock::new(),
+            messages: Mutex::new(0),
+            message_came: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
         let acceptor = thread::spawn(move || accept(&listener, &accepting));
         Self { addr, shared, acceptor: Some(acceptor) }
+    }
+
+    /// Waits until so many messages came, half a minute at the most.
+    pub(crate) fn wait_for_messages(&self, count: u32) {
+        let messages = self.shared.messages.lock().unwrap();
+        let came = &self.shared.message_came;
+        let deadline = Duration::from_secs(30);
+        let waited = came.wait_timeout_while(messages, deadline, |came| *came < count).unwrap();
+        assert!(!waited.1.timed_out(), "no {count} messages came");
     }
 
     /// Where it is.
@@ -153,6 +167,8 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         if shared.fault == Fault::Fragments {
             return serve_fragments(reader, writer, (opcode, payload));
         }
+        *shared.messages.lock().unwrap() += 1;
+        shared.message_came.notify_all();
         stop_if_told(shared);
         let faulty = if index == 0 && number == 7 { shared.fault } else { Fault::None };
         let mut reply = reply(faulty, opcode, payload)?;
