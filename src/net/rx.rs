@@ -1,7 +1,7 @@
 //! The receiving half of a peer: fill, step, handler, uncork.
 //!
 //! ```text
-//! socket ──read──► scratch: [owed bytes | new bytes]  ──step──► handler ──► cork ──► one write
+//! socket ──read──► scratch: [owed bytes | new bytes]  ──step──► handler ──► in place, or cork ──► one write
 //!            └───► the body of a large message, directly
 //! ```
 //!
@@ -139,9 +139,9 @@ impl<H: Handler> Server<H> {
         let (fill, room, in_body) = match &mut rx.reading {
             Reading::Frames(frames) => match frames.inbound.body_space() {
                 Some(space) => {
-                    let room = space.len() + READ_BYTES_MAX;
                     let body_room = space.len();
-                    (link.read_both(space, &mut scratch[..READ_BYTES_MAX]), room, body_room)
+                    let fill = link.read_both(space, &mut scratch[..READ_BYTES_MAX]);
+                    (fill, body_room + READ_BYTES_MAX, body_room)
                 }
                 None => {
                     if let Some(owed) = frames.owed.take() {
@@ -176,8 +176,7 @@ impl<H: Handler> Server<H> {
                 if in_body > 0 {
                     frames.inbound.body_arrived(len.min(in_body));
                 }
-                let bytes = owed_len..owed_len + len.saturating_sub(in_body);
-                self.walk_scratch(key, bytes.end, frames_left);
+                self.walk_scratch(key, owed_len + len.saturating_sub(in_body), frames_left);
             }
             Reading::Head(_) => self.receive_head(key, len, frames_left),
             Reading::Nothing => {}
@@ -186,7 +185,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// Walks over the first `len` bytes of scratch, and keeps what is left.
-    pub(crate) fn walk_scratch(&mut self, key: usize, len: usize, frames_left: &mut u32) {
+    fn walk_scratch(&mut self, key: usize, len: usize, frames_left: &mut u32) {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.walk_and_keep(key, &mut scratch.bytes()[..len], frames_left);
         self.scratch = scratch;
