@@ -1,8 +1,9 @@
 //! Where in a page a large buffer best starts.
 //!
 //! The kernel copies between a socket and a buffer with `rep movsb`. Where the destination is 1 to 15 bytes ahead of the
-//! source, modulo the page, each load seems to depend on the store just before it, and the copy takes six times as long
-//! (`benches/placement.rs`: 320 instead of 50 µs a MiB on an AMD EPYC of the fourth generation). The kernel's own side
+//! source, modulo the page, each load seems to depend on the store just before it, and the copy takes several times as
+//! long (`benches/placement.rs`, AMD EPYC of the fourth generation: a MiB received in 400 to 540 us instead of 210 to 270,
+//! waiting for the sender included). The kernel's own side
 //! starts at the start of a page, or a few small messages behind it, and an allocator's 16 bytes behind it, so that a
 //! few bytes of header decide. A buffer that starts in the middle of a page is far from both. Knows no sockets.
 
