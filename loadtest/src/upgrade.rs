@@ -55,6 +55,7 @@ impl Request {
             key,
             origin: self.origin.as_deref(),
             subprotocols: &subprotocols,
+            deflate: None,
             headers: &headers,
         };
         encode_request(out, &request)
@@ -136,7 +137,7 @@ impl Upgrade {
         let scanned = scanned.map_err(|error| OpenFailure::Response(error.into()))?;
         let Some(head_len) = scanned else { return Ok(None) };
         let offered: Vec<&str> = request.subprotocols.iter().map(String::as_str).collect();
-        check_response(&self.head[..head_len], &self.key, &offered)
+        check_response(&self.head[..head_len], &self.key, &offered, None)
             .map_err(OpenFailure::Response)?;
         Ok(Some(head_len - before))
     }

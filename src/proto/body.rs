@@ -4,6 +4,8 @@
 //! goes back to the pool warm (its pages are mapped), since a fresh mapping costs more than the message it is for.
 //! Knows nothing of frames.
 
+use crate::proto::deflate::{Inflater, Window};
+use crate::proto::error::ProtocolError;
 use crate::proto::placement;
 
 /// Bytes of one message so far.
@@ -105,9 +107,11 @@ const GROWTH_BYTES_MIN: usize = 16 * 1024;
 /// Messages from this size on start where copies are fast; below, the page that this may leave unused costs more.
 const PLACED_BYTES_MIN: usize = 64 * 1024;
 
-/// Bodies between two messages, shared by all connections of a loop.
+/// Bodies between two messages, and the decompressor that fills them, shared by all connections of a loop.
 #[derive(Debug)]
 pub struct BodyPool {
+    /// Made for the first compressed message, and kept.
+    inflater: Option<Box<Inflater>>,
     /// The body used last is at the end. None is empty, so that none hides a warm one.
     idle: Vec<Body>,
     /// Bytes of memory that the idle bodies own.
@@ -120,7 +124,7 @@ pub struct BodyPool {
 impl BodyPool {
     /// A pool that keeps at most `idle_bytes_max` bytes between messages.
     pub const fn new(idle_bytes_max: usize) -> Self {
-        Self { idle: Vec::new(), idle_bytes: 0, idle_bytes_max, idle_bytes_low: 0 }
+        Self { inflater: None, idle: Vec::new(), idle_bytes: 0, idle_bytes_max, idle_bytes_low: 0 }
     }
 
     /// Bytes of memory that the pool holds.
@@ -134,6 +138,28 @@ impl BodyPool {
         self.idle_bytes -= body.memory_bytes();
         self.idle_bytes_low = self.idle_bytes_low.min(self.idle_bytes);
         body
+    }
+
+    /// A body with what the compressed `payload` inflates to, at most `bytes_max`.
+    ///
+    /// # Errors
+    ///
+    /// As of `Inflater::inflate`; the body is back in the pool then.
+    pub(crate) fn take_inflated(
+        &mut self,
+        payload: &[u8],
+        window: Option<&mut Window>,
+        bytes_max: u64,
+    ) -> Result<Body, ProtocolError> {
+        let mut body = self.take();
+        let inflater = self.inflater.get_or_insert_default();
+        match inflater.inflate(payload, window, bytes_max, &mut body) {
+            Ok(()) => Ok(body),
+            Err(error) => {
+                self.give(body);
+                Err(error)
+            }
+        }
     }
 
     /// Takes a body back, or frees it if the pool is full.

@@ -34,6 +34,8 @@ pub enum ProtocolError {
     CloseCodeInvalid,
     /// Text, or a Close frame's reason, that is not UTF-8 (§8.1).
     InvalidUtf8,
+    /// A compressed message that is no whole DEFLATE stream, or refers to what was never said (RFC 7692 §7.2.2).
+    DeflateInvalid,
     /// A message of more bytes than `message_bytes_max`.
     MessageTooBig,
     /// A message of more fragments than `fragments_max`.
@@ -56,7 +58,7 @@ impl ProtocolError {
             | Self::ExpectedContinuation
             | Self::CloseBodyOneByte
             | Self::CloseCodeInvalid => StatusCode::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => StatusCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::DeflateInvalid => StatusCode::INVALID_PAYLOAD,
             Self::MessageTooBig => StatusCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments => StatusCode::POLICY_VIOLATION,
         }
@@ -78,6 +80,7 @@ impl ProtocolError {
             Self::CloseBodyOneByte => "close body of one byte",
             Self::CloseCodeInvalid => "close code that may not be sent",
             Self::InvalidUtf8 => "not UTF-8",
+            Self::DeflateInvalid => "compressed data that does not inflate",
             Self::MessageTooBig => "message too big",
             Self::TooManyFragments => "too many fragments in one message",
         }
@@ -113,6 +116,7 @@ mod tests {
             (CloseBodyOneByte, 1002),
             (CloseCodeInvalid, 1002),
             (InvalidUtf8, 1007),
+            (DeflateInvalid, 1007),
             (MessageTooBig, 1009),
             (TooManyFragments, 1008),
         ];

@@ -200,6 +200,13 @@ impl EncodedHeader {
         &self.bytes[..self.len]
     }
 
+    /// The same with RSV1 set: the message is compressed (RFC 7692 §6). Only for the first frame of a data message.
+    #[must_use]
+    pub const fn compressed(mut self) -> Self {
+        self.bytes[0] |= RESERVED_BITS & !RESERVED_BITS_DEFLATE;
+        self
+    }
+
     /// Writes a header without a masking key at the start of `place`, which must have room for it.
     ///
     /// One store for each of the three lengths, where a copy of so few bytes would be a call.

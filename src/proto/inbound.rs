@@ -9,6 +9,9 @@
 //!              Message (a borrow of the body) ◄── last byte, FIN ──┘
 //! ```
 //!
+//! A compressed message (RFC 7692) is assembled as it is on the wire, and inflated into a body of its own once it is
+//! whole; one that came whole is inflated from where it lies.
+//!
 //! Reads no socket and queues nothing: the caller lends the bytes, loops over [`Inbound::step`] and keeps what a
 //! [`Step::NeedBytes`] left (never more than a header or a control frame). Does not answer: a Ping's Pong and a
 //! Close's echo are the caller's.
@@ -17,8 +20,11 @@ pub use crate::proto::body::BodyPool;
 
 use crate::proto::body::Body;
 use crate::proto::close::{self, CloseBody};
+use crate::proto::deflate::Window;
 use crate::proto::error::ProtocolError;
-use crate::proto::header::{self, CONTROL_BYTES_MAX, Fin, Header, RESERVED_BITS, Role};
+use crate::proto::header::{
+    self, CONTROL_BYTES_MAX, Fin, Header, RESERVED_BITS, RESERVED_BITS_DEFLATE, Role,
+};
 use crate::proto::mask;
 use crate::proto::message::{Kind, Message, Text};
 use crate::proto::opcode::Opcode;
@@ -36,12 +42,34 @@ pub struct Rules {
     role: Role,
     /// Reserved bits that no negotiated extension uses; see [`header::RESERVED_BITS`].
     forbidden_bits: u8,
+    /// Base 2 logarithm of the window that the peer's messages may refer back in; `None`: each stands alone.
+    window_bits: Option<u8>,
 }
 
 impl Rules {
     /// Rules for a connection without extensions.
     pub const fn new(role: Role, message_bytes_max: u64, fragments_max: u32) -> Self {
-        Self { message_bytes_max, fragments_max, role, forbidden_bits: RESERVED_BITS }
+        Self {
+            message_bytes_max,
+            fragments_max,
+            role,
+            forbidden_bits: RESERVED_BITS,
+            window_bits: None,
+        }
+    }
+
+    /// The same where permessage-deflate was agreed on; `window_bits` is what the peer's messages may refer back in, base
+    /// 2 logarithm, if it agreed on context takeover (RFC 7692 §7.1.1).
+    #[must_use]
+    pub const fn with_deflate(self, window_bits: Option<u8>) -> Self {
+        Self { forbidden_bits: RESERVED_BITS_DEFLATE, window_bits, ..self }
+    }
+
+    /// Bytes of one message as it is on the wire. Compressed data may be a little longer than what it stands for: codes of
+    /// fixed lengths make a byte nine bits, and each block has a few bytes of its own.
+    const fn wire_bytes_max(&self, compressed: bool) -> u64 {
+        let most = self.message_bytes_max;
+        if compressed { most.saturating_add(most / 8).saturating_add(64) } else { most }
     }
 }
 
@@ -67,6 +95,8 @@ pub enum Step<'a> {
 pub struct Inbound {
     rules: Rules,
     state: State,
+    /// What the peer's next compressed message may refer to, if context takeover was agreed on.
+    window: Option<Box<Window>>,
 }
 
 /// Where in a message the stream stands.
@@ -85,6 +115,8 @@ enum State {
 struct Assembly {
     body: Body,
     kind: Kind,
+    /// Whether the body is compressed, and no text yet.
+    compressed: bool,
     /// Frames begun so far, the current one included.
     fragments: u32,
     /// Bytes at the start of the body that are known to be whole UTF-8 characters; only for text.
@@ -110,8 +142,9 @@ enum Progress {
 
 impl Inbound {
     /// The state before the first frame.
-    pub const fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Idle }
+    pub fn new(rules: Rules) -> Self {
+        let window = rules.window_bits.map(|bits| Box::new(Window::new(bits)));
+        Self { rules, state: State::Idle, window }
     }
 
     /// Takes one step over `input`, the bytes that came next; returns how many it consumed, and what they were.
@@ -178,12 +211,17 @@ impl Inbound {
                 return control(&header, header_len, &mut bytes[at..]);
             }
         };
-        if header.payload_len > self.rules.message_bytes_max {
+        if header.payload_len > self.rules.wire_bytes_max(header.compressed) {
             return Err(ProtocolError::MessageTooBig);
         }
         let (Some(end), Fin::Last) = (whole_end(&header, header_len, input), header.fin) else {
             return self.begin(kind, &header, header_len, &mut bytes[at..], pool);
         };
+        if header.compressed {
+            let payload = &mut bytes[at + header_len..at + end];
+            unmask_if_masked(payload, header.key);
+            return Ok((end, Step::Message(self.inflate(kind, payload, pool)?)));
+        }
         let payload_len = end - header_len;
         let from = at + header_len;
         let to = floor.map_or(from, |floor| floor + header::unmasked_len(payload_len));
@@ -261,7 +299,7 @@ impl Inbound {
                 State::Idle | State::Delivered(_) if opcode == Opcode::Continuation => {
                     return Err(ProtocolError::UnexpectedContinuation);
                 }
-                State::Idle | State::Delivered(_) => self.rules.message_bytes_max,
+                State::Idle | State::Delivered(_) => self.rules.wire_bytes_max(first & RSV1 != 0),
             };
             if needed.is_ok() && header::payload_len(input).is_some_and(|len| len > allowance) {
                 return Err(ProtocolError::MessageTooBig);
@@ -283,11 +321,12 @@ impl Inbound {
         self.state = State::Assembling(Box::new(Assembly {
             body: pool.take(),
             kind,
+            compressed: header.compressed,
             fragments: 1,
             checked: 0,
             progress: Progress::in_frame(header),
         }));
-        let (taken, step) = self.absorb(&mut input[header_len..])?;
+        let (taken, step) = self.absorb(&mut input[header_len..], pool)?;
         Ok((header_len + taken, step))
     }
 
@@ -303,7 +342,7 @@ impl Inbound {
             return if input.is_empty() && !assembly.body.has_arrivals() {
                 Ok((0, Step::NeedBytes(1)))
             } else {
-                self.absorb(input)
+                self.absorb(input, pool)
             };
         }
         let (header, header_len) =
@@ -321,12 +360,16 @@ impl Inbound {
         }
         assembly.fragments += 1;
         assembly.progress = Progress::in_frame(&header);
-        let (taken, step) = self.absorb(&mut input[header_len..])?;
+        let (taken, step) = self.absorb(&mut input[header_len..], pool)?;
         Ok((header_len + taken, step))
     }
 
     /// Takes in what was read into the body directly, then payload from `input`; delivers the message if that ends it.
-    fn absorb(&mut self, input: &mut [u8]) -> Result<(usize, Step<'_>), ProtocolError> {
+    fn absorb(
+        &mut self,
+        input: &mut [u8],
+        pool: &mut BodyPool,
+    ) -> Result<(usize, Step<'_>), ProtocolError> {
         let State::Assembling(assembly) = &mut self.state else {
             return Ok((0, Step::NeedBytes(1)));
         };
@@ -338,10 +381,38 @@ impl Inbound {
             assembly.progress = Progress::BetweenFragments;
             return Ok((taken, Step::Absorbed));
         }
-        if assembly.kind == Kind::Text && assembly.checked != assembly.body.len() {
+        if assembly.compressed {
+            let bytes_max = self.rules.message_bytes_max;
+            let inflated =
+                pool.take_inflated(assembly.body.bytes(), self.window.as_deref_mut(), bytes_max)?;
+            pool.give(std::mem::replace(&mut assembly.body, inflated));
+            assembly.check_inflated()?;
+        } else if assembly.kind == Kind::Text && assembly.checked != assembly.body.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
         Ok((taken, Step::Message(self.deliver())))
+    }
+
+    /// Inflates a compressed message that came whole, and lends it out of its body.
+    fn inflate(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        pool: &mut BodyPool,
+    ) -> Result<Message<'_>, ProtocolError> {
+        let bytes_max = self.rules.message_bytes_max;
+        let body = pool.take_inflated(payload, self.window.as_deref_mut(), bytes_max)?;
+        let mut assembly = Box::new(Assembly {
+            body,
+            kind,
+            compressed: true,
+            fragments: 1,
+            checked: 0,
+            progress: Progress::BetweenFragments,
+        });
+        assembly.check_inflated()?;
+        self.state = State::Assembling(assembly);
+        Ok(self.deliver())
     }
 
     /// Lends the finished message out of its body.
@@ -372,9 +443,17 @@ impl Assembly {
         Ok(())
     }
 
-    /// Bytes that the message may still grow by.
+    /// Bytes that the message may still grow by, as it is on the wire.
     const fn allowance(&self, rules: &Rules) -> u64 {
-        rules.message_bytes_max.saturating_sub(self.body.len() as u64)
+        rules.wire_bytes_max(self.compressed).saturating_sub(self.body.len() as u64)
+    }
+
+    /// Checks the UTF-8 of what a compressed message turned out to be.
+    fn check_inflated(&mut self) -> Result<(), ProtocolError> {
+        match self.kind {
+            Kind::Text => utf8::check(self.body.bytes()),
+            Kind::Binary => Ok(()),
+        }
     }
 
     /// Unmasks and checks arrivals in the body and the frame's share of `input`; returns the length of that share.
@@ -397,7 +476,7 @@ impl Assembly {
             key: mask::rotate(key, share),
             fin,
         };
-        if self.kind == Kind::Text {
+        if self.kind == Kind::Text && !self.compressed {
             if was_checked && arrived_is_ascii && share_is_ascii {
                 self.checked = self.body.len();
             } else {
@@ -413,6 +492,9 @@ impl Progress {
         Self::InFrame { remaining: header.payload_len, key: header.key, fin: header.fin }
     }
 }
+
+/// The bit that marks a compressed message (RFC 7692 §6).
+const RSV1: u8 = RESERVED_BITS & !RESERVED_BITS_DEFLATE;
 
 /// The end of a frame in `input`, if all of it is there.
 fn whole_end(header: &Header, header_len: usize, input: &[u8]) -> Option<usize> {
@@ -466,5 +548,7 @@ fn unmask_shows_ascii(payload: &mut [u8], key: [u8; 4]) -> bool {
     payload.is_empty() || key != [0; 4] && mask::unmask_is_ascii(payload, key, 0)
 }
 
+#[cfg(test)]
+mod compressed_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! RFC 6455 and the HTTP/1.1 head of its opening handshake, as pure functions and state machines over byte slices.
+//! RFC 6455, RFC 7692 and the HTTP/1.1 head of the opening handshake, as pure functions and state machines over byte slices.
 //!
 //! Opens nothing, reads no clock, does not know that sockets exist ("sans-IO"). Both roles: a server uses it
 //! through `crate::net`, a client (the load generator) directly.
@@ -13,11 +13,13 @@
 //! | §5.5.1, §7.4 closing, status codes | [`close`] |
 //! | §8.1 UTF-8 | [`utf8`] |
 //! | §11.8 opcodes | [`opcode`] |
+//! | RFC 7692 permessage-deflate | [`deflate`] |
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod body;
 pub mod close;
+pub mod deflate;
 pub mod error;
 pub mod handshake;
 pub mod header;

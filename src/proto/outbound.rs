@@ -6,6 +6,7 @@
 use crate::proto::close::{self, StatusCode};
 use crate::proto::header::{self, CONTROL_BYTES_MAX, Fin};
 use crate::proto::mask;
+use crate::proto::message::Kind;
 use crate::proto::opcode::Opcode;
 
 /// Appends a server's frame: FIN, no masking key.
@@ -23,6 +24,22 @@ pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 pub fn append_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     let payload = fit(opcode, payload);
     out.extend_from_slice(header::encode(Fin::Last, opcode, payload.len(), Some(key)).as_bytes());
+    let start = out.len();
+    out.extend_from_slice(payload);
+    mask::unmask(&mut out[start..], key, 0);
+}
+
+/// Appends a server's frame with a whole compressed message (RFC 7692 §6.1): `payload` is what a `Deflater` made of it.
+pub fn append_compressed(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+    let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None).compressed();
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// As [`append_compressed`], for a client; `key` as of [`append_masked`].
+pub fn append_compressed_masked(out: &mut Vec<u8>, kind: Kind, payload: &[u8], key: [u8; 4]) {
+    let header = header::encode(Fin::Last, kind.opcode(), payload.len(), Some(key)).compressed();
+    out.extend_from_slice(header.as_bytes());
     let start = out.len();
     out.extend_from_slice(payload);
     mask::unmask(&mut out[start..], key, 0);

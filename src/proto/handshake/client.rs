@@ -1,10 +1,11 @@
 //! The client's half of the opening handshake (RFC 6455 §4.1): the request, and the proof of the response.
 //!
-//! Draws no random numbers: the caller gives the nonce. Offers no extension, so that a response which names one is
-//! refused. Follows no redirect. A response head's end is found by [`HeadScan`](super::HeadScan).
+//! Draws no random numbers: the caller gives the nonce. Knows one extension, permessage-deflate; a response that names
+//! another is refused. Follows no redirect. A response head's end is found by [`HeadScan`](super::HeadScan).
 
 use memchr::memchr;
 
+use crate::proto::deflate::{self, Agreed, Offer, ResponseError};
 use crate::proto::handshake::accept::{self, KEY_LEN};
 use crate::proto::handshake::error::HandshakeError;
 use crate::proto::handshake::fields::{self, Fields};
@@ -39,6 +40,8 @@ pub struct ClientRequest<'a> {
     pub origin: Option<&'a str>,
     /// Tokens, the preferred one first.
     pub subprotocols: &'a [&'a str],
+    /// What to offer of permessage-deflate (RFC 7692); `None`: nothing.
+    pub deflate: Option<Offer>,
     /// Further headers, name and value; none of those that the handshake has a say in.
     pub headers: &'a [(&'a str, &'a str)],
 }
@@ -49,6 +52,8 @@ pub struct ClientRequest<'a> {
 pub struct Response<'a> {
     /// One of those offered, or none.
     pub subprotocol: Option<&'a str>,
+    /// How messages are compressed, if they are.
+    pub deflate: Option<Agreed>,
 }
 
 /// Why a request can't be sent, or what a response broke. Fatal for its connection.
@@ -81,8 +86,10 @@ pub enum ClientError {
     ConnectionNotUpgrade,
     /// No Sec-WebSocket-Accept, more than one, or that of another key: nobody read the request.
     AcceptWrong,
-    /// An extension, where none was offered.
+    /// An extension that was not offered.
     ExtensionNotOffered,
+    /// permessage-deflate with a parameter that is malformed or was not offered, or without one that was asked for.
+    DeflateNotAsOffered,
     /// A subprotocol that was not offered, or more than one.
     SubprotocolNotOffered,
 }
@@ -105,6 +112,7 @@ impl ClientError {
             Self::ConnectionNotUpgrade => "no Connection: Upgrade",
             Self::AcceptWrong => "wrong Sec-WebSocket-Accept",
             Self::ExtensionNotOffered => "extension that was not offered",
+            Self::DeflateNotAsOffered => "permessage-deflate not as it was offered",
             Self::SubprotocolNotOffered => "subprotocol that was not offered",
         }
     }
@@ -128,6 +136,15 @@ impl From<HandshakeError> for ClientError {
     }
 }
 
+impl From<ResponseError> for ClientError {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::Extension => Self::ExtensionNotOffered,
+            ResponseError::Parameter | ResponseError::Exceeded => Self::DeflateNotAsOffered,
+        }
+    }
+}
+
 /// Appends the request to `out`; nothing of it on an error.
 ///
 /// # Errors
@@ -148,6 +165,9 @@ pub fn encode_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) -> Result<
     }
     for (at, subprotocol) in request.subprotocols.iter().enumerate() {
         line(if at == 0 { "\r\nSec-WebSocket-Protocol: " } else { ", " }, subprotocol);
+    }
+    if let Some(offer) = request.deflate {
+        line("\r\nSec-WebSocket-Extensions: ", &offer.to_value());
     }
     for (name, value) in request.headers {
         line("\r\n", name);
@@ -195,7 +215,7 @@ fn check_request(request: &ClientRequest<'_>) -> Result<(), ClientError> {
 
 /// Proves that the response in `head`, whole and nothing behind it, accepts the request with `key` (RFC 6455 §4.1).
 ///
-/// `subprotocols` are those that the request offered.
+/// `subprotocols` and `offer` are what the request offered.
 ///
 /// # Errors
 ///
@@ -205,6 +225,7 @@ pub fn check_response<'a>(
     head: &'a [u8],
     key: &ClientKey,
     subprotocols: &[&str],
+    offer: Option<Offer>,
 ) -> Result<Response<'a>, ClientError> {
     let line_len = memchr(b'\n', head).ok_or(HandshakeError::HeadNotWhole)?;
     let (line, block) = (&head[..line_len], &head[line_len + 1..]);
@@ -226,9 +247,14 @@ pub fn check_response<'a>(
     if accepts.next() != Some(&accept) || accepts.next().is_some() {
         return Err(ClientError::AcceptWrong);
     }
-    if fields.values("sec-websocket-extensions").flat_map(list::elements).next().is_some() {
-        return Err(ClientError::ExtensionNotOffered);
-    }
+    let extensions = fields.values("sec-websocket-extensions");
+    let deflate = match offer {
+        Some(offer) => deflate::check_response(extensions, offer)?,
+        None if extensions.flat_map(list::elements).next().is_some() => {
+            return Err(ClientError::ExtensionNotOffered);
+        }
+        None => None,
+    };
     let mut chosen = fields.values("sec-websocket-protocol");
     let subprotocol = match (chosen.next(), chosen.next()) {
         (None, _) => None,
@@ -239,7 +265,7 @@ pub fn check_response<'a>(
         ),
         (Some(_), Some(_)) => return Err(ClientError::SubprotocolNotOffered),
     };
-    Ok(Response { subprotocol })
+    Ok(Response { subprotocol, deflate })
 }
 
 /// The code of a status line without its CRLF; a missing phrase is forgiven (RFC 9112 §4).
@@ -278,6 +304,7 @@ mod tests {
         key: &SAMPLE,
         origin: None,
         subprotocols: &[],
+        deflate: None,
         headers: &[],
     };
 
@@ -294,11 +321,13 @@ mod tests {
                 ClientRequest {
                     origin: Some("http://b"),
                     subprotocols: &["v1", "v2"],
+                    deflate: Some(Offer::FULL),
                     headers: &[("X", "y"), ("Z", "")],
                     ..PLAIN
                 },
                 "GET /chat?x HTTP/1.1\r\nHost: a:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Version: 13\r\nOrigin: http://b\r\nSec-WebSocket-Protocol: v1, v2\r\nX: y\r\nZ: \r\n\
+                 Sec-WebSocket-Version: 13\r\nOrigin: http://b\r\nSec-WebSocket-Protocol: v1, v2\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nX: y\r\nZ: \r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             ),
         ];
@@ -344,7 +373,7 @@ mod tests {
     #[test]
     fn a_response_is_proven_rule_by_rule() {
         use ClientError as E;
-        let agreed = |subprotocol| Ok(Response { subprotocol });
+        let agreed = |subprotocol| Ok(Response { subprotocol, deflate: None });
         let table: [(&str, &str, Result<Response<'_>, ClientError>); 35] = [
             ("", "", agreed(None)),
             (" Switching Protocols", "", agreed(None)),
@@ -415,7 +444,12 @@ mod tests {
         let limits = HeadLimits::default();
         let offer = ["v1", "v2"];
         let mut stream = Vec::new();
-        let client = ClientRequest { origin: Some("http://b"), subprotocols: &offer, ..PLAIN };
+        let client = ClientRequest {
+            origin: Some("http://b"),
+            subprotocols: &offer,
+            deflate: Some(Offer::FULL),
+            ..PLAIN
+        };
         encode_request(&mut stream, &client).unwrap();
         assert_eq!(HeadScan::new().scan(&stream, &limits), Ok(Some(stream.len())));
         let request = Request::parse(&stream, &limits).unwrap();
@@ -423,16 +457,25 @@ mod tests {
         assert_eq!((request.host(), request.origin()), ("a:80", Some("http://b")));
         let upgrade = request.upgrade().unwrap();
         let mut answer = Vec::new();
-        encode_accept(&mut answer, &upgrade.accept(), upgrade.subprotocols().last(), None);
+        let terms = deflate::Terms { takeover: true, window_bits: 15 };
+        let (agreed, extensions) = deflate::accept(upgrade.extensions(), terms).unwrap();
+        let (accept, subprotocol) = (upgrade.accept(), upgrade.subprotocols().last());
+        encode_accept(&mut answer, &accept, subprotocol, Some(&extensions));
         assert_eq!(HeadScan::new().scan(&answer, &limits), Ok(Some(answer.len())));
-        let response = check_response(&answer, &SAMPLE, &offer);
-        assert_eq!(response, Ok(Response { subprotocol: Some("v2") }));
+        let response = check_response(&answer, &SAMPLE, &offer, client.deflate);
+        assert_eq!(response, Ok(Response { subprotocol: Some("v2"), deflate: Some(agreed) }));
         let other = ClientKey::from_nonce([0; 16]);
-        assert_eq!(check_response(&answer, &other, &offer), Err(ClientError::AcceptWrong));
+        let response = check_response(&answer, &other, &offer, client.deflate);
+        assert_eq!(response, Err(ClientError::AcceptWrong));
+        let response = check_response(&answer, &SAMPLE, &offer, None);
+        assert_eq!(response, Err(ClientError::ExtensionNotOffered));
+        let no_takeover = Offer { server_takeover: false, ..Offer::FULL };
+        let response = check_response(&answer, &SAMPLE, &offer, Some(no_takeover));
+        assert_eq!(response, Err(ClientError::DeflateNotAsOffered));
     }
 
     fn check(head: &str) -> Result<Response<'_>, ClientError> {
-        check_response(head.as_bytes(), &SAMPLE, &["v1", "v2"])
+        check_response(head.as_bytes(), &SAMPLE, &["v1", "v2"], None)
     }
 
     /// RFC 6455 §1.3's, without its subprotocol.

@@ -24,7 +24,7 @@ pub mod client;
 mod error;
 mod fields;
 mod head;
-mod list;
+pub(crate) mod list;
 mod request;
 mod response;
 mod upgrade;

@@ -172,7 +172,7 @@ fn conversation(role: Role) -> Vec<u8> {
 }
 
 /// Feeds `pieces` as separate reads, keeping what `NeedBytes` leaves; every step but `Absorbed`, as text.
-fn steps(inbound: &mut Inbound, pieces: &[&[u8]]) -> Result<Vec<String>, ProtocolError> {
+pub(super) fn steps(inbound: &mut Inbound, pieces: &[&[u8]]) -> Result<Vec<String>, ProtocolError> {
     let mut pool = BodyPool::new(1 << 20);
     let (mut owed, mut seen) = (Vec::new(), Vec::new());
     for piece in pieces {
