@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use wsfast::Limits;
+use wsfast::{CompressionMode, Limits};
 
 use crate::app::access::{Access, AllowedOrigin};
-use crate::cli::values::Millis;
+use crate::cli::values::{Millis, WindowBits};
 
 pub(crate) use crate::cli::usage::UsageError;
 
@@ -44,6 +44,24 @@ pub(crate) struct Log {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+/// Who has a compressor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Off,
+    Shared,
+    Dedicated,
+}
+
+impl From<Mode> for CompressionMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Off => Self::Off,
+            Mode::Shared => Self::Shared,
+            Mode::Dedicated => Self::Dedicated,
+        }
+    }
 }
 
 /// Why there is no [`Config`].
@@ -220,6 +238,62 @@ struct Flags {
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
     drain: Millis,
 
+    /// Compress messages for clients that offer it: off, shared (one compressor for all) or dedicated (one each)
+    #[arg(
+        long,
+        env = "WSFAST_COMPRESSION",
+        hide_env = true,
+        value_name = "MODE",
+        value_enum,
+        default_value = "shared"
+    )]
+    #[arg(hide_possible_values = true, help_heading = COMPRESSION)]
+    compression: Mode,
+
+    /// Shorter messages are sent as they are
+    #[arg(
+        long,
+        env = "WSFAST_COMPRESS_MIN_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "512"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = COMPRESSION)]
+    compress_min_bytes: usize,
+
+    /// From 1, the fastest, to 9, the smallest
+    #[arg(
+        long,
+        env = "WSFAST_COMPRESSION_LEVEL",
+        hide_env = true,
+        value_name = "LEVEL",
+        default_value = "1"
+    )]
+    #[arg(value_parser = values::count::<u8>, allow_hyphen_values = true, help_heading = COMPRESSION)]
+    compression_level: u8,
+
+    /// How far back a message refers: a power of two from 512 to 32K
+    #[arg(
+        long,
+        env = "WSFAST_COMPRESSION_WINDOW",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "32K"
+    )]
+    #[arg(value_parser = values::window, allow_hyphen_values = true, help_heading = COMPRESSION)]
+    compression_window: WindowBits,
+
+    /// Memory of all dedicated compressors; past it, connections share one
+    #[arg(
+        long,
+        env = "WSFAST_COMPRESSION_MEMORY",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "64M"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = COMPRESSION)]
+    compression_memory: usize,
+
     /// Form of the log on stderr: text or json
     #[arg(
         long,
@@ -261,6 +335,12 @@ impl Flags {
         limits.pong_timeout_ms = self.pong_timeout.0;
         limits.close_timeout_ms = self.close_timeout.0;
         limits.drain_ms = self.drain.0;
+        let compression = &mut limits.compression;
+        compression.mode = self.compression.into();
+        compression.bytes_min = self.compress_min_bytes;
+        compression.level = self.compression_level;
+        compression.window_bits = self.compression_window.0;
+        compression.memory_bytes_max = self.compression_memory;
 
         let mut binds = self.bind;
         for address in &mut binds {
@@ -280,6 +360,7 @@ const LISTENING: &str = "Listening";
 const ACCESS: &str = "Access";
 const LIMITS: &str = "Limits (sizes: bytes, or with K, M, G as powers of 1024)";
 const TIMES: &str = "Times (250ms, 10s, 2m, 1h)";
+const COMPRESSION: &str = "Compression (permessage-deflate, RFC 7692)";
 const LOGS: &str = "Logs";
 const OTHER: &str = "Other";
 

@@ -32,6 +32,47 @@ pub struct Limits {
     pub queue_bytes_max: usize,
     /// From the first signal to the end of the process, at most.
     pub drain_ms: u64,
+    /// How messages are compressed.
+    pub compression: Compression,
+}
+
+/// How messages are compressed, for clients that offer permessage-deflate (RFC 7692).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compression {
+    /// Whether, and with what memory.
+    pub mode: CompressionMode,
+    /// Of zlib: 1 is the fastest, 9 the smallest.
+    pub level: u8,
+    /// Shorter messages are sent as they are.
+    pub bytes_min: usize,
+    /// Base 2 logarithm of the bytes that a message refers back, 9 to 15.
+    pub window_bits: u8,
+    /// What all connections with context takeover may own; past it, further ones share the compressor.
+    pub memory_bytes_max: usize,
+}
+
+/// Who has a compressor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionMode {
+    /// Nobody: no extension is agreed on.
+    Off,
+    /// The server has one for all. Each message stands alone, and a connection costs nothing.
+    Shared,
+    /// Each connection that the memory is there for has one, so that messages refer to earlier ones (context takeover).
+    Dedicated,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            mode: CompressionMode::Shared,
+            level: 1,
+            bytes_min: 512,
+            window_bits: 15,
+            memory_bytes_max: 64 << 20,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -49,6 +90,7 @@ impl Default for Limits {
             queue_bytes_soft: 64 << 10,
             queue_bytes_max: 1 << 20,
             drain_ms: 10_000,
+            compression: Compression::default(),
         }
     }
 }
@@ -60,7 +102,7 @@ impl Limits {
     ///
     /// The first limit that is out of its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let table: [(&'static str, u64, u64, u64); 11] = [
+        let table: [(&'static str, u64, u64, u64); 14] = [
             ("max-connections", self.peers_max as u64, 1, PEERS_MAX as u64),
             ("max-message-bytes", self.message_bytes_max as u64, 125, 1 << 30),
             ("max-fragments", u64::from(self.fragments_max), 1, u64::from(u32::MAX)),
@@ -72,6 +114,9 @@ impl Limits {
             ("close-timeout", self.close_timeout_ms, 1, DAY_MS),
             ("max-queue-bytes", self.queue_bytes_max as u64, self.queue_bytes_soft as u64, 1 << 30),
             ("drain", self.drain_ms, 0, DAY_MS),
+            ("compression-level", self.compression.level.into(), 1, 9),
+            ("compression-window", 1 << self.compression.window_bits.min(63), 1 << 9, 1 << 15),
+            ("compression-memory", self.compression.memory_bytes_max as u64, 0, 1 << 40),
         ];
         match table.into_iter().find(|&(_, value, least, most)| value < least || value > most) {
             Some((name, value, least, most)) => Err(ConfigError { name, value, least, most }),

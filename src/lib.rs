@@ -56,7 +56,7 @@ pub mod config;
 pub mod net;
 pub mod proto;
 
-pub use config::{ConfigError, Limits};
+pub use config::{Compression, CompressionMode, ConfigError, Limits};
 pub use net::{
     Accept, Closed, Context, Counters, Ended, Error, Handler, PeerId, Refusal, Remote, Sent, Server,
 };

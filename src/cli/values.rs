@@ -14,6 +14,8 @@ pub(super) enum BadValue {
     Size,
     /// A size in powers of ten, which people also use for powers of two.
     AmbiguousSize,
+    /// A size that is not a window of DEFLATE.
+    Window,
     Duration,
     /// A duration without a unit, other than zero.
     NoUnit,
@@ -30,6 +32,7 @@ impl fmt::Display for BadValue {
             Self::Port => "is not a port; write a number from 1 to 65535, or 0 for any free port",
             Self::Size => "is not a size; write a whole number of bytes, or one with K, M or G, such as 64K or 1M",
             Self::AmbiguousSize => "is ambiguous; write K, M or G for powers of 1024, or a plain number of bytes",
+            Self::Window => "is not a window; write 512, 1K, 2K, 4K, 8K, 16K or 32K",
             Self::Duration => "is not a duration; write a whole number and a unit, such as 250ms, 10s, 2m or 1h",
             Self::NoUnit => "has no unit; write ms, s, m or h behind it, such as 250ms or 10s",
             Self::TooLarge => "is too large",
@@ -73,6 +76,17 @@ pub(super) fn size(text: &str) -> Result<usize, BadValue> {
     };
     let len = number.checked_mul(unit_len).ok_or(BadValue::TooLarge)?;
     usize::try_from(len).map_err(|_| BadValue::TooLarge)
+}
+
+/// A window of DEFLATE, base 2 logarithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WindowBits(pub(super) u8);
+
+/// Parses a power of two from `512` to `32K`.
+pub(super) fn window(text: &str) -> Result<WindowBits, BadValue> {
+    let len = size(text).map_err(|_| BadValue::Window)?;
+    let bits = (9..=15).find(|&bits| len == 1 << bits);
+    bits.map(WindowBits).ok_or(BadValue::Window)
 }
 
 /// Parses a whole number of things.
@@ -184,6 +198,24 @@ mod tests {
             ("ten", Err(Size)),
         ] {
             assert_eq!(size(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn windows() {
+        for (text, expected) in [
+            ("512", Ok(9)),
+            ("1K", Ok(10)),
+            ("4096", Ok(12)),
+            ("32K", Ok(15)),
+            ("256", Err(BadValue::Window)),
+            ("513", Err(BadValue::Window)),
+            ("64K", Err(BadValue::Window)),
+            ("0", Err(BadValue::Window)),
+            ("15", Err(BadValue::Window)),
+            ("", Err(BadValue::Window)),
+        ] {
+            assert_eq!(window(text).map(|it| it.0), expected, "{text:?}");
         }
     }
 

@@ -3,17 +3,15 @@
 //! Lends the handler the sending halves of all peers. What it does to another peer than its own is queued, and leaves at
 //! the end of the turn; no handler runs inside a handler.
 
-use std::rc::Rc;
-
 use slab::Slab;
 
 use crate::net::in_place::InPlace;
 use crate::net::peers::PeerId;
+use crate::net::prepared::Prepared;
 use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx, to_u32};
 use crate::proto::close::StatusCode;
 use crate::proto::message::Kind;
-use crate::proto::outbound;
 
 /// What became of a message that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +86,10 @@ impl<'a> Context<'a> {
             return self.send(kind, payload);
         }
         match find(self.tx, peer) {
-            Some(tx) => tx.queue_frame(peer.key as usize, encode(kind, payload), self.turn),
+            Some(tx) => {
+                let frame = Prepared::new(kind, payload).for_one(tx, self.turn);
+                tx.queue_frame(peer.key as usize, frame, self.turn)
+            }
             None => Sent::Gone,
         }
     }
@@ -102,17 +103,19 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Queues a message for every open peer, the handler's own included. It is encoded once.
+    /// Queues a message for every open peer, the handler's own included. It is encoded once, and compressed once for each
+    /// window that peers asked for, which is nearly always one.
     pub fn broadcast(&mut self, kind: Kind, payload: &[u8]) {
-        let frame = encode(kind, payload);
+        let mut message = Prepared::new(kind, payload);
         for (key, tx) in self.tx.iter_mut() {
             if tx.phase != Phase::Open {
                 continue;
             }
+            let frame = message.for_many(tx, self.turn);
             let _counted = if key == self.key {
-                tx.send(key, kind, payload, &mut self.in_place, self.turn)
+                tx.send_frame(key, &frame, &mut self.in_place, self.turn)
             } else {
-                tx.queue_frame(key, Rc::clone(&frame), self.turn)
+                tx.queue_frame(key, frame, self.turn)
             };
         }
     }
@@ -126,11 +129,4 @@ impl<'a> Context<'a> {
 /// The sending half of `peer`, if it is still the same peer.
 pub(crate) fn find(tx: &mut Slab<Tx>, peer: PeerId) -> Option<&mut Tx> {
     tx.get_mut(peer.key as usize).filter(|tx| tx.generation == peer.generation)
-}
-
-/// One message as a server's frame.
-pub(crate) fn encode(kind: Kind, payload: &[u8]) -> Rc<[u8]> {
-    let mut frame = Vec::with_capacity(payload.len() + 10);
-    outbound::append(&mut frame, kind.opcode(), payload);
-    frame.into()
 }

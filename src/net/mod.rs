@@ -14,10 +14,12 @@ pub mod link;
 pub mod outqueue;
 
 mod clock;
+mod compressors;
 mod in_place;
 mod listener;
 mod opening;
 mod peers;
+mod prepared;
 mod rx;
 mod scratch;
 mod signals;

@@ -11,6 +11,7 @@ use crate::net::in_place::InPlace;
 use crate::net::rx::{Frames, Reading};
 use crate::net::server::Server;
 use crate::net::tx::Phase;
+use crate::proto::deflate::{self, Agreed};
 use crate::proto::handshake::{
     Answer, HandshakeError, HeadLimits, HeadScan, Request, Status, encode_accept, encode_refusal,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Head {
 struct Accepted<S> {
     accept: [u8; 28],
     subprotocol: Option<&'static str>,
+    /// What was agreed on compression, and the header value that says so.
+    deflate: Option<(Agreed, String)>,
     state: S,
 }
 
@@ -116,9 +119,11 @@ impl<H: Handler> Server<H> {
         let upgrade = request.upgrade().map_err(Refused::ByRule)?;
         let chosen =
             self.handler.on_upgrade(&request, &upgrade, addr).map_err(Refused::ByHandler)?;
+        let terms = self.turn.compressors.terms();
         Ok(Accepted {
             accept: upgrade.accept(),
             subprotocol: chosen.subprotocol,
+            deflate: terms.and_then(|terms| deflate::accept(upgrade.extensions(), terms)),
             state: chosen.state,
         })
     }
@@ -127,12 +132,19 @@ impl<H: Handler> Server<H> {
     fn open(&mut self, key: usize, accepted: Accepted<H::State>) {
         let Self { peers, turn, handler, .. } = self;
         turn.counters.opened += 1;
-        encode_accept(&mut turn.cork, &accepted.accept, accepted.subprotocol, None);
+        let Accepted { accept, subprotocol, deflate, state } = accepted;
+        let extensions = deflate.as_ref().map(|(_, response)| response.as_str());
+        encode_accept(&mut turn.cork, &accept, subprotocol, extensions);
         let limits = &turn.limits;
-        let rules = Rules::new(Role::Server, limits.message_bytes_max as u64, limits.fragments_max);
+        let mut rules =
+            Rules::new(Role::Server, limits.message_bytes_max as u64, limits.fragments_max);
+        if let Some((agreed, _)) = deflate {
+            rules = rules.with_deflate(agreed.client_takeover.then_some(agreed.client_window_bits));
+            peers.tx[key].packing = turn.compressors.grant(agreed);
+        }
         let rx = &mut peers.rx[key];
         rx.reading = Reading::Frames(Frames::new(Inbound::new(rules)));
-        let state = rx.state.insert(accepted.state);
+        let state = rx.state.insert(state);
         peers.tx[key].phase = Phase::Open;
         match turn.limits.ping_interval_ms {
             0 => turn.timers.clear(key),

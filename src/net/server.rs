@@ -18,13 +18,14 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
 use crate::net::clock::Clock;
-use crate::net::context::{Context, encode, find};
+use crate::net::context::{Context, find};
 use crate::net::handler::{Closed, Handler};
 use crate::net::in_place::InPlace;
 use crate::net::link::Link;
 use crate::net::listener::{Accepted, Listener, RETRY_MS, Waiting};
 use crate::net::opening::Head;
 use crate::net::peers::Peers;
+use crate::net::prepared::Prepared;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
@@ -331,6 +332,7 @@ impl<H: Handler> Server<H> {
         let (rx, tx) = self.peers.remove(key);
         let (generation, closed) = (tx.generation, tx.closed);
         self.excess_count -= usize::from(tx.is_excess);
+        self.turn.compressors.release(&tx.packing);
         drop(tx);
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
@@ -469,7 +471,7 @@ impl<H: Handler> Server<H> {
             match command {
                 Command::Send(peer, kind, payload) => {
                     if let Some(tx) = find(&mut self.peers.tx, peer) {
-                        let frame = encode(kind, &payload);
+                        let frame = Prepared::new(kind, &payload).for_one(tx, &mut self.turn);
                         let _counted = tx.queue_frame(peer.key as usize, frame, &mut self.turn);
                     }
                 }

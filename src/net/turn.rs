@@ -3,6 +3,7 @@
 //! Owns no peer and decides nothing.
 
 use crate::config::Limits;
+use crate::net::compressors::Compressors;
 use crate::net::peers::PeerId;
 use crate::net::timers::Timers;
 use crate::proto::inbound::BodyPool;
@@ -16,6 +17,7 @@ pub(crate) struct Turn {
     /// Replies to the peer whose event is handled; empty between events.
     pub(crate) cork: Vec<u8>,
     pub(crate) pool: BodyPool,
+    pub(crate) compressors: Compressors,
     pub(crate) timers: Timers,
     /// Peers that another peer's handler queued output for.
     pub(crate) dirty: Vec<u32>,
@@ -30,6 +32,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
+            compressors: Compressors::new(limits.compression),
             limits,
             now_ms: 0,
             cork: Vec::new(),

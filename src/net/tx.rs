@@ -12,6 +12,7 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use crate::net::compressors::Packing;
 use crate::net::context::Sent;
 use crate::net::handler::Closed;
 use crate::net::in_place::InPlace;
@@ -32,6 +33,8 @@ pub(crate) struct Tx {
     pub(crate) link: Link,
     /// What the kernel did not take; none while the peer keeps up.
     backlog: Option<Box<Backlog>>,
+    /// How what is sent is compressed, if it is.
+    pub(crate) packing: Packing,
     /// Tells this peer from earlier users of its key.
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
@@ -79,6 +82,7 @@ impl Tx {
         Self {
             link,
             backlog: None,
+            packing: Packing::NONE,
             generation,
             phase: Phase::Opening,
             closed: Closed::Lost,
@@ -112,17 +116,60 @@ impl Tx {
         if self.phase != Phase::Open {
             return Sent::Gone;
         }
+        if payload.len() >= self.packing.bytes_min {
+            return self.send_packed(key, kind, payload, in_place, turn);
+        }
         if self.backlog.is_none() && turn.cork.is_empty() && in_place.send_on(kind, payload) {
             return Sent::Now;
         }
-        self.send_copy(key, kind, payload, in_place, turn)
+        let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None);
+        self.send_copy(key, header.as_bytes(), payload, in_place, turn)
     }
 
-    /// Sends a message that does not already lie where its frame can leave from.
-    fn send_copy(
+    /// Sends a message compressed, unless that makes it no shorter.
+    fn send_packed(
         &mut self,
         key: usize,
         kind: Kind,
+        payload: &[u8],
+        in_place: &mut InPlace<'_>,
+        turn: &mut Turn,
+    ) -> Sent {
+        let mut room = turn.compressors.take_room();
+        let sent = match turn.compressors.pack(&mut self.packing, payload, &mut room) {
+            Some(packed) => {
+                let header = header::encode(Fin::Last, kind.opcode(), packed.len(), None);
+                let header = header.compressed();
+                self.send_copy(key, header.as_bytes(), packed, in_place, turn)
+            }
+            None => {
+                let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None);
+                self.send_copy(key, header.as_bytes(), payload, in_place, turn)
+            }
+        };
+        turn.compressors.give_room(room);
+        sent
+    }
+
+    /// Sends a whole frame that was encoded for many, to the peer whose event is handled.
+    pub(crate) fn send_frame(
+        &mut self,
+        key: usize,
+        frame: &[u8],
+        in_place: &mut InPlace<'_>,
+        turn: &mut Turn,
+    ) -> Sent {
+        match self.phase {
+            Phase::Open => self.send_copy(key, &[], frame, in_place, turn),
+            _ => Sent::Gone,
+        }
+    }
+
+    /// Sends a frame that does not already lie where it can leave from.
+    fn send_copy(
+        &mut self,
+        key: usize,
+        header: &[u8],
         payload: &[u8],
         in_place: &mut InPlace<'_>,
         turn: &mut Turn,
@@ -131,10 +178,10 @@ impl Tx {
             return self.overflow(key, turn);
         }
         if payload.len() > CORKED_BYTES_MAX {
-            let header = header::encode(Fin::Last, kind.opcode(), payload.len(), None);
-            self.write(key, in_place, [header.as_bytes(), payload], turn);
+            self.write(key, in_place, [header, payload], turn);
         } else {
-            outbound::append(&mut turn.cork, kind.opcode(), payload);
+            turn.cork.extend_from_slice(header);
+            turn.cork.extend_from_slice(payload);
             if turn.cork.len() > CORK_BYTES_MAX {
                 self.write(key, in_place, [&[], &[]], turn);
             }

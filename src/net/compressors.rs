@@ -1,0 +1,210 @@
+//! Who compresses what (permessage-deflate, RFC 7692): one compressor for all peers, or one of its own for a peer that
+//! agreed on context takeover and whose memory the budget has room for.
+//!
+//! Writes nothing to a socket and encodes no frame; the DEFLATE stream itself is `proto::deflate`'s.
+
+use crate::config::{Compression, CompressionMode};
+use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+
+/// The compressors of one loop.
+#[derive(Debug)]
+pub(crate) struct Compressors {
+    config: Compression,
+    /// For messages that stand alone, one for each window that a peer asked for; made when first needed.
+    shared: [Option<Box<Deflater>>; WINDOWS],
+    /// Where compressed messages are made; see [`Compressors::take_room`].
+    room: Vec<u8>,
+    /// Memory that connections with context takeover were granted, used or not.
+    granted_bytes: usize,
+}
+
+/// How one peer's messages are compressed.
+#[derive(Debug)]
+pub(crate) struct Packing {
+    /// Messages below this length go as they are; `usize::MAX`, which no message reaches: all do.
+    pub(crate) bytes_min: usize,
+    /// Base 2 logarithm of the farthest that a message may refer back.
+    window_bits: u8,
+    own: Option<Box<Own>>,
+}
+
+/// What a peer with context takeover has to itself.
+#[derive(Debug)]
+struct Own {
+    /// Made for its first message; `None` for good if only the client's messages take over.
+    deflater: Option<Deflater>,
+    server_takeover: bool,
+    granted_bytes: usize,
+}
+
+impl Packing {
+    /// Nothing is compressed.
+    pub(crate) const NONE: Self = Self { bytes_min: usize::MAX, window_bits: 15, own: None };
+
+    /// Which of a message's encodings for many peers is this peer's.
+    pub(crate) fn window_at(&self) -> usize {
+        window_at(self.window_bits)
+    }
+
+    /// Says that the peer is sent a compressed message that its own compressor knows nothing of.
+    pub(crate) fn forget(&mut self) {
+        if let Some(deflater) = self.own.as_mut().and_then(|own| own.deflater.as_mut()) {
+            deflater.forget();
+        }
+    }
+}
+
+impl Compressors {
+    pub(crate) fn new(config: Compression) -> Self {
+        Self { config, shared: Default::default(), room: Vec::new(), granted_bytes: 0 }
+    }
+
+    /// What the next handshake may be granted; `None`: no compression.
+    pub(crate) fn terms(&self) -> Option<Terms> {
+        let window_bits = self.config.window_bits;
+        // A client that does not know `client_max_window_bits` takes all there is.
+        let most = Deflater::memory_bytes(window_bits) + (1 << WINDOW_BITS_MAX);
+        match self.config.mode {
+            CompressionMode::Off => None,
+            CompressionMode::Shared => Some(Terms { takeover: false, window_bits }),
+            CompressionMode::Dedicated => {
+                let takeover = self.granted_bytes + most <= self.config.memory_bytes_max;
+                Some(Terms { takeover, window_bits })
+            }
+        }
+    }
+
+    /// What a peer's messages are compressed with that agreed on these parameters. To be given back with `release`.
+    pub(crate) fn grant(&mut self, agreed: Agreed) -> Packing {
+        let Agreed { server_takeover, client_takeover, server_window_bits, client_window_bits } =
+            agreed;
+        let own_bytes =
+            if server_takeover { Deflater::memory_bytes(server_window_bits) } else { 0 };
+        let window_bytes = if client_takeover { 1 << client_window_bits } else { 0 };
+        let granted_bytes = own_bytes + window_bytes;
+        self.granted_bytes += granted_bytes;
+        let own = (granted_bytes > 0)
+            .then(|| Box::new(Own { deflater: None, server_takeover, granted_bytes }));
+        Packing { bytes_min: self.config.bytes_min, window_bits: server_window_bits, own }
+    }
+
+    /// The peer is gone, and with it what it was granted.
+    pub(crate) fn release(&mut self, packing: &Packing) {
+        self.granted_bytes -= packing.own.as_ref().map_or(0, |own| own.granted_bytes);
+    }
+
+    /// The buffer that messages are compressed into; lent out so that what lies in it can be sent while all else of the
+    /// loop is in use. To be given back with [`Compressors::give_room`].
+    pub(crate) fn take_room(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.room)
+    }
+
+    pub(crate) fn give_room(&mut self, room: Vec<u8>) {
+        self.room = room;
+    }
+
+    /// Compresses a message for one peer; `None`: it goes as it is.
+    pub(crate) fn pack<'a>(
+        &mut self,
+        packing: &mut Packing,
+        payload: &[u8],
+        room: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
+        let (level, window_bits) = (self.config.level, packing.window_bits);
+        match &mut packing.own {
+            Some(own) if own.server_takeover => own
+                .deflater
+                .get_or_insert_with(|| Deflater::new(level, window_bits))
+                .deflate_next(payload, room),
+            Some(_) | None => self.pack_alone(packing.window_at(), payload, room),
+        }
+    }
+
+    /// Compresses a message for all peers whose [`Packing::window_at`] is this; `None`: it goes as it is.
+    pub(crate) fn pack_alone<'a>(
+        &mut self,
+        window_at: usize,
+        payload: &[u8],
+        room: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
+        let level = self.config.level;
+        self.shared[window_at]
+            .get_or_insert_with(|| Box::new(Deflater::new(level, window_bits(window_at))))
+            .deflate_alone(payload, room)
+    }
+}
+
+/// How many windows a compressor can have.
+pub(crate) const WINDOWS: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN) as usize + 1;
+
+fn window_at(bits: u8) -> usize {
+    debug_assert!((WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&bits));
+    usize::from(bits.saturating_sub(WINDOW_BITS_MIN)).min(WINDOWS - 1)
+}
+
+fn window_bits(at: usize) -> u8 {
+    u8::try_from(at).map_or(WINDOW_BITS_MAX, |at| at + WINDOW_BITS_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Agreed = Agreed {
+        server_takeover: true,
+        client_takeover: true,
+        server_window_bits: 15,
+        client_window_bits: 15,
+    };
+    const NONE: Agreed = Agreed { server_takeover: false, client_takeover: false, ..FULL };
+
+    fn compressors(mode: CompressionMode, memory_bytes_max: usize) -> Compressors {
+        Compressors::new(Compression { mode, memory_bytes_max, ..Compression::default() })
+    }
+
+    #[test]
+    fn takeover_is_granted_while_the_budget_lasts() {
+        let one = Deflater::memory_bytes(15) + (32 << 10);
+        let mut compressors = compressors(CompressionMode::Dedicated, 2 * one);
+        let takeover = |compressors: &Compressors| compressors.terms().unwrap().takeover;
+        assert!(takeover(&compressors));
+        let first = compressors.grant(FULL);
+        // Half of it is not enough for another in full.
+        let half = compressors.grant(Agreed { server_takeover: false, ..FULL });
+        assert!(!takeover(&compressors));
+        compressors.release(&half);
+        assert!(takeover(&compressors));
+        let second = compressors.grant(FULL);
+        assert!(!takeover(&compressors));
+        for packing in [&first, &second] {
+            compressors.release(packing);
+        }
+        assert_eq!(compressors.granted_bytes, 0);
+    }
+
+    #[test]
+    fn without_takeover_nothing_is_granted() {
+        let mut shared = compressors(CompressionMode::Shared, 1 << 30);
+        assert_eq!(shared.terms(), Some(Terms { takeover: false, window_bits: 15 }));
+        assert!(shared.grant(NONE).own.is_none());
+        assert_eq!(shared.granted_bytes, 0);
+        assert_eq!(compressors(CompressionMode::Off, 1 << 30).terms(), None);
+    }
+
+    #[test]
+    fn a_message_for_many_ends_what_a_peer_of_its_own_refers_to() {
+        let mut compressors = compressors(CompressionMode::Dedicated, 1 << 30);
+        let (mut peer, mut room) = (compressors.grant(FULL), Vec::new());
+        let text = b"what was said once is said again with little effort, unless it was forgotten";
+        let text = text.repeat(3);
+        let mut len = |compressors: &mut Compressors, peer: &mut Packing| {
+            compressors.pack(peer, &text, &mut room).unwrap().len()
+        };
+        let first = len(&mut compressors, &mut peer);
+        let again = len(&mut compressors, &mut peer);
+        assert!(again < first / 3);
+        peer.forget();
+        assert_eq!(len(&mut compressors, &mut peer), first);
+        assert_eq!(len(&mut compressors, &mut peer), again);
+    }
+}
