@@ -15,7 +15,8 @@
 #   AB_JOBS=N              clients at a time (default 1)
 #   AB_SCHEME=wss AB_HOST=127.0.0.1
 #   AB_STRICT=1            NON-STRICT is a failure; AB_REQUIRE_ALL=1: so is UNIMPLEMENTED
-#   AB_EXPECT=FILE         compare the results as a whole with FILE; any difference is a failure
+#   AB_EXPECT=FILE         compare the results as a whole with FILE, less what the set leaves out; any
+#                          difference is a failure
 #   AB_TIMEOUT=SECONDS     for the whole run (default 900)
 #   AB_OUT=DIR             reports (default target/conformance/reports)
 #   AB_HOME=DIR            where the suite is installed (default ~/.cache/wsfast-autobahn)
@@ -121,4 +122,4 @@ trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
 for pid in "${pids[@]}"; do wait "$pid" || true; done   # what did not run shows in the results
 trap - EXIT
 
-python3 "$here/results.py" judge "$out" "$jobs" "${AB_EXPECT:-}"
+python3 "$here/results.py" judge "$out" "$jobs" "${AB_EXPECT:-}" "$exclude"
