@@ -435,6 +435,11 @@ mod tests {
             "--pong-timeout=8m",
             "--close-timeout=9h",
             "--drain=0",
+            "--compression=dedicated",
+            "--compress-min-bytes=10",
+            "--compression-level=9",
+            "--compression-window=1K",
+            "--compression-memory=3G",
         ])
         .limits;
         assert_eq!(limits.peers_max, 1);
@@ -447,6 +452,10 @@ mod tests {
         assert_eq!(limits.pong_timeout_ms, 480_000);
         assert_eq!(limits.close_timeout_ms, 32_400_000);
         assert_eq!(limits.drain_ms, 0);
+        let compression = limits.compression;
+        assert_eq!(compression.mode, CompressionMode::Dedicated);
+        assert_eq!((compression.bytes_min, compression.level), (10, 9));
+        assert_eq!((compression.window_bits, compression.memory_bytes_max), (10, 3 << 30));
     }
 
     #[test]
@@ -513,6 +522,19 @@ mod tests {
             (
                 &["--drain", "-5s"],
                 "--drain '-5s' is not a duration; write a whole number and a unit, such as 250ms, 10s, 2m or 1h",
+            ),
+            (
+                &["--compression", "gzip"],
+                "--compression 'gzip' is unknown; write one of off, shared, dedicated",
+            ),
+            (
+                &["--compression-window", "256"],
+                "--compression-window '256' is not a window; write 512, 1K, 2K, 4K, 8K, 16K or 32K",
+            ),
+            (&["--compression-level", "0"], "--compression-level is 0; it must be between 1 and 9"),
+            (
+                &["--compression-memory", "2048G"],
+                "--compression-memory is 2048G; it must be between 0 and 1024G",
             ),
             (&["--drain", "25h"], "--drain is 25h; it must be between 0 and 24h"),
             (&["--drain", "99999999999999999h"], "--drain '99999999999999999h' is too large"),

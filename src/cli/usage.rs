@@ -89,7 +89,9 @@ fn write_arguments(
 fn write_limit(f: &mut fmt::Formatter<'_>, error: ConfigError) -> fmt::Result {
     let ConfigError { name, value, least, most, .. } = error;
     let units: &[(u64, &str)] = match name {
-        name if name.ends_with("-bytes") => &[(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")],
+        name if name.ends_with("-bytes") || name == "compression-memory" => {
+            &[(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")]
+        }
         "drain" | "ping-interval" => DURATION_UNITS,
         name if name.ends_with("-timeout") => DURATION_UNITS,
         _ => &[],

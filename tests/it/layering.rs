@@ -87,7 +87,7 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("socket2", "src/net"),
         ("signal_hook", "src/net"),
         ("rustls", "src/net/tls.rs"),
-        ("flate2", "src/proto/deflate"),
+        ("zlib_rs", "src/proto/deflate/codec.rs"),
         ("simd_json", "src/app"),
         ("clap", "src/cli"),
         ("tracing_subscriber", "src/app/logs.rs"),

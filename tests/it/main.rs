@@ -9,6 +9,7 @@ mod backpressure;
 mod capacity;
 mod cli;
 mod close;
+mod deflate;
 mod fairness;
 mod frames;
 mod handler;

@@ -56,6 +56,13 @@ pub(crate) fn run_command(command: &mut Command) -> Output {
 }
 
 impl Process {
+    /// Memory that the process has in use.
+    pub(crate) fn rss_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
     /// Starts the binary with `--port 0` and `args`, and waits for the line that says where it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self::spawn(command(&["--port", "0"]).args(args))
