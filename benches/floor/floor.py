@@ -266,4 +266,5 @@ def progress(text):
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
