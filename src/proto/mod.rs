@@ -14,6 +14,8 @@
 //! | §8.1 UTF-8 | [`utf8`] |
 //! | §11.8 opcodes | [`opcode`] |
 //! | RFC 7692 permessage-deflate | [`deflate`] |
+//!
+//! [`proxy_protocol`] is what a proxy may say before all of that.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -30,4 +32,5 @@ pub mod opcode;
 pub mod outbound;
 pub mod parsed;
 pub(crate) mod placement;
+pub mod proxy_protocol;
 pub mod utf8;
