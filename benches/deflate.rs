@@ -3,6 +3,8 @@
 //! `library` is zlib-rs alone: what a server can't go below. `wsfast` is all of ours: the frame parsed, unmasked,
 //! inflated, checked, compressed and framed. `benches/floor/deflate` sets the whole server against the first.
 
+#![allow(clippy::unwrap_used, reason = "a bench that fails says so by panicking")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
-use wsfast::{Accept, Context, Handler, Limits, Message, Refusal, Server};
+use wsfast::{Accept, Context, Handler, Limits, Message, PeerAddr, Refusal, Server};
 
 struct Echo;
 
@@ -23,7 +23,7 @@ impl Handler for Echo {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: SocketAddr,
+        _peer: PeerAddr,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }
@@ -39,7 +39,8 @@ fn echo(criterion: &mut Criterion) {
     let thread = std::thread::spawn(move || {
         let any_port = ([127, 0, 0, 1], 0).into();
         let mut server = Server::bind(&[any_port], Limits::default(), Echo).expect("a free port");
-        tell.send((server.local_addrs()[0], server.remote())).expect("someone waits");
+        tell.send((server.local_addrs()[0].tcp().expect("TCP"), server.remote()))
+            .expect("someone waits");
         server.run()
     });
     let (addr, remote) = told.recv().expect("the server starts");

@@ -3,32 +3,60 @@
 //! Opens nothing and raises nothing: what the process may have (descriptors) is `app::descriptors`' business, and so
 //! is the final number of connections.
 
+mod listens;
 mod usage;
 mod values;
 
+use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use wsfast::{CompressionMode, Limits};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use wsfast::proto::proxy_protocol::Versions;
+use wsfast::{Cidr, CompressionMode, Limits, ProxyProtocol};
 
-use crate::app::access::{Access, AllowedOrigin};
+use crate::app::access::AllowedOrigin;
+use crate::cli::listens::AskList;
 use crate::cli::values::{Millis, WindowBits};
 
+pub(crate) use crate::cli::listens::{Ask, AskAt};
 pub(crate) use crate::cli::usage::UsageError;
 
 /// What the command line and the environment ask for.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// Where to listen; never empty.
-    pub(crate) binds: Vec<SocketAddr>,
+    pub(crate) listening: Listening,
     /// Within their hard ranges. `peers_max` is the default unless `peers_asked` is given.
     pub(crate) limits: Limits,
     /// `--max-connections`; `None`: as many as the descriptors allow.
     pub(crate) peers_asked: Option<usize>,
-    pub(crate) access: Access,
+    /// `--allow-origin`.
+    pub(crate) origins: Vec<AllowedOrigin>,
     pub(crate) log: Log,
+}
+
+/// Where to listen, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Listening {
+    /// Never empty.
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) said_by: SaidBy,
+    pub(crate) reuse_port: bool,
+    /// `--proxy-protocol` and `--trust-proxy`, which may be nobody.
+    pub(crate) proxy: Option<ProxyProtocol>,
+}
+
+/// What says where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SaidBy {
+    /// Nothing: the default, which inherited sockets take the place of.
+    Nobody,
+    /// `--bind`, `--port` or both.
+    Bind,
+    /// `--listen`.
+    Listen,
 }
 
 /// How to log.
@@ -86,18 +114,44 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, 
         command = command.after_help(AFTER_LONG_HELP);
     }
     let matches = command.try_get_matches_from(&args);
-    let flags =
-        matches.and_then(|matches| Flags::from_arg_matches(&matches)).map_err(
-            |error| match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                    Instead::Page(Box::new(error))
-                }
-                _ => Instead::Usage(UsageError::arguments(error, &args)),
-            },
-        )?;
-    let config = flags.into_config();
+    let instead = |error: clap::Error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Instead::Page(Box::new(error)),
+        _ => Instead::Usage(UsageError::arguments(error, &args)),
+    };
+    let matches = matches.map_err(instead)?;
+    let said_by = said_by(&matches).map_err(Instead::Usage)?;
+    let flags = Flags::from_arg_matches(&matches).map_err(instead)?;
+    if flags.proxy_protocol.is_none() && !flags.trust_proxy.is_empty() {
+        return Err(Instead::Usage(UsageError::TrustWithoutProtocol));
+    }
+    let config = flags.into_config(said_by);
     config.limits.check().map_err(|error| Instead::Usage(UsageError::Limit(error)))?;
     Ok(config)
+}
+
+/// Decides between `--listen` and its short form: flags win over variables, and two of a kind are a mistake.
+fn said_by(matches: &ArgMatches) -> Result<SaidBy, UsageError> {
+    let weight = |id| match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => 2,
+        Some(ValueSource::EnvVariable) => 1,
+        _ => 0,
+    };
+    let listen = weight("listen");
+    let bind = weight("bind").max(weight("port"));
+    match listen.cmp(&bind) {
+        Ordering::Greater => Ok(SaidBy::Listen),
+        Ordering::Less => Ok(SaidBy::Bind),
+        Ordering::Equal if listen > 0 => Err(UsageError::TwoWays { by_variables: listen == 1 }),
+        Ordering::Equal => Ok(SaidBy::Nobody),
+    }
+}
+
+/// The values of `--proxy-protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProxyVersions {
+    V1,
+    V2,
+    Auto,
 }
 
 /// A fast WebSocket server: it sends every message back to its sender.
@@ -113,12 +167,16 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, 
     after_help = "'wsfast --help' tells more, with examples."
 )]
 struct Flags {
-    /// Port to listen on; 0: any free one, shown at start
+    /// Where to listen: ADDRESS:PORT, unix:PATH, fd:N, tls: before any; repeat it for several
+    #[arg(long, env = "WSFAST_LISTEN", hide_env = true, value_name = "WHERE", allow_hyphen_values = true, help_heading = LISTENING)]
+    listen: Vec<AskList>,
+
+    /// Port of --bind; 0: any free one, shown at start
     #[arg(long, env = "WSFAST_PORT", hide_env = true, value_name = "PORT", default_value = "8002")]
     #[arg(value_parser = values::port, allow_hyphen_values = true, help_heading = LISTENING)]
     port: u16,
 
-    /// Address to listen on; repeat it for several
+    /// Address to listen on, short for --listen ADDRESS:PORT; repeat it for several
     #[arg(
         long,
         env = "WSFAST_BIND",
@@ -128,6 +186,27 @@ struct Flags {
     )]
     #[arg(value_parser = values::address, value_delimiter = ',', allow_hyphen_values = true, help_heading = LISTENING)]
     bind: Vec<SocketAddr>,
+
+    /// Let other processes listen on the same ports
+    #[arg(long, env = "WSFAST_REUSE_PORT", hide_env = true, action = ArgAction::SetTrue, help_heading = LISTENING)]
+    #[arg(value_parser = values::switch)]
+    reuse_port: bool,
+
+    /// Have proxies name the peer first: v1, v2 or auto
+    #[arg(long, env = "WSFAST_PROXY_PROTOCOL", hide_env = true, value_name = "VERSION", value_enum, help_heading = LISTENING)]
+    #[arg(hide_possible_values = true)]
+    proxy_protocol: Option<ProxyVersions>,
+
+    /// Where those proxies connect from, such as 10.0.0.0/8; repeat it for several
+    #[arg(
+        long,
+        env = "WSFAST_TRUST_PROXY",
+        hide_env = true,
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = LISTENING)]
+    trust_proxy: Vec<Cidr>,
 
     /// Web page that may connect, such as https://example.com; repeat it for several
     #[arg(
@@ -321,7 +400,7 @@ struct Flags {
 }
 
 impl Flags {
-    fn into_config(self) -> Config {
+    fn into_config(self, said_by: SaidBy) -> Config {
         let mut limits = Limits::default();
         if let Some(asked) = self.max_connections {
             limits.peers_max = asked;
@@ -342,15 +421,31 @@ impl Flags {
         compression.window_bits = self.compression_window.0;
         compression.memory_bytes_max = self.compression_memory;
 
-        let mut binds = self.bind;
-        for address in &mut binds {
-            address.set_port(self.port);
-        }
+        let binds = self.bind.into_iter().map(|mut addr| {
+            addr.set_port(self.port);
+            Ask::from(addr)
+        });
+        let asks = match said_by {
+            SaidBy::Listen => self.listen.into_iter().flat_map(|list| list.0).collect(),
+            SaidBy::Bind | SaidBy::Nobody => binds.collect(),
+        };
         Config {
             limits,
             peers_asked: self.max_connections,
-            access: Access::new(binds.iter().map(SocketAddr::ip), self.allow_origin),
-            binds,
+            origins: self.allow_origin,
+            listening: Listening {
+                asks,
+                said_by,
+                reuse_port: self.reuse_port,
+                proxy: self.proxy_protocol.map(|versions| ProxyProtocol {
+                    versions: match versions {
+                        ProxyVersions::V1 => Versions::V1,
+                        ProxyVersions::V2 => Versions::V2,
+                        ProxyVersions::Auto => Versions::Auto,
+                    },
+                    trusted: self.trust_proxy.into(),
+                }),
+            },
             log: Log { format: self.log, verbosity: self.verbose },
         }
     }
@@ -368,6 +463,17 @@ const AFTER_LONG_HELP: &str = "\
 Each flag is also an environment variable: --max-connections is WSFAST_MAX_CONNECTIONS, and so on.
 A flag wins over its variable. For a flag that can be repeated, the variable is a list with commas.
 
+Where to listen:
+  --listen 0.0.0.0:8002                  an address and a port: all of IPv4; [::]:8002 is all of IPv6
+  --listen unix:/run/wsfast.sock         a Unix socket for owner and group; behind ',mode=600' for
+                                         the owner alone; a stale file is replaced
+  --listen fd:3                          a socket that the starting program passes on, by its number
+                                         or, as fd:NAME, by its name in LISTEN_FDNAMES
+  --listen tls:0.0.0.0:8443              any of these, with TLS
+  Instead of --bind and --port, not beside them. With neither, sockets that systemd passes on
+  (LISTEN_FDS) are used alone, or else 127.0.0.1:8002. With --proxy-protocol, connections from
+  --trust-proxy and by Unix sockets begin with a PROXY header, and the peer is whom it names.
+
 Who can connect:
   127.0.0.1 and ::1 are for this machine only; --bind 0.0.0.0 opens all of IPv4, --bind :: all of
   IPv6. Browsers also say which page asks (its Origin). Pages with the server's own host and port
@@ -379,6 +485,7 @@ Examples:
   wsfast                                        this machine only, port 8002
   wsfast --port 0                               a free port; the first line says which
   wsfast --bind 0.0.0.0 --bind ::1 --port 80    all of IPv4, and IPv6 on this machine
+  wsfast --listen unix:/run/wsfast.sock         for a proxy on this machine
   wsfast --allow-origin https://example.com     pages from there may connect, too
   WSFAST_PORT=9000 WSFAST_LOG=json wsfast       the same with variables
 
@@ -417,7 +524,9 @@ mod tests {
     fn the_flags_defaults_are_the_limits_defaults() {
         let config = config(&[]);
         assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
-        assert_eq!(config.binds, ["127.0.0.1:8002".parse().unwrap()]);
+        assert_eq!(config.listening.asks, [ask("127.0.0.1:8002")]);
+        assert_eq!(config.listening.said_by, SaidBy::Nobody);
+        assert!(!config.listening.reuse_port && config.listening.proxy.is_none());
         assert_eq!(config.peers_asked, None);
         assert_eq!(config.log, Log { format: LogFormat::Text, verbosity: 0 });
     }
@@ -469,14 +578,34 @@ mod tests {
             "-vv",
             "-v",
         ]);
-        let expected = ["[::1]:2", "127.0.0.1:2", "0.0.0.0:2"].map(|text| text.parse().unwrap());
-        assert_eq!(config.binds, expected);
+        let expected = ["[::1]:2", "127.0.0.1:2", "0.0.0.0:2"].map(ask);
+        assert_eq!(config.listening.asks, expected);
+        assert_eq!(config.listening.said_by, SaidBy::Bind);
         assert_eq!(config.log.verbosity, 3);
 
-        let access =
-            self::config(&["--allow-origin", "https://a.example,null", "--allow-origin=*"]).access;
-        let allowed = ["https://a.example", "null", "*"].map(|text| text.parse().unwrap()).to_vec();
-        assert_eq!(access, Access::new(["127.0.0.1".parse().unwrap()], allowed));
+        let origins =
+            self::config(&["--allow-origin", "https://a.example,null", "--allow-origin=*"]).origins;
+        assert_eq!(origins, ["https://a.example", "null", "*"].map(|text| text.parse().unwrap()));
+
+        let listening = self::config(&["--listen=fd:3,unix:/a,mode=600", "--listen", "[::1]:1"]);
+        assert_eq!(listening.listening.asks, ["fd:3", "unix:/a,mode=600", "[::1]:1"].map(ask));
+        assert_eq!(listening.listening.said_by, SaidBy::Listen);
+    }
+
+    #[test]
+    fn proxies_and_shared_ports() {
+        let proxied = config(&[
+            "--proxy-protocol=auto",
+            "--trust-proxy=10.0.0.0/8,::1",
+            "--trust-proxy",
+            "192.0.2.1",
+            "--reuse-port",
+        ]);
+        assert!(proxied.listening.reuse_port);
+        let proxy = proxied.listening.proxy.unwrap();
+        assert_eq!(proxy.versions, Versions::Auto);
+        let trusted = ["10.0.0.0/8", "::1", "192.0.2.1"].map(|text| text.parse().unwrap());
+        assert_eq!(*proxy.trusted, trusted);
     }
 
     #[test]
@@ -504,6 +633,28 @@ mod tests {
                 &["a\nb\u{1b}[31m"],
                 "'a\\nb\\u{1b}[31m' belongs to no flag; 'wsfast --help' lists them all",
             ),
+            (
+                &["--listen", "8002"],
+                "--listen '8002' has no address; write 127.0.0.1:PORT, or 0.0.0.0:PORT for all of IPv4",
+            ),
+            (
+                &["--listen", "127.0.0.1:1", "--port", "2"],
+                "--listen says where to listen, as --bind and --port do; leave them out, and write both into --listen \
+                 ADDRESS:PORT",
+            ),
+            (
+                &["--trust-proxy", "10.0.0.1/8", "--proxy-protocol", "v1"],
+                "--trust-proxy '10.0.0.1/8' has bits behind its prefix; write 10.0.0.0/8, or the address alone",
+            ),
+            (
+                &["--trust-proxy", "10.0.0.0/8"],
+                "--trust-proxy is for --proxy-protocol; add --proxy-protocol auto, or leave it out",
+            ),
+            (
+                &["--proxy-protocol", "3"],
+                "--proxy-protocol '3' is unknown; write one of v1, v2, auto",
+            ),
+            (&["--reuse-port=yes"], "--reuse-port takes no value; see 'wsfast --help'"),
             (&["--log", "xml"], "--log 'xml' is unknown; write one of text, json"),
             (&["--log="], "--log '' is unknown; write one of text, json"),
             (&["--verbose=3"], "--verbose takes no value; see 'wsfast --help'"),
@@ -600,6 +751,11 @@ mod tests {
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
             assert!(page.contains(&format!("--{long}")), "{long}");
         }
+    }
+
+    fn ask(text: &str) -> Ask {
+        let mut list: AskList = text.parse().unwrap();
+        list.0.remove(0)
     }
 
     fn config(args: &[&str]) -> Config {

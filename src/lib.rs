@@ -6,7 +6,7 @@
 //! ```
 //! use std::net::SocketAddr;
 //! use wsfast::proto::handshake::{Request, Upgrade};
-//! use wsfast::{Accept, Closed, Context, Ended, Handler, Kind, Limits, Message, Refusal, Server};
+//! use wsfast::{Accept, Closed, Context, Ended, Handler, Kind, Limits, Message, PeerAddr, Refusal, Server};
 //!
 //! /// Tells everyone what anyone says, with a number in front.
 //! struct Chat {
@@ -21,7 +21,7 @@
 //!         &mut self,
 //!         request: &Request<'_>,
 //!         _upgrade: &Upgrade<'_>,
-//!         _peer: SocketAddr,
+//!         _peer: PeerAddr,
 //!     ) -> Result<Accept<String>, Refusal> {
 //!         Ok(Accept::new(request.path().trim_start_matches('/').to_owned()))
 //!     }
@@ -41,7 +41,7 @@
 //! # fn main() -> Result<(), wsfast::Error> {
 //! let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
 //! let mut server = Server::bind(&[any_port], Limits::default(), Chat { said: 0 })?;
-//! println!("listening on ws://{}", server.local_addrs()[0]);
+//! println!("listening on {}", server.local_addrs()[0]);
 //! let remote = server.remote();
 //! std::thread::spawn(move || remote.drain()); // Another thread may send, broadcast, drain and stop.
 //! assert_eq!(server.run()?, Ended::Drained);
@@ -58,7 +58,9 @@ pub mod proto;
 
 pub use config::{Compression, CompressionMode, ConfigError, Limits};
 pub use net::{
-    Accept, Closed, Context, Counters, Ended, Error, Handler, PeerId, Refusal, Remote, Sent, Server,
+    Accept, BadCidr, Cidr, Closed, Context, Counters, Ended, Error, Handler, Listen, ListenAt,
+    ListenError, LocalAddr, LocalSocket, Over, PeerAddr, PeerId, ProxyProtocol, Refusal, Remote,
+    Sent, Server,
 };
 pub use proto::close::StatusCode;
 pub use proto::message::{Kind, Message, Text};

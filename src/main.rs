@@ -5,11 +5,12 @@ mod cli;
 
 use std::process::ExitCode;
 
-use wsfast::{Ended, Server};
+use wsfast::{Ended, Error, Server};
 
+use crate::app::access::{Access, Reach};
 use crate::app::echo::Echo;
 use crate::app::start_up::{Announcement, StartError, complain, print};
-use crate::app::{descriptors, logs};
+use crate::app::{descriptors, inherited, logs};
 use crate::cli::{Config, Instead};
 
 fn main() -> ExitCode {
@@ -44,13 +45,24 @@ fn main() -> ExitCode {
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
 fn start(config: Config) -> Result<Server<Echo>, StartError> {
-    let Config { binds, mut limits, peers_asked, access, .. } = config;
+    let Config { listening, mut limits, peers_asked, origins, .. } = config;
+    let said_by = listening.said_by;
+    // First of all, while the numbers of inherited descriptors can be nobody else's.
+    let (asks, listens): (Vec<_>, Vec<_>) = inherited::listens(listening)?.into_iter().unzip();
     let descriptors = descriptors::raise_limit();
     let peers_max = descriptors::peers_max(descriptors, peers_asked, limits.peers_max)?;
     limits.peers_max = peers_max;
 
+    let reach = listens.iter().map(|it| Reach::new(inherited::ip(it), it.proxy.is_some())).max();
+    let access = Access::new(reach.unwrap_or(Reach::Network), origins);
     let open_to = access.to_string();
-    let mut server = Server::bind(&binds, limits, Echo::new(access))?;
+    let mut server =
+        Server::listen(listens, limits, Echo::new(access)).map_err(|error| match error {
+            Error::Listen { index, cause, .. } => {
+                StartError::Listen { what: asks[index].clone(), said_by, cause }
+            }
+            error => StartError::Server(error),
+        })?;
     server.drain_on_signals()?;
     print(&Announcement {
         addresses: server.local_addrs(),

@@ -3,7 +3,10 @@
 //! Pure functions. Origin keeps foreign *pages* out of a browser that can reach this server; it stops no other
 //! client, since anything but a browser writes what it likes there. Credentials are not this file's business.
 //!
-//! | Origin                                        | bound to loopback only | bound elsewhere |
+//! "Loopback only" is when every listener is a loopback TCP address where peers speak for themselves: behind a Unix socket,
+//! as behind the PROXY protocol, there may be a proxy, and the whole network behind that.
+//!
+//! | Origin                                        | on loopback only       | elsewhere       |
 //! |-----------------------------------------------|------------------------|-----------------|
 //! | none (not a browser)                          | yes                    | yes             |
 //! | same as Host                                  | yes                    | yes             |
@@ -24,14 +27,9 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Rules for a server that listens on `addresses`, with what `--allow-origin` adds.
-    pub(crate) fn new(
-        addresses: impl IntoIterator<Item = IpAddr>,
-        allowed: Vec<AllowedOrigin>,
-    ) -> Self {
-        let loopback_only =
-            addresses.into_iter().all(|address| address.to_canonical().is_loopback());
-        Self { reach: if loopback_only { Reach::Loopback } else { Reach::Network }, allowed }
+    /// Rules for a server that can be reached from there, with what `--allow-origin` adds.
+    pub(crate) const fn new(reach: Reach, allowed: Vec<AllowedOrigin>) -> Self {
+        Self { reach, allowed }
     }
 
     /// Decides on a request's Origin, if it has one; `host` is the host that it asks for.
@@ -65,15 +63,16 @@ impl fmt::Display for Access {
     /// Says what is open to whom and which flag changes it, for the start-up lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.reach {
-            Reach::Loopback => "open to this machine only (--bind), ",
-            Reach::Network => "open to the network (--bind), ",
+            Reach::Loopback => "open to this machine only (--listen), ",
+            Reach::Local => "open to this machine and its proxies (--listen), ",
+            Reach::Network => "open to the network (--listen), ",
         })?;
         if self.allowed.contains(&AllowedOrigin::Any) {
             return f.write_str("to pages of any origin (--allow-origin)");
         }
         f.write_str(match self.reach {
             Reach::Loopback => "to pages of the same origin or of localhost",
-            Reach::Network => "to pages of the same origin",
+            Reach::Local | Reach::Network => "to pages of the same origin",
         })?;
         match self.allowed.as_slice() {
             [] => {}
@@ -84,13 +83,26 @@ impl fmt::Display for Access {
     }
 }
 
-/// From where the listening addresses can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    /// Every address is a loopback address: whoever connects runs on this machine.
+/// From where a server can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    /// By loopback TCP addresses alone: whoever connects runs on this machine.
     Loopback,
-    /// At least one address is not.
+    /// Also by who runs on this machine and may speak for others: by a Unix socket, or by the PROXY protocol.
+    Local,
+    /// By at least one address that is not a loopback address.
     Network,
+}
+
+impl Reach {
+    /// The reach of what listens at `ip`; `None`: a Unix socket.
+    pub(crate) fn new(ip: Option<IpAddr>, is_proxied: bool) -> Self {
+        match ip {
+            Some(ip) if !ip.to_canonical().is_loopback() => Self::Network,
+            Some(_) if !is_proxied => Self::Loopback,
+            Some(_) | None => Self::Local,
+        }
+    }
 }
 
 /// Why an Origin is refused. The reasons go to the client as they are.
@@ -451,7 +463,7 @@ mod tests {
     #[test]
     fn one_address_beyond_loopback_closes_the_door() {
         let reach = |addresses: &[&str]| {
-            Access::new(addresses.iter().map(|a| a.parse().unwrap()), Vec::new()).reach
+            addresses.iter().map(|a| Reach::new(Some(a.parse().unwrap()), false)).max().unwrap()
         };
         for (addresses, expected) in [
             (&["127.0.0.1"][..], Reach::Loopback),
@@ -462,6 +474,39 @@ mod tests {
         ] {
             assert_eq!(reach(addresses), expected, "{addresses:?}");
         }
+    }
+
+    #[test]
+    fn where_a_proxy_may_stand_in_front_localhost_is_just_another_page() {
+        let loopback = Some("127.0.0.1".parse().unwrap());
+        let network = Some("0.0.0.0".parse().unwrap());
+        for (ip, is_proxied, expected) in [
+            (loopback, false, Reach::Loopback),
+            (loopback, true, Reach::Local),
+            (None, false, Reach::Local),
+            (None, true, Reach::Local),
+            (network, true, Reach::Network),
+        ] {
+            assert_eq!(Reach::new(ip, is_proxied), expected, "{ip:?} {is_proxied}");
+        }
+        let access = Access::new(Reach::Local, Vec::new());
+        for (origin, host, expected) in [
+            ("http://localhost:3000", HOST, Err(Denied::Foreign)),
+            ("http://127.0.0.1:8002", HOST, Ok(())),
+            // The proxy has the certificate; a Host without a port has the default one of the page's scheme.
+            ("https://chat.example", "chat.example", Ok(())),
+            ("https://chat.example", "chat.example:443", Ok(())),
+            ("https://chat.example:8443", "chat.example:8443", Ok(())),
+            ("https://chat.example", "other.example", Err(Denied::Foreign)),
+            // A page's scheme is never WebSocket's.
+            ("wss://chat.example", "chat.example", Err(Denied::Foreign)),
+        ] {
+            assert_eq!(access.check(Some(origin), host), expected, "{origin} to {host}");
+        }
+        assert_eq!(
+            access.to_string(),
+            "open to this machine and its proxies (--listen), to pages of the same origin (--allow-origin)"
+        );
     }
 
     #[test]
@@ -490,22 +535,22 @@ mod tests {
             (
                 "127.0.0.1",
                 &[][..],
-                "open to this machine only (--bind), to pages of the same origin or of localhost (--allow-origin)",
+                "open to this machine only (--listen), to pages of the same origin or of localhost (--allow-origin)",
             ),
             (
                 "0.0.0.0",
                 &["https://Example.com:443"],
-                "open to the network (--bind), to pages of the same origin or of https://example.com (--allow-origin)",
+                "open to the network (--listen), to pages of the same origin or of https://example.com (--allow-origin)",
             ),
             (
                 "::",
                 &["http://[::1]:81", "null"],
-                "open to the network (--bind), to pages of the same origin or of 2 others (--allow-origin)",
+                "open to the network (--listen), to pages of the same origin or of 2 others (--allow-origin)",
             ),
             (
                 "::1",
                 &["*"],
-                "open to this machine only (--bind), to pages of any origin (--allow-origin)",
+                "open to this machine only (--listen), to pages of any origin (--allow-origin)",
             ),
         ] {
             assert_eq!(access(bind, allowed).to_string(), expected);
@@ -514,7 +559,7 @@ mod tests {
 
     fn access(bind: &str, allowed: &[&str]) -> Access {
         Access::new(
-            [bind.parse().unwrap()],
+            Reach::new(Some(bind.parse().unwrap()), false),
             allowed.iter().map(|text| text.parse().unwrap()).collect(),
         )
     }

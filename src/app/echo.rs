@@ -2,10 +2,8 @@
 //!
 //! Chooses no subprotocol: one that is offered stays unchosen, which RFC 6455 §4.2.2 allows.
 
-use std::net::SocketAddr;
-
 use wsfast::proto::handshake::{Request, Status, Upgrade};
-use wsfast::{Accept, Context, Handler, Message, Refusal};
+use wsfast::{Accept, Context, Handler, Message, PeerAddr, Refusal};
 
 use crate::app::access::Access;
 
@@ -28,7 +26,7 @@ impl Handler for Echo {
         &mut self,
         request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        peer: SocketAddr,
+        peer: PeerAddr,
     ) -> Result<Accept<()>, Refusal> {
         self.access.check(request.origin(), request.host()).map_err(|denied| {
             tracing::debug!(%peer, origin = request.origin(), why = ?denied, "origin refused");

@@ -3,5 +3,6 @@
 pub(crate) mod access;
 pub(crate) mod descriptors;
 pub(crate) mod echo;
+pub(crate) mod inherited;
 pub(crate) mod logs;
 pub(crate) mod start_up;

@@ -1,21 +1,22 @@
 //! What the server says when it starts, or cannot: two lines on stdout, or one on stderr.
 //!
-//! Scripts parse the first line for `ws://ADDRESS:PORT`, so that `--port 0` is of use.
+//! Scripts parse the first line for `ws://ADDRESS:PORT`, so that `--port 0` is of use; Unix sockets are `ws+unix:PATH`.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
 use rustix::io::Errno;
-use wsfast::Error;
+use wsfast::{Error, ListenError, LocalAddr};
 
 use crate::app::descriptors::TooFew;
+use crate::app::inherited::Unheard;
+use crate::cli::{Ask, AskAt, SaidBy};
 
 /// What the start-up lines tell.
 #[derive(Debug)]
 pub(crate) struct Announcement<'a> {
     /// Where the server listens, with the ports that the kernel chose.
-    pub(crate) addresses: &'a [SocketAddr],
+    pub(crate) addresses: &'a [LocalAddr],
     /// What `Access` displays.
     pub(crate) access: &'a str,
     pub(crate) peers_max: usize,
@@ -27,7 +28,7 @@ impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(concat!("wsfast ", env!("CARGO_PKG_VERSION"), " listening on "))?;
         for (at, address) in self.addresses.iter().enumerate() {
-            write!(f, "{}ws://{address}", if at == 0 { "" } else { ", " })?;
+            write!(f, "{}{address}", if at == 0 { "" } else { ", " })?;
         }
         write!(
             f,
@@ -58,6 +59,13 @@ pub(crate) fn complain(cause: &impl fmt::Display) {
 #[derive(Debug)]
 pub(crate) enum StartError {
     Descriptors(TooFew),
+    Unheard(Unheard),
+    /// `what` was asked for so, and cannot be listened on.
+    Listen {
+        what: Ask,
+        said_by: SaidBy,
+        cause: ListenError,
+    },
     Server(Error),
 }
 
@@ -65,7 +73,8 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Descriptors(error) => error.fmt(f),
-            Self::Server(Error::Bind(address, error)) => write_bind(f, *address, error),
+            Self::Unheard(error) => error.fmt(f),
+            Self::Listen { what, said_by, cause } => write_listen(f, what, *said_by, cause),
             Self::Server(error) => error.fmt(f),
         }
     }
@@ -79,32 +88,120 @@ impl From<TooFew> for StartError {
     }
 }
 
+impl From<Unheard> for StartError {
+    fn from(error: Unheard) -> Self {
+        Self::Unheard(error)
+    }
+}
+
 impl From<Error> for StartError {
     fn from(error: Error) -> Self {
         Self::Server(error)
     }
 }
 
-fn write_bind(f: &mut fmt::Formatter<'_>, address: SocketAddr, error: &io::Error) -> fmt::Result {
-    write!(f, "cannot listen on {address}: ")?;
+fn write_listen(
+    f: &mut fmt::Formatter<'_>,
+    what: &Ask,
+    said_by: SaidBy,
+    cause: &ListenError,
+) -> fmt::Result {
+    write!(f, "cannot listen on {what}: ")?;
+    let error = match cause {
+        ListenError::Io(error) => error,
+        ListenError::SocketFileInUse => {
+            return f.write_str(
+                "another program listens there; stop it, or take another path with --listen",
+            );
+        }
+        ListenError::NotASocketFile => {
+            return f.write_str("there is a file that is not a socket; remove it, or take another path with --listen");
+        }
+        ListenError::PathTooLong { .. } => {
+            return write!(f, "{cause}; take a shorter one with --listen");
+        }
+        ListenError::NotASocket | ListenError::NotListening => {
+            return write!(
+                f,
+                "{cause}; pass one on that does, in systemd with ListenStream= and Accept=no"
+            );
+        }
+        ListenError::NoCertificate => {
+            return write!(
+                f,
+                "{cause}; give them with --tls-cert and --tls-key, or leave out tls:"
+            );
+        }
+        _ => return write!(f, "{cause}"),
+    };
+    match &what.at {
+        AskAt::Tcp(addr) => write_bind(f, addr.is_ipv6(), said_by, error),
+        AskAt::Unix { .. } => write_unix(f, error),
+        AskAt::Fd(_) | AskAt::FdName(_) => write!(f, "{error}"),
+    }
+}
+
+fn write_bind(
+    f: &mut fmt::Formatter<'_>,
+    is_ipv6: bool,
+    said_by: SaidBy,
+    error: &io::Error,
+) -> fmt::Result {
+    let (address, port) = match said_by {
+        SaidBy::Listen => ("--listen", "--listen"),
+        SaidBy::Nobody | SaidBy::Bind => ("--bind", "--port"),
+    };
     match Errno::from_io_error(error) {
         Some(Errno::ADDRINUSE) => {
-            f.write_str("the port is taken; stop the program that has it, or take another with --port")
+            write!(
+                f,
+                "the port is taken; stop the program that has it, or take another with {port}"
+            )
         }
         Some(Errno::ACCESS | Errno::PERM) => {
-            f.write_str("not permitted; take a port from 1024 up with --port, or grant CAP_NET_BIND_SERVICE")
+            write!(
+                f,
+                "not permitted; take a port from 1024 up with {port}, or grant CAP_NET_BIND_SERVICE"
+            )
         }
         Some(Errno::ADDRNOTAVAIL) => {
-            f.write_str("this machine does not have the address; 'ip address' lists those that --bind can take")
+            write!(
+                f,
+                "this machine does not have the address; 'ip address' lists those that {address} can take"
+            )
         }
         Some(Errno::NODEV) => {
-            f.write_str("there is no such interface; 'ip link' lists their numbers for --bind ADDRESS%NUMBER")
+            write!(
+                f,
+                "there is no such interface; 'ip link' lists their numbers for {address} ADDRESS%NUMBER"
+            )
         }
-        Some(Errno::INVAL) if address.is_ipv6() => {
-            f.write_str("the address needs the number of its interface; 'ip link' lists them, --bind ADDRESS%NUMBER")
+        Some(Errno::INVAL) if is_ipv6 => {
+            write!(
+                f,
+                "the address needs the number of its interface; 'ip link' lists them, {address} ADDRESS%NUMBER"
+            )
         }
         Some(Errno::AFNOSUPPORT) => {
-            f.write_str("this machine has that address family switched off; take an address of the other with --bind")
+            write!(
+                f,
+                "this machine has that address family switched off; take an address of the other with {address}"
+            )
+        }
+        _ => write!(f, "{error}"),
+    }
+}
+
+fn write_unix(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => {
+            f.write_str("there is no such directory; make it, or take another path with --listen")
+        }
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => f.write_str(
+            "not permitted; take a path that this user may write to with --listen, or change its directory's owner",
+        ),
+        Some(Errno::ADDRINUSE) => {
+            f.write_str("another program listens there; stop it, or take another path with --listen")
         }
         _ => write!(f, "{error}"),
     }
@@ -112,11 +209,20 @@ fn write_bind(f: &mut fmt::Formatter<'_>, address: SocketAddr, error: &io::Error
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use wsfast::{LocalSocket, Over};
+
     use super::*;
 
     #[test]
     fn the_first_line_has_an_address_to_connect_to() {
-        let addresses = ["127.0.0.1:8002", "[::1]:40000"].map(|text| text.parse().unwrap());
+        let socket = |text: &str| LocalSocket::Tcp(text.parse().unwrap());
+        let addresses = [
+            LocalAddr { socket: socket("127.0.0.1:8002"), over: Over::Plain },
+            LocalAddr { socket: socket("[::1]:40000"), over: Over::Tls },
+            LocalAddr { socket: LocalSocket::Unix("/run/a.sock".into()), over: Over::Plain },
+        ];
         let mut announcement = Announcement {
             addresses: &addresses,
             access: "open to all",
@@ -127,7 +233,7 @@ mod tests {
         assert_eq!(
             announcement.to_string(),
             format!(
-                "wsfast {version} listening on ws://127.0.0.1:8002, ws://[::1]:40000\n\
+                "wsfast {version} listening on ws://127.0.0.1:8002, wss://[::1]:40000, ws+unix:/run/a.sock\n\
                  open to all, to 928 connections (--max-connections; ulimit -n 1024)\n"
             )
         );
@@ -160,8 +266,14 @@ mod tests {
             ),
             (Errno::NOBUFS, "cannot listen on [::1]:80: No buffer space available (os error 105)"),
         ] {
-            let error = Error::Bind("[::1]:80".parse().unwrap(), errno.into());
-            assert_eq!(StartError::Server(error).to_string(), expected);
+            let what = Ask::from("[::1]:80".parse::<SocketAddr>().unwrap());
+            let refused = |said_by| {
+                let cause = ListenError::Io(errno.into());
+                StartError::Listen { what: what.clone(), said_by, cause }.to_string()
+            };
+            assert_eq!(refused(SaidBy::Bind), expected);
+            let by_listen = expected.replace("--port", "--listen").replace("--bind", "--listen");
+            assert_eq!(refused(SaidBy::Listen), by_listen);
         }
     }
 }

@@ -19,6 +19,13 @@ pub(crate) enum UsageError {
         /// The variable that the refused value came from; `None`: it came from the command line.
         variable: Option<String>,
     },
+    /// Both `--listen` and its short form are given, with equal right.
+    TwoWays {
+        /// Whether by variables; otherwise on the command line.
+        by_variables: bool,
+    },
+    /// `--trust-proxy` without `--proxy-protocol`.
+    TrustWithoutProtocol,
     /// A limit is out of its range.
     Limit(ConfigError),
 }
@@ -35,6 +42,17 @@ impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arguments { error, variable } => write_arguments(f, error, variable.as_deref()),
+            Self::TwoWays { by_variables: false } => f.write_str(
+                "--listen says where to listen, as --bind and --port do; leave them out, and write both into --listen \
+                 ADDRESS:PORT",
+            ),
+            Self::TwoWays { by_variables: true } => f.write_str(
+                "WSFAST_LISTEN says where to listen, as WSFAST_BIND and WSFAST_PORT do; leave them out, and write both \
+                 into WSFAST_LISTEN=ADDRESS:PORT",
+            ),
+            Self::TrustWithoutProtocol => f.write_str(
+                "--trust-proxy is for --proxy-protocol; add --proxy-protocol auto, or leave it out",
+            ),
             Self::Limit(error) => write_limit(f, *error),
         }
     }

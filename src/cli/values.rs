@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 /// A value that is not what its flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadValue {
+    Switch,
     Count,
     Port,
     Size,
@@ -28,6 +29,7 @@ pub(super) enum BadValue {
 impl fmt::Display for BadValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Switch => "is neither on nor off; write 1 for on, or 0 for off",
             Self::Count => "is not a count; write a whole number, such as 10000",
             Self::Port => "is not a port; write a number from 1 to 65535, or 0 for any free port",
             Self::Size => "is not a size; write a whole number of bytes, or one with K, M or G, such as 64K or 1M",
@@ -87,6 +89,15 @@ pub(super) fn window(text: &str) -> Result<WindowBits, BadValue> {
     let len = size(text).map_err(|_| BadValue::Window)?;
     let bits = (9..=15).find(|&bits| len == 1 << bits);
     bits.map(WindowBits).ok_or(BadValue::Window)
+}
+
+/// Parses what a variable says for a flag without a value.
+pub(super) fn switch(text: &str) -> Result<bool, BadValue> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(BadValue::Switch),
+    }
 }
 
 /// Parses a whole number of things.
@@ -216,6 +227,19 @@ mod tests {
             ("", Err(BadValue::Window)),
         ] {
             assert_eq!(window(text).map(|it| it.0), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn switches() {
+        for (texts, expected) in [
+            (["1", "true", "Yes", "ON"], Ok(true)),
+            (["0", "false", "No", "OFF"], Ok(false)),
+            (["", "2", "maybe", " 1"], Err(BadValue::Switch)),
+        ] {
+            for text in texts {
+                assert_eq!(switch(text), expected, "{text:?}");
+            }
         }
     }
 

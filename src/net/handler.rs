@@ -2,8 +2,7 @@
 //!
 //! Everything here is called from the loop's one thread. A handler that waits makes every peer wait.
 
-use std::net::SocketAddr;
-
+use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -20,7 +19,8 @@ pub trait Handler {
 
     /// Decides on an opening handshake that is in order (RFC 6455 §4.2): take the peer in, or refuse it.
     ///
-    /// The place for checks of path, Origin (§10.2) and credentials. `peer` is the other end's address.
+    /// The place for checks of path, Origin (§10.2) and credentials. `peer` is the other end's address, as a proxy
+    /// that is trusted names it (`Listen::proxy`).
     ///
     /// # Errors
     ///
@@ -29,7 +29,7 @@ pub trait Handler {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        peer: SocketAddr,
+        peer: PeerAddr,
     ) -> Result<Accept<Self::State>, Refusal>;
 
     /// The connection is open; what is sent here follows the handshake at once.

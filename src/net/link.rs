@@ -11,7 +11,8 @@ use mio::net::TcpStream;
 /// A connected socket, non-blocking, registered once with the loop's poll.
 #[derive(Debug)]
 pub enum Link {
-    /// TCP as it is.
+    /// A stream socket as it is: TCP, or a Unix socket in TCP's type. The calls made here (recv, send, shutdown) are the
+    /// same for both, and one type keeps a match off the hot path.
     Plain(TcpStream),
 }
 

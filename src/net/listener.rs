@@ -1,20 +1,164 @@
-//! Listening sockets: binding, and accepting within a turn's share.
+//! Listening sockets of every kind: making them, and accepting within a turn's share.
 //!
 //! Edge-triggered, so a listener that was left before it said "would block" must be remembered: because its share was
 //! used up, or because there was no descriptor (EMFILE), in which case it neither spins nor waits for a new connect.
+//! Who inherited sockets are from, and whether they are the right ones, is the application's to know.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, getsockname, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr};
+use crate::net::trust::ProxyProtocol;
+use crate::net::unix_socket::{self, SocketFile};
+use crate::proto::proxy_protocol::Versions;
+
+/// One thing to listen on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listen {
+    /// Where connections come in.
+    pub at: ListenAt,
+    /// What lies between them and HTTP.
+    pub over: Over,
+    /// Whether proxies say whom they speak for; `None`: every peer is who it is.
+    pub proxy: Option<ProxyProtocol>,
+}
+
+/// Where connections come in.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenAt {
+    /// An address and port.
+    Tcp {
+        /// A port of zero gets a free one. An IPv6 address takes IPv6 alone.
+        addr: SocketAddr,
+        /// Whether other processes of the same user may listen there, too (SO_REUSEPORT).
+        reuse_port: bool,
+    },
+    /// A Unix socket, made at `path` and removed when the server no longer listens.
+    Unix {
+        /// Where nothing is, or a socket that nobody listens on, which is replaced.
+        path: PathBuf,
+        /// The file's permissions: who may write to it can connect.
+        mode: u32,
+    },
+    /// A socket that listens already, from whoever started the program. If it has a file, that stays.
+    Inherited(OwnedFd),
+}
+
+/// What lies between a socket and HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Nothing.
+    Plain,
+    /// TLS.
+    Tls,
+}
+
+impl Listen {
+    /// Listens at `at`, without TLS, for peers that speak for themselves.
+    pub const fn new(at: ListenAt) -> Self {
+        Self { at, over: Over::Plain, proxy: None }
+    }
+
+    /// What it is to listen on, with port 0 if the kernel is to choose. `None`: an inherited descriptor without address.
+    pub fn local_addr(&self) -> Option<LocalAddr> {
+        let socket = match &self.at {
+            ListenAt::Tcp { addr, .. } => LocalSocket::Tcp(*addr),
+            ListenAt::Unix { path, .. } => LocalSocket::Unix(path.clone()),
+            ListenAt::Inherited(socket) => own_address(socket)?,
+        };
+        Some(LocalAddr { socket, over: self.over })
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(addr: SocketAddr) -> Self {
+        Self::new(ListenAt::Tcp { addr, reuse_port: false })
+    }
+}
+
+/// Why something cannot be listened on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The kernel refused.
+    Io(io::Error),
+    /// Somebody listens on the Unix socket.
+    SocketFileInUse,
+    /// What is at the path is not a socket.
+    NotASocketFile,
+    /// The path does not fit into a socket's address.
+    PathTooLong {
+        /// Bytes of the path.
+        len: usize,
+        /// Bytes that fit.
+        most: usize,
+    },
+    /// What was inherited is no socket.
+    NotASocket,
+    /// What was inherited is no stream socket (TCP or Unix) that listens.
+    NotListening,
+    /// The server has no certificate.
+    NoCertificate,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::SocketFileInUse => f.write_str("another program listens there"),
+            Self::NotASocketFile => f.write_str("there is a file that is not a socket"),
+            Self::PathTooLong { len, most } => {
+                write!(f, "the path has {len} bytes, and a socket's can have {most}")
+            }
+            Self::NotASocket => f.write_str("it is not a socket"),
+            Self::NotListening => f.write_str("it is not a TCP or Unix stream socket that listens"),
+            Self::NoCertificate => f.write_str("TLS needs a certificate and its key"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for ListenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for ListenError {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
 
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
-    pub(crate) addr: SocketAddr,
+    /// Dropped before the socket, as it asks for.
+    _file: Option<SocketFile>,
+    socket: OwnedFd,
+    pub(crate) addr: LocalAddr,
+    proxy: Option<ProxyProtocol>,
     pub(crate) waiting: Waiting,
 }
 
@@ -31,7 +175,7 @@ pub(crate) enum Waiting {
 
 /// What one accept brought.
 pub(crate) enum Accepted {
-    Stream(TcpStream, SocketAddr),
+    Stream(TcpStream, PeerAddr),
     /// Nobody waits.
     Nobody,
     /// The connection was gone before it was accepted; the next may not be.
@@ -41,52 +185,160 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    /// Listens on `addr`. An IPv6 address takes IPv6 alone, so that both families can be bound side by side.
-    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        // Restarting must not wait for connections in TIME_WAIT.
-        socket.set_reuse_address(true)?;
-        // Linux hands it on to what is accepted, which saves a system call per connection.
-        socket.set_tcp_nodelay(true)?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
+    /// Listens; connections are completed by the kernel from here on.
+    pub(crate) fn open(listen: Listen) -> Result<Self, ListenError> {
+        let Listen { at, over, proxy } = listen;
+        match over {
+            Over::Plain => {}
+            // TLS: as soon as a server can have a certificate, only one without it refuses here.
+            Over::Tls => return Err(ListenError::NoCertificate),
         }
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into());
-        let addr = socket.local_addr()?;
-        Ok(Self { socket, addr, waiting: Waiting::Nothing })
+        let (file, socket) = match at {
+            ListenAt::Tcp { addr, reuse_port } => (None, listen_tcp(addr, reuse_port)?),
+            ListenAt::Unix { path, mode } => {
+                let (file, socket) = unix_socket::listen(&path, mode)?;
+                (Some(file), socket)
+            }
+            ListenAt::Inherited(socket) => {
+                take_over(&socket)?;
+                (None, socket)
+            }
+        };
+        let own = own_address(&socket).ok_or(ListenError::NotListening)?;
+        let addr = LocalAddr { socket: own, over };
+        Ok(Self { _file: file, socket, addr, proxy, waiting: Waiting::Nothing })
     }
 
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE)
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// Stops listening. Others who have an inherited socket go on, so that its registration does not end by itself.
+    pub(crate) fn close(self, registry: &Registry) {
+        let _closed_all_the_same = registry.deregister(&mut SourceFd(&self.socket.as_raw_fd()));
     }
 
     /// Accepts one connection.
     pub(crate) fn accept(&self) -> Accepted {
         loop {
-            let error = match self.socket.accept() {
-                Ok((stream, addr)) => return Accepted::Stream(stream, addr),
+            let error = match accept(&self.socket) {
+                Ok((socket, from)) => return self.accepted(socket, from),
                 Err(error) => error,
             };
-            return match (error.kind(), error.raw_os_error()) {
-                (io::ErrorKind::Interrupted, _) => continue,
-                (io::ErrorKind::WouldBlock, _) => Accepted::Nobody,
-                (_, Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) => Accepted::Exhausted(error),
+            return match error {
+                Errno::INTR => continue,
+                Errno::AGAIN => Accepted::Nobody,
+                // It no longer listens: who shares it with us has shut it down.
+                Errno::INVAL => Accepted::Nobody,
+                Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                    Accepted::Exhausted(error.into())
+                }
                 _ => Accepted::Gone,
             };
         }
     }
+
+    fn accepted(&self, socket: OwnedFd, from: Option<SocketAddrAny>) -> Accepted {
+        let peer = match self.addr.socket {
+            LocalSocket::Tcp(_) => {
+                match from.and_then(|from| SocketAddr::try_from(from).ok()) {
+                    Some(addr) => PeerAddr::from(addr),
+                    // Connected and gone at once, on some systems.
+                    None => return Accepted::Gone,
+                }
+            }
+            LocalSocket::Unix(_) => PeerAddr::Unix,
+        };
+        // Of a Unix socket, too; see `Link::Plain`.
+        Accepted::Stream(TcpStream::from_std(socket.into()), peer)
+    }
+
+    /// Which versions of the PROXY protocol a connection from `peer` must begin with; `None`: it begins with HTTP.
+    pub(crate) fn proxy_versions(&self, peer: PeerAddr) -> Option<Versions> {
+        let proxy = self.proxy.as_ref()?;
+        proxy.trusts(peer).then_some(proxy.versions)
+    }
+}
+
+/// Listens on `addr`. An IPv6 address takes IPv6 alone, so that both families can be bound side by side.
+fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // Restarting must not wait for connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    // Linux hands it on to what is accepted, which saves a system call per connection.
+    socket.set_tcp_nodelay(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Checks what was inherited, and sets it up like a socket of our own.
+fn take_over(socket: &OwnedFd) -> Result<(), ListenError> {
+    let kind = match sockopt::socket_type(socket) {
+        Ok(kind) => kind,
+        Err(Errno::NOTSOCK) => return Err(ListenError::NotASocket),
+        Err(error) => return Err(error.into()),
+    };
+    if kind != SocketType::STREAM || !sockopt::socket_acceptconn(socket)? {
+        return Err(ListenError::NotListening);
+    }
+    rustix::io::ioctl_fionbio(socket, true)?;
+    // A Unix socket has no such option.
+    let _not_tcp = sockopt::set_tcp_nodelay(socket, true);
+    Ok(())
+}
+
+/// What a socket is bound to, if that can be connected to.
+fn own_address(socket: &OwnedFd) -> Option<LocalSocket> {
+    let addr = getsockname(socket).ok()?;
+    if let Ok(addr) = SocketAddr::try_from(addr.clone()) {
+        return Some(LocalSocket::Tcp(addr));
+    }
+    let addr = SocketAddrUnix::try_from(addr).ok()?;
+    let path = match (addr.path_bytes(), abstract_name(&addr)) {
+        (Some(path), _) => path.to_vec(),
+        (None, Some(name)) => [b"@", name].concat(),
+        (None, None) => return None,
+    };
+    Some(LocalSocket::Unix(std::ffi::OsString::from_vec(path).into()))
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name(addr: &SocketAddrUnix) -> Option<&[u8]> {
+    addr.abstract_name()
+}
+
+/// Linux alone has them.
+#[cfg(not(target_os = "linux"))]
+fn abstract_name(_addr: &SocketAddrUnix) -> Option<&[u8]> {
+    None
+}
+
+/// Accepts a connection that does not block, and that programs we might start do not get.
+#[cfg(not(target_vendor = "apple"))]
+fn accept(socket: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    use rustix::net::SocketFlags;
+    rustix::net::acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+/// The same in three steps, where there is no accept4.
+#[cfg(target_vendor = "apple")]
+fn accept(socket: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    let (accepted, from) = rustix::net::acceptfrom(socket)?;
+    rustix::io::ioctl_fionbio(&accepted, true)?;
+    rustix::io::fcntl_setfd(&accepted, rustix::io::FdFlags::CLOEXEC)?;
+    Ok((accepted, from))
 }
 
 /// Connections that the kernel completes and keeps for us; it lowers the number to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// How long to wait for a descriptor that no peer of ours holds.
 pub(crate) const RETRY_MS: u64 = 100;
-
-const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
-const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
-const ENOBUFS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
-const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();

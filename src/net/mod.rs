@@ -2,10 +2,13 @@
 //!
 //! Knows no opcode but what `proto` tells it, and no path, topic or policy: those are the application's.
 
+pub mod addr;
 pub mod context;
 pub mod handler;
+pub mod listener;
 pub mod remote;
 pub mod server;
+pub mod trust;
 
 // Public for `benches/outqueue.rs` alone.
 #[doc(hidden)]
@@ -16,20 +19,24 @@ pub mod outqueue;
 mod clock;
 mod compressors;
 mod in_place;
-mod listener;
 mod opening;
 mod peers;
 mod prepared;
+mod proxied;
 mod rx;
 mod scratch;
 mod signals;
 mod timers;
 mod turn;
 mod tx;
+mod unix_socket;
 
+pub use addr::{LocalAddr, LocalSocket, PeerAddr};
 pub use context::{Context, Sent};
 pub use handler::{Accept, Closed, Handler, Refusal};
+pub use listener::{Listen, ListenAt, ListenError, Over};
 pub use peers::PeerId;
 pub use remote::Remote;
 pub use server::{Ended, Error, Server};
+pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::Counters;

@@ -3,8 +3,7 @@
 //! A head that comes whole is parsed where it lies; only one that is cut is kept. Rules of the head are
 //! `proto::handshake`'s, the decision is the handler's, the deadline is `server`'s.
 
-use std::net::SocketAddr;
-
+use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
 use crate::net::handler::{Handler, Refusal};
 use crate::net::in_place::InPlace;
@@ -24,7 +23,7 @@ pub(crate) struct Head {
     scan: HeadScan,
     /// What came so far; empty until a read ends inside the head.
     bytes: Vec<u8>,
-    addr: SocketAddr,
+    peer: PeerAddr,
 }
 
 /// What a handshake that is in order comes to.
@@ -44,8 +43,8 @@ enum Refused {
 }
 
 impl Head {
-    pub(crate) fn new(addr: SocketAddr) -> Box<Self> {
-        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), addr })
+    pub(crate) fn new(peer: PeerAddr) -> Box<Self> {
+        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), peer })
     }
 }
 
@@ -92,7 +91,7 @@ impl<H: Handler> Server<H> {
                 return None;
             }
         };
-        match self.decide(&bytes[..head_len], head.addr, &limits) {
+        match self.decide(&bytes[..head_len], head.peer, &limits) {
             Ok(accepted) => {
                 self.open(key, accepted);
                 // The first frames may have come with the request.
@@ -112,13 +111,13 @@ impl<H: Handler> Server<H> {
     fn decide(
         &mut self,
         head: &[u8],
-        addr: SocketAddr,
+        peer: PeerAddr,
         limits: &HeadLimits,
     ) -> Result<Accepted<H::State>, Refused> {
         let request = Request::parse(head, limits).map_err(Refused::ByRule)?;
         let upgrade = request.upgrade().map_err(Refused::ByRule)?;
         let chosen =
-            self.handler.on_upgrade(&request, &upgrade, addr).map_err(Refused::ByHandler)?;
+            self.handler.on_upgrade(&request, &upgrade, peer).map_err(Refused::ByHandler)?;
         let terms = self.turn.compressors.terms();
         Ok(Accepted {
             accept: upgrade.accept(),
@@ -170,6 +169,9 @@ impl<H: Handler> Server<H> {
     /// Answers with an HTTP error and ends the connection; nothing that follows the request is read as frames.
     pub(crate) fn answer_refusal(&mut self, key: usize, status: Status, reason: &str) {
         let Self { peers, turn, .. } = self;
+        if matches!(&peers.rx[key].reading, Reading::Proxied(proxied) if !proxied.takes_http()) {
+            return peers.tx[key].doom(key, turn);
+        }
         turn.counters.refused += 1;
         tracing::debug!(status = status.code(), reason, "handshake refused");
         peers.rx[key].reading = Reading::Nothing;
@@ -180,9 +182,13 @@ impl<H: Handler> Server<H> {
         tx.finish_if_flushed(key, turn);
     }
 
-    /// The request's head was not whole in time.
+    /// The request's head was not whole in time, or not even what a proxy says before it.
     pub(crate) fn handshake_timed_out(&mut self, key: usize) {
         self.turn.counters.handshakes_timed_out += 1;
+        if matches!(self.peers.rx[key].reading, Reading::Proxied(_)) {
+            // A proxy that does not say its own line would not know what to do with an answer.
+            return self.peers.tx[key].doom(key, &mut self.turn);
+        }
         self.refuse(key, Refused::ByRule(HandshakeError::Timeout));
     }
 }

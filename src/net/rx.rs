@@ -15,6 +15,7 @@ use crate::net::handler::Handler;
 use crate::net::in_place::InPlace;
 use crate::net::link::Fill;
 use crate::net::opening::Head;
+use crate::net::proxied::Proxied;
 use crate::net::server::Server;
 use crate::net::tx::Phase;
 use crate::proto::error::ProtocolError;
@@ -36,6 +37,8 @@ pub(crate) struct Rx<S> {
 /// What the next bytes are.
 #[derive(Debug)]
 pub(crate) enum Reading {
+    /// A part of the header that a proxy sends before anything else.
+    Proxied(Box<Proxied>),
     /// A part of the request's head.
     Head(Box<Head>),
     /// Frames.
@@ -88,8 +91,8 @@ pub(crate) enum ReadUntil {
 }
 
 impl<S> Rx<S> {
-    pub(crate) const fn new(head: Box<Head>, now_ms: u64) -> Self {
-        Self { reading: Reading::Head(head), state: None, last_rx_ms: now_ms, pinged_ms: 0 }
+    pub(crate) const fn new(reading: Reading, now_ms: u64) -> Self {
+        Self { reading, state: None, last_rx_ms: now_ms, pinged_ms: 0 }
     }
 }
 
@@ -155,7 +158,7 @@ impl<H: Handler> Server<H> {
                     )
                 }
             },
-            Reading::Head(_) | Reading::Nothing => {
+            Reading::Proxied(_) | Reading::Head(_) | Reading::Nothing => {
                 (link.read(&mut scratch[..READ_BYTES_MAX]), READ_BYTES_MAX, 0)
             }
         };
@@ -178,6 +181,7 @@ impl<H: Handler> Server<H> {
                 }
                 self.walk_scratch(key, owed_len + len.saturating_sub(in_body), frames_left);
             }
+            Reading::Proxied(_) => self.receive_proxied(key, len, frames_left),
             Reading::Head(_) => self.receive_head(key, len, frames_left),
             Reading::Nothing => {}
         }

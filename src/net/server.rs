@@ -17,17 +17,19 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
+use crate::net::addr::{LocalAddr, PeerAddr};
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find};
 use crate::net::handler::{Closed, Handler};
 use crate::net::in_place::InPlace;
 use crate::net::link::Link;
-use crate::net::listener::{Accepted, Listener, RETRY_MS, Waiting};
+use crate::net::listener::{Accepted, Listen, ListenError, Listener, RETRY_MS, Waiting};
 use crate::net::opening::Head;
 use crate::net::peers::Peers;
 use crate::net::prepared::Prepared;
+use crate::net::proxied::Proxied;
 use crate::net::remote::{Command, Remote};
-use crate::net::rx::{ReadUntil, Rx, SCRATCH_BYTES};
+use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
 use crate::net::signals::EndSignals;
 use crate::net::turn::{Counters, Turn};
@@ -43,7 +45,7 @@ pub struct Server<H: Handler> {
     poll: Poll,
     clock: Clock,
     listeners: Vec<Listener>,
-    local_addrs: Vec<SocketAddr>,
+    local_addrs: Vec<LocalAddr>,
     signals: Option<EndSignals>,
     commands: Receiver<Command>,
     remote: Remote,
@@ -80,8 +82,15 @@ pub enum Ended {
 pub enum Error {
     /// A limit is out of its range.
     Config(ConfigError),
-    /// This address could not be listened on.
-    Bind(SocketAddr, io::Error),
+    /// One of the addresses could not be listened on.
+    Listen {
+        /// Its place among those that were given.
+        index: usize,
+        /// Its name; `None`: an inherited descriptor that is no socket with an address.
+        at: Option<LocalAddr>,
+        /// What was wrong with it.
+        cause: ListenError,
+    },
     /// The poll, or the signal handler, failed.
     Poll(io::Error),
 }
@@ -90,7 +99,12 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Bind(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
+            Self::Listen { at: Some(at), cause, .. } => {
+                write!(f, "cannot listen on {at}: {cause}")
+            }
+            Self::Listen { at: None, index, cause } => {
+                write!(f, "cannot listen on inherited descriptor (address {index}): {cause}")
+            }
             Self::Poll(error) => write!(f, "the event loop failed: {error}"),
         }
     }
@@ -100,7 +114,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
-            Self::Bind(_, error) | Self::Poll(error) => Some(error),
+            Self::Listen { cause, .. } => Some(cause),
+            Self::Poll(error) => Some(error),
         }
     }
 }
@@ -108,18 +123,31 @@ impl std::error::Error for Error {
 impl<H: Handler> Server<H> {
     /// Listens on every one of `addrs`; a port of zero gets a free one, which [`Server::local_addrs`] tells.
     ///
+    /// The simple form of [`Server::listen`], for TCP.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::listen`].
+    pub fn bind(addrs: &[SocketAddr], limits: Limits, handler: H) -> Result<Self, Error> {
+        Self::listen(addrs.iter().copied().map(Listen::from).collect(), limits, handler)
+    }
+
+    /// Listens on everything in `listens`; [`Server::local_addrs`] tells what that came to.
+    ///
     /// Connections are completed by the kernel from here on, and served once [`Server::run`] is called.
     ///
     /// # Errors
     ///
-    /// A limit out of its range, an address that cannot be bound, no descriptor left for the poll.
-    pub fn bind(addrs: &[SocketAddr], limits: Limits, handler: H) -> Result<Self, Error> {
+    /// A limit out of its range, something that cannot be listened on, no descriptor left for the poll.
+    pub fn listen(listens: Vec<Listen>, limits: Limits, handler: H) -> Result<Self, Error> {
         limits.check().map_err(Error::Config)?;
         let poll = Poll::new().map_err(Error::Poll)?;
-        let mut listeners = Vec::with_capacity(addrs.len());
-        for (at, &addr) in addrs.iter().enumerate() {
-            let mut listener = Listener::bind(addr).map_err(|error| Error::Bind(addr, error))?;
-            listener.register(poll.registry(), listener_token(at)).map_err(Error::Poll)?;
+        let mut listeners = Vec::with_capacity(listens.len());
+        for (index, listen) in listens.into_iter().enumerate() {
+            let at = listen.local_addr();
+            let listener =
+                Listener::open(listen).map_err(|cause| Error::Listen { index, at, cause })?;
+            listener.register(poll.registry(), listener_token(index)).map_err(Error::Poll)?;
             listeners.push(listener);
         }
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
@@ -128,7 +156,7 @@ impl<H: Handler> Server<H> {
         Ok(Self {
             poll,
             clock: Clock::start(),
-            local_addrs: listeners.iter().map(|listener| listener.addr).collect(),
+            local_addrs: listeners.iter().map(|listener| listener.addr.clone()).collect(),
             listeners,
             signals: None,
             commands,
@@ -144,8 +172,8 @@ impl<H: Handler> Server<H> {
         })
     }
 
-    /// The addresses that are listened on, in the order of `bind`'s.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    /// What is listened on, in the order that it was asked for.
+    pub fn local_addrs(&self) -> &[LocalAddr] {
         &self.local_addrs
     }
 
@@ -364,7 +392,7 @@ impl<H: Handler> Server<H> {
     fn accept_from(&mut self, at: usize) -> Waiting {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             match self.listeners[at].accept() {
-                Accepted::Stream(stream, addr) => self.add(stream, addr),
+                Accepted::Stream(stream, peer) => self.add(at, stream, peer),
                 Accepted::Nobody => return Waiting::Nothing,
                 Accepted::Gone => {}
                 Accepted::Exhausted(error) => {
@@ -377,8 +405,8 @@ impl<H: Handler> Server<H> {
         Waiting::Perhaps
     }
 
-    /// Takes a connection in, to serve it or to tell it that there is no room.
-    fn add(&mut self, stream: TcpStream, addr: SocketAddr) {
+    /// Takes a connection in from the listener `at`, to serve it or to tell it that there is no room.
+    fn add(&mut self, at: usize, stream: TcpStream, peer: PeerAddr) {
         self.turn.counters.accepted += 1;
         // Those who are being refused hold a place of the reserve, and no slot.
         let is_excess = self.peers.len() - self.excess_count >= self.turn.limits.peers_max;
@@ -390,7 +418,13 @@ impl<H: Handler> Server<H> {
             self.excess_count += 1;
         }
         self.generation = self.generation.wrapping_add(1);
-        let rx = Rx::new(Head::new(addr), self.turn.now_ms);
+        let listener = &self.listeners[at];
+        let reading = match listener.proxy_versions(peer) {
+            Some(versions) => Reading::Proxied(Proxied::new(versions, listener.addr.over, peer)),
+            None => Reading::Head(Head::new(peer)),
+        };
+        let rx = Rx::new(reading, self.turn.now_ms);
+        // TLS: with `listener.addr.over` it is a `Link::Tls`, unless a proxy's header comes first (`net::proxied`).
         let key = self.peers.insert(rx, Tx::new(Link::Plain(stream), self.generation));
         self.peers.tx[key].is_excess = is_excess;
         let socket = self.peers.tx[key].link.source();
@@ -506,7 +540,9 @@ impl<H: Handler> Server<H> {
             return;
         }
         self.draining_until_ms = Some(self.turn.now_ms + self.turn.limits.drain_ms);
-        self.listeners.clear();
+        for listener in self.listeners.drain(..) {
+            listener.close(self.poll.registry());
+        }
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             let tx = &mut self.peers.tx[key];

@@ -63,6 +63,8 @@ pub struct Counters {
     pub over_capacity: u64,
     /// Requests that were not whole within the handshake timeout (408).
     pub handshakes_timed_out: u64,
+    /// Connections dropped because they did not begin with the PROXY header that they had to begin with.
+    pub proxy_headers_refused: u64,
     /// Times that accepting paused for want of a descriptor.
     pub accepts_paused: u64,
     /// Connections failed for a breach of the protocol.

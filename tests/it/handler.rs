@@ -1,14 +1,14 @@
 //! What a handler can do through its `Context`, and other threads through a `Remote`.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, Context, Ended, Handler, Kind, Limits, Message, PeerId, Refusal, Sent,
-    StatusCode,
+    Accept, Closed, Context, Ended, Handler, Kind, Limits, Message, PeerAddr, PeerId, Refusal,
+    Sent, StatusCode,
 };
 
 use crate::support::client::{RawClient, Witness};
@@ -541,7 +541,7 @@ impl Handler for Switchboard {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: SocketAddr,
+        _peer: PeerAddr,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }

@@ -16,6 +16,7 @@ mod handler;
 mod idle;
 mod interop;
 mod layering;
+mod listen;
 mod open;
 mod replies;
 mod signals;

@@ -14,7 +14,7 @@ use super::DEADLINE;
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// The first address that it said it listens on.
+    /// The first address that it said it listens on; unspecified if that is a Unix socket's alone.
     pub(crate) addr: SocketAddr,
     /// The line that said it, with its end.
     pub(crate) first_line: String,
@@ -70,15 +70,23 @@ impl Process {
 
     /// Starts a [`command`] that the caller has made, with the same expectation.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        let process = Self::spawn_anywhere(command);
+        assert!(process.addr.port() > 0, "no address: {}", process.first_line);
+        process
+    }
+
+    /// The same, where it may listen on Unix sockets alone.
+    pub(crate) fn spawn_anywhere(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         let first_line = stdout.recv_timeout(DEADLINE).unwrap_or_default();
-        let Some(addr) = address_in(&first_line) else {
+        if !first_line.contains(" listening on ") {
             let _gone = child.kill();
             let Output { status, stdout, stderr } = finish(&mut child, &stdout, &stderr);
-            panic!("no address on the first line ({status}): {first_line}{stdout}{stderr}");
-        };
+            panic!("it does not listen ({status}): {first_line}{stdout}{stderr}");
+        }
+        let addr = address_in(&first_line).unwrap_or(([0, 0, 0, 0], 0).into());
         Self { child, addr, first_line, stdout, stderr }
     }
 

@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, Context, Counters, Ended, Handler, Limits, Message, PeerId, Refusal, Remote,
-    Server,
+    Accept, Closed, Context, Counters, Ended, Handler, Limits, Listen, LocalAddr, Message,
+    PeerAddr, PeerId, Refusal, Remote, Server,
 };
 
 use super::{DEADLINE, limits};
@@ -15,7 +15,9 @@ use super::{DEADLINE, limits};
 /// A running server. Dropping it ends its loop and waits for its thread.
 #[derive(Debug)]
 pub(crate) struct TestServer {
+    /// The first TCP address that it listens on; unspecified if there is none.
     pub(crate) addr: SocketAddr,
+    pub(crate) local_addrs: Vec<LocalAddr>,
     pub(crate) remote: Remote,
     opened: Receiver<PeerId>,
     closed: Receiver<(PeerId, Closed)>,
@@ -44,19 +46,31 @@ impl TestServer {
 
     /// Any handler.
     pub(crate) fn start(limits: Limits, handler: impl Handler + Send + 'static) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::listen(vec![any_port.into()], limits, handler)
+    }
+
+    /// Any handler, anywhere.
+    pub(crate) fn listen(
+        listens: Vec<Listen>,
+        limits: Limits,
+        handler: impl Handler + Send + 'static,
+    ) -> Self {
         let (opened_tx, opened) = mpsc::channel();
         let (closed_tx, closed) = mpsc::channel();
         let (started_tx, started) = mpsc::channel();
         let (ended_tx, ended) = mpsc::channel();
         let handler = Observed { inner: handler, opened: opened_tx, closed: closed_tx };
         let thread = thread::spawn(move || {
-            let mut server = Server::bind(&[([127, 0, 0, 1], 0).into()], limits, handler).unwrap();
-            started_tx.send((server.local_addrs()[0], server.remote())).unwrap();
+            let mut server = Server::listen(listens, limits, handler).unwrap();
+            started_tx.send((server.local_addrs().to_vec(), server.remote())).unwrap();
             let how = server.run().unwrap();
             let _nobody_asks = ended_tx.send((how, server.counters()));
         });
-        let (addr, remote) = started.recv_timeout(DEADLINE).expect("the server starts");
-        Self { addr, remote, opened, closed, ended, thread: Some(thread) }
+        let (local_addrs, remote) = started.recv_timeout(DEADLINE).expect("the server starts");
+        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+        let addr = local_addrs.iter().find_map(LocalAddr::tcp).unwrap_or(unspecified);
+        Self { addr, local_addrs, remote, opened, closed, ended, thread: Some(thread) }
     }
 
     /// The next peer that `on_open` was called for.
@@ -187,7 +201,7 @@ impl Handler for Hooks {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        _peer: SocketAddr,
+        _peer: PeerAddr,
     ) -> Result<Accept<()>, Refusal> {
         (self.on_upgrade)(request, upgrade)
     }
@@ -223,7 +237,7 @@ impl<H: Handler> Handler for Observed<H> {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        peer: SocketAddr,
+        peer: PeerAddr,
     ) -> Result<Accept<H::State>, Refusal> {
         self.inner.on_upgrade(request, upgrade, peer)
     }

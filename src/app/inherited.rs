@@ -1,0 +1,191 @@
+//! What is asked for becomes what is listened on, with the sockets that whoever started the server passed on.
+//!
+//! Those of LISTEN_FDS (systemd's socket activation, sd_listen_fds(3)) are taken over; any other is duplicated, since its
+//! number may be in use by who knows what. Whether they are sockets that listen is `net`'s to check.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use listenfd::ListenFd;
+use rustix::io::Errno;
+use wsfast::{Listen, ListenAt, Over};
+
+use crate::cli::{Ask, AskAt, Listening, SaidBy};
+
+/// Makes of everything that is asked for what a server takes, and the name by which it was asked for.
+///
+/// Without any flag that says where to listen, inherited sockets are used alone.
+///
+/// # Errors
+///
+/// A descriptor that is not there, or proxies to be believed, and none named.
+pub(crate) fn listens(asked: Listening) -> Result<Vec<(Ask, Listen)>, Unheard> {
+    let Listening { asks, said_by, reuse_port, proxy } = asked;
+    let mut inherited = Inherited::from_env()?;
+    let asks = match said_by {
+        SaidBy::Nobody if inherited.count > 0 => inherited.all(),
+        SaidBy::Nobody | SaidBy::Bind | SaidBy::Listen => inherited.by_number(asks)?,
+    };
+    let mut listens = Vec::with_capacity(asks.len());
+    for ask in asks {
+        let at = match &ask.at {
+            AskAt::Tcp(addr) => ListenAt::Tcp { addr: *addr, reuse_port },
+            AskAt::Unix { path, mode } => ListenAt::Unix { path: path.clone(), mode: *mode },
+            AskAt::Fd(number) => ListenAt::Inherited(inherited.take(*number)?),
+            AskAt::FdName(name) => return Err(Unheard::NoSuchName(name.clone())),
+        };
+        let mut listen = Listen::new(at);
+        listen.over = ask.over;
+        listen.proxy = proxy.clone();
+        listens.push((ask, listen));
+    }
+    let trusts_nobody = proxy.is_some_and(|proxy| proxy.trusted.is_empty());
+    if trusts_nobody && listens.iter().all(|(_, listen)| ip(listen).is_some()) {
+        return Err(Unheard::NobodyTrusted);
+    }
+    Ok(listens)
+}
+
+/// The IP address that connections come in at; `None`: a Unix socket's.
+pub(crate) fn ip(listen: &Listen) -> Option<IpAddr> {
+    listen.local_addr()?.tcp().map(|addr| addr.ip())
+}
+
+/// The descriptors of LISTEN_FDS.
+struct Inherited {
+    listen_fds: ListenFd,
+    first: i32,
+    count: i32,
+    /// LISTEN_FDNAMES, in the order of the numbers.
+    names: Vec<String>,
+}
+
+impl Inherited {
+    /// Those that are for this process, by LISTEN_PID. To be called once, before the process opens anything that might
+    /// get one of their numbers.
+    fn from_env() -> Result<Self, Unheard> {
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+        if number("LISTEN_FDS").is_some_and(|count| count > COUNT_MAX) {
+            return Err(Unheard::TooMany);
+        }
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let first = number("LISTEN_FDS_FIRST_FD").unwrap_or(FIRST);
+        let listen_fds = ListenFd::from_env();
+        let count = i32::try_from(listen_fds.len()).map_err(|_| Unheard::TooMany)?;
+        let names = names.split(':').map(str::to_owned).collect();
+        Ok(Self { listen_fds, first, count, names })
+    }
+
+    fn all(&self) -> Vec<Ask> {
+        let ask = |at| Ask { at: AskAt::Fd(self.first + at), over: Over::Plain };
+        (0..self.count).map(ask).collect()
+    }
+
+    /// Puts the numbers in for the names.
+    fn by_number(&self, asks: Vec<Ask>) -> Result<Vec<Ask>, Unheard> {
+        let mut by_number = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let AskAt::FdName(wanted) = &ask.at else {
+                by_number.push(ask);
+                continue;
+            };
+            let named = (0..self.count).zip(&self.names).filter(|(_, name)| *name == wanted);
+            let len = by_number.len();
+            by_number.extend(
+                named.map(|(at, _)| Ask { at: AskAt::Fd(self.first + at), over: ask.over }),
+            );
+            if by_number.len() == len {
+                return Err(Unheard::NoSuchName(wanted.clone()));
+            }
+        }
+        Ok(by_number)
+    }
+
+    fn take(&mut self, number: i32) -> Result<OwnedFd, Unheard> {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        match at.filter(|&at| at < self.listen_fds.len()) {
+            Some(at) => match self.take_over(at) {
+                Ok(Some(socket)) => Ok(socket),
+                Ok(None) => Err(Unheard::Twice(number)),
+                Err(_) => Err(Unheard::NotListening(number)),
+            },
+            None => duplicate(number).map_err(|errno| Unheard::NoDescriptor(number, errno)),
+        }
+    }
+
+    fn take_over(&mut self, at: usize) -> std::io::Result<Option<OwnedFd>> {
+        match self.listen_fds.take_tcp_listener(at) {
+            Ok(socket) => Ok(socket.map(OwnedFd::from)),
+            Err(_) => Ok(self.listen_fds.take_unix_listener(at)?.map(OwnedFd::from)),
+        }
+    }
+}
+
+/// SD_LISTEN_FDS_START.
+const FIRST: i32 = 3;
+
+/// More than anyone passes on, and few enough to have room in the reserve of descriptors.
+const COUNT_MAX: i32 = 24;
+
+/// Takes a descriptor by its number. The number itself stays open until the process ends: to close it by its number
+/// would need `unsafe`.
+#[cfg(target_os = "linux")]
+fn duplicate(number: i32) -> Result<OwnedFd, Errno> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+    pidfd_getfd(&own, number, PidfdGetfdFlags::empty())
+}
+
+/// Elsewhere only LISTEN_FDS passes descriptors on.
+#[cfg(not(target_os = "linux"))]
+fn duplicate(_number: i32) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Why something cannot be listened on before it was tried. The texts say what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    NoDescriptor(i32, Errno),
+    NotListening(i32),
+    Twice(i32),
+    NoSuchName(String),
+    TooMany,
+    NobodyTrusted,
+}
+
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDescriptor(number, Errno::BADF) => write!(
+                f,
+                "--listen fd:{number} is not open; let what starts the server pass a listening socket on by that number"
+            ),
+            Self::NoDescriptor(number, errno) => write!(
+                f,
+                "--listen fd:{number} cannot be taken ({errno}); pass it on by LISTEN_FDS, as systemd does"
+            ),
+            Self::NotListening(number) => write!(
+                f,
+                "cannot listen on fd:{number}: it is not a TCP or Unix stream socket that listens; pass one on, in \
+                 systemd with ListenStream= and Accept=no"
+            ),
+            Self::Twice(number) => write!(f, "--listen fd:{number} is there twice; leave one out"),
+            Self::NoSuchName(name) => {
+                let name = name.escape_debug();
+                write!(
+                    f,
+                    "--listen fd:{name} is no name of LISTEN_FDNAMES; give the socket's FileDescriptorName= of systemd, \
+                     or its number, such as fd:3"
+                )
+            }
+            Self::TooMany => write!(f, "LISTEN_FDS is more than {COUNT_MAX}; pass fewer sockets on"),
+            Self::NobodyTrusted => f.write_str(
+                "--proxy-protocol needs to know whom to believe; name the proxies' addresses with --trust-proxy, such as \
+                 --trust-proxy 10.0.0.0/8",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unheard {}

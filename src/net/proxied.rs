@@ -1,0 +1,90 @@
+//! What comes before everything else from a proxy that is trusted: the header that names the peer.
+//!
+//! Raw bytes of the socket, even if TLS follows. Mandatory there, whole within the handshake timeout. What the bytes mean
+//! is `proto::proxy_protocol`'s, who is trusted `trust`'s.
+
+use crate::net::addr::PeerAddr;
+use crate::net::handler::Handler;
+use crate::net::listener::Over;
+use crate::net::opening::Head;
+use crate::net::rx::Reading;
+use crate::net::server::Server;
+use crate::proto::parsed::Parsed;
+use crate::proto::proxy_protocol::{self, HEADER_BYTES_MAX, Source, Versions};
+
+/// A connection whose proxy has not said yet whom it speaks for.
+#[derive(Debug)]
+pub(crate) struct Proxied {
+    versions: Versions,
+    /// What follows the header.
+    over: Over,
+    /// The proxy.
+    from: PeerAddr,
+    /// What came of the header so far; fewer than `HEADER_BYTES_MAX`.
+    bytes: Vec<u8>,
+}
+
+impl Proxied {
+    pub(crate) fn new(versions: Versions, over: Over, from: PeerAddr) -> Box<Self> {
+        Box::new(Self { versions, over, from, bytes: Vec::new() })
+    }
+
+    /// Whether HTTP can be said already, such as a refusal: not to who expects TLS.
+    pub(crate) const fn takes_http(&self) -> bool {
+        matches!(self.over, Over::Plain)
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Takes in `len` bytes that were read into scratch while the proxy's header was awaited.
+    pub(crate) fn receive_proxied(&mut self, key: usize, len: usize, frames_left: &mut u32) {
+        let Reading::Proxied(mut proxied) =
+            std::mem::replace(&mut self.peers.rx[key].reading, Reading::Nothing)
+        else {
+            return;
+        };
+        let earlier_len = proxied.bytes.len();
+        let came = &self.scratch.bytes()[..len];
+        // Not to copy what is behind the header.
+        proxied.bytes.extend_from_slice(&came[..len.min(HEADER_BYTES_MAX - earlier_len)]);
+        match proxy_protocol::parse(&proxied.bytes, proxied.versions) {
+            Ok(Parsed::NeedBytes(_)) => {
+                debug_assert!(proxied.bytes.len() < HEADER_BYTES_MAX);
+                self.peers.rx[key].reading = Reading::Proxied(proxied);
+            }
+            Ok(Parsed::Done(source, header_len)) => {
+                let peer = match source {
+                    Source::Proxy => proxied.from,
+                    Source::Ip(addr) => PeerAddr::from(addr),
+                    Source::Unix => PeerAddr::Unix,
+                };
+                tracing::debug!(peer = key, proxy = %proxied.from, addr = %peer, "proxied");
+                // It was not whole without bytes of this read.
+                self.begin_head(key, peer, header_len - earlier_len, len, frames_left);
+            }
+            Err(error) => {
+                self.turn.counters.proxy_headers_refused += 1;
+                tracing::debug!(proxy = %proxied.from, ?error, "no PROXY header");
+                self.peers.tx[key].doom(key, &mut self.turn);
+            }
+        }
+    }
+
+    /// Hands over to the request's head what was read behind the header: `at` to `len` in scratch.
+    fn begin_head(
+        &mut self,
+        key: usize,
+        peer: PeerAddr,
+        at: usize,
+        len: usize,
+        frames_left: &mut u32,
+    ) {
+        // TLS: the only place where bytes were read that are the next layer's. With `Over::Tls` the peer's link becomes
+        // a `Link::Tls` here, and these bytes are its first records; plain, they are the head's first.
+        self.peers.rx[key].reading = Reading::Head(Head::new(peer));
+        if at < len {
+            self.scratch.bytes().copy_within(at..len, 0);
+            self.receive_head(key, len - at, frames_left);
+        }
+    }
+}
