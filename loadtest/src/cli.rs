@@ -17,7 +17,8 @@ use crate::units::{parse_duration, parse_size};
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, args_override_self = true, after_help = AFTER_HELP, max_term_width = 110, styles = STYLES)]
 pub(crate) struct Args {
-    /// Where the load goes: ws://host:port/path [default: ws://127.0.0.1:8002/echo]
+    /// Where the load goes: ws://host:port/path, wss://host:port/path or ws+unix:/socket:/path [default:
+    /// ws://127.0.0.1:8002/echo]
     pub(crate) url: Option<String>,
     /// Host, in place of the URL's
     #[arg(long)]
@@ -77,6 +78,13 @@ pub(crate) struct Args {
     #[arg(long, default_value = "auto", value_name = "auto|ADDR", help_heading = "Connect",
         value_parser = parse_source)]
     pub(crate) source_ip: Source,
+
+    /// wss: trust the certificates in this PEM file, and no others [default: the system's]
+    #[arg(long, value_name = "FILE", help_heading = "TLS", conflicts_with = "insecure")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// wss: accept any certificate, for any name; the report says so
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) insecure: bool,
 
     /// A header field of the upgrade request, 'Name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD", help_heading = "WebSocket",
@@ -229,6 +237,8 @@ Examples:
   loadtest --conns 10000 --port 8002           10,000 connections, one message a second on each
   loadtest -c 1000 -r 50000 -d 30s             50,000 messages a second over 1,000 connections
   loadtest --mode throughput -c 50 -p 16       as many as the server takes, 16 under way on each
+  loadtest wss://127.0.0.1:8443/ --cacert ca.pem    over TLS; no session is resumed
+  loadtest ws+unix:/run/wsfast.sock:/chat      over a Unix socket
   loadtest -c 100 --json | jq .response.p99    figures for a script
 
 How to read it:
@@ -283,6 +293,7 @@ mod tests {
             ("--mode idle", "--mode"),
             ("-H nonsense", "--header"),
             ("--source-ip here", "--source-ip"),
+            ("--insecure --cacert f", "--cacert"),
         ];
         for (line, named) in table {
             let message = parse(line).unwrap_err();

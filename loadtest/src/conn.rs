@@ -1,18 +1,16 @@
 //! One connection: its socket, its frames, and where in its life it stands.
 //!
 //! ```text
-//! Connecting ──► Upgrading ──► Open ──► Closing ──► Ended
-//!     └──────────────┴──────────┴──────────┘ on any failure
+//! Connecting ──► Securing ──► Upgrading ──► Open ──► Closing ──► Ended
+//!     └─────────────┴─────────────┴──────────┴──────────┘ on any failure
 //! ```
 //!
-//! The only user of `wsfast::proto` besides `upgrade`. Owns a socket and, while a frame is cut or the kernel refuses
+//! The only user of `wsfast::proto` besides `upgrade`. Owns a link and, while a frame is cut or the kernel refuses
 //! bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a reply proves is
 //! `judge`'s business.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
 
-use mio::net::TcpStream;
 use wsfast::proto::close::StatusCode;
 use wsfast::proto::error::ProtocolError;
 use wsfast::proto::header::Role;
@@ -23,8 +21,10 @@ use wsfast::proto::outbound;
 
 use crate::clock::now_ns;
 use crate::judge::{Judge, Lane};
+use crate::link::{Drained, Fill, Link, LinkError, Rest, Secured};
 use crate::outstanding::Outstanding;
 use crate::rate::Random;
+use crate::tls::WIRE_BYTES;
 use crate::upgrade::{OpenFailure, Request, Upgrade};
 
 /// One connection.
@@ -33,7 +33,7 @@ pub(crate) struct Conn {
     /// Its messages under way.
     pub(crate) lane: Lane,
     /// `None` once it has ended.
-    stream: Option<TcpStream>,
+    link: Option<Link>,
     phase: Phase,
     inbound: Inbound,
     /// Bytes read that are less than a header or a control frame.
@@ -50,6 +50,13 @@ enum Phase {
         /// When it began.
         started_ns: u64,
     },
+    /// The TLS handshake is, where there is one.
+    Securing {
+        /// When the TCP handshake began.
+        started_ns: u64,
+        /// When it was over.
+        tcp_open_ns: u64,
+    },
     /// The opening handshake is under way.
     Upgrading(Box<Opening>),
     /// Messages flow.
@@ -64,8 +71,10 @@ enum Phase {
 #[derive(Debug)]
 struct Opening {
     upgrade: Upgrade,
-    started_ns: u64,
-    tcp_open_ns: u64,
+    tcp_ns: u64,
+    tls_ns: Option<u64>,
+    /// When the request was sent.
+    asked_ns: u64,
 }
 
 /// What the measuring thread lends to the connection whose turn it is.
@@ -73,6 +82,8 @@ struct Opening {
 pub(crate) struct Desk {
     /// What is read.
     scratch: Vec<u8>,
+    /// The same before it is decrypted; empty without TLS.
+    wire: Vec<u8>,
     /// What is to be written.
     out: Vec<u8>,
     /// The payload of the message being written.
@@ -109,6 +120,8 @@ pub(crate) enum News {
     Opened {
         /// How long the TCP handshake took.
         tcp_ns: u64,
+        /// How long the TLS handshake took.
+        tls_ns: Option<u64>,
         /// How long the opening handshake took.
         upgrade_ns: u64,
     },
@@ -129,6 +142,13 @@ enum End {
     Protocol(ProtocolError),
 }
 
+impl From<LinkError> for End {
+    /// TLS that broke is as useless as TCP that did.
+    fn from(_: LinkError) -> Self {
+        Self::Reset
+    }
+}
+
 /// Bytes of one read. What large messages need; small ones leave the rest untouched.
 const READ_BYTES_MAX: usize = 256 << 10;
 
@@ -146,6 +166,7 @@ impl Desk {
     pub(crate) fn new(judge: Judge, request: Request, random: Random) -> Self {
         Self {
             scratch: vec![0; READ_BYTES_MAX + OWED_BYTES_MAX],
+            wire: Vec::new(),
             out: Vec::new(),
             payload: Vec::new(),
             pool: BodyPool::new(16 << 20),
@@ -172,11 +193,14 @@ impl Desk {
 }
 
 impl Conn {
-    /// The connection number `conn` on a socket that is connecting since `started_ns`.
-    pub(crate) fn new(conn: u32, stream: TcpStream, started_ns: u64, desk: &Desk) -> Self {
+    /// The connection number `conn` on a link that is connecting since `started_ns`.
+    pub(crate) fn new(conn: u32, link: Link, started_ns: u64, desk: &mut Desk) -> Self {
+        if link.is_tls() && desk.wire.is_empty() {
+            desk.wire.resize(WIRE_BYTES, 0);
+        }
         Self {
             lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
-            stream: Some(stream),
+            link: Some(link),
             phase: Phase::Connecting { started_ns },
             inbound: Inbound::new(desk.rules()),
             owed: Vec::new(),
@@ -188,7 +212,7 @@ impl Conn {
     pub(crate) fn stillborn(conn: u32, desk: &Desk) -> Self {
         Self {
             lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
-            stream: None,
+            link: None,
             phase: Phase::Ended,
             inbound: Inbound::new(desk.rules()),
             owed: Vec::new(),
@@ -206,10 +230,19 @@ impl Conn {
         matches!(self.phase, Phase::Ended)
     }
 
+    /// Gives up opening it; says at what.
+    pub(crate) fn time_out(&mut self) -> OpenFailure {
+        let is_securing = matches!(self.phase, Phase::Securing { .. });
+        self.end();
+        if is_securing { OpenFailure::TlsTimeout } else { OpenFailure::Timeout }
+    }
+
     /// Drops the socket.
     pub(crate) fn end(&mut self) {
+        if let Some(mut link) = self.link.take() {
+            link.end();
+        }
         self.phase = Phase::Ended;
-        self.stream = None;
         self.owed = Vec::new();
         self.unsent = VecDeque::new();
     }
@@ -219,6 +252,10 @@ impl Conn {
         match self.phase {
             Phase::Connecting { started_ns } => {
                 self.on_connected(started_ns, desk).unwrap_or_else(|failure| self.fail(failure))
+            }
+            Phase::Securing { started_ns, tcp_open_ns } => {
+                let secured = self.on_secured(started_ns, tcp_open_ns, desk);
+                secured.unwrap_or_else(|failure| self.fail(failure))
             }
             Phase::Upgrading(_) => {
                 self.on_response(ready, desk).unwrap_or_else(|failure| self.fail(failure))
@@ -259,23 +296,36 @@ impl Conn {
         News::Failed(failure)
     }
 
-    /// The TCP handshake may be over: sends the upgrade request if it is.
+    /// The TCP handshake may be over.
     fn on_connected(&mut self, started_ns: u64, desk: &mut Desk) -> Result<News, OpenFailure> {
-        let Some(stream) = &mut self.stream else { return Ok(News::None) };
-        if let Some(error) = stream.take_error()? {
-            return Err(error.into());
+        let Some(link) = &mut self.link else { return Ok(News::None) };
+        if !link.is_connected()? {
+            return Ok(News::None);
         }
-        match stream.peer_addr() {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(News::None),
-            Err(error) => return Err(error.into()),
+        let tcp_open_ns = now_ns();
+        self.phase = Phase::Securing { started_ns, tcp_open_ns };
+        self.on_secured(started_ns, tcp_open_ns, desk)
+    }
+
+    /// The TLS handshake may be over, or there is none: sends the upgrade request then.
+    fn on_secured(
+        &mut self,
+        started_ns: u64,
+        tcp_open_ns: u64,
+        desk: &mut Desk,
+    ) -> Result<News, OpenFailure> {
+        let Some(link) = &mut self.link else { return Ok(News::None) };
+        if link.secure(&mut desk.wire)? == Secured::NotYet {
+            return Ok(News::None);
         }
+        let tcp_ns = tcp_open_ns.saturating_sub(started_ns);
+        let asked_ns = if link.is_tls() { now_ns() } else { tcp_open_ns };
+        let tls_ns = link.is_tls().then(|| asked_ns.saturating_sub(tcp_open_ns));
         let upgrade = Upgrade::new(&mut desk.random);
         desk.out.clear();
         upgrade.encode_request(&desk.request, &mut desk.out);
         // A socket that has just opened has room for a request; if not, the rest waits as for any other write.
-        self.phase =
-            Phase::Upgrading(Box::new(Opening { upgrade, started_ns, tcp_open_ns: now_ns() }));
+        self.phase = Phase::Upgrading(Box::new(Opening { upgrade, tcp_ns, tls_ns, asked_ns }));
         self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
         Ok(News::None)
     }
@@ -285,26 +335,24 @@ impl Conn {
         if ready.writable {
             self.flush_unsent().map_err(|_| OpenFailure::ClosedEarly)?;
         }
-        let (Some(stream), Phase::Upgrading(opening)) = (&mut self.stream, &mut self.phase) else {
+        let (Some(link), Phase::Upgrading(opening)) = (&mut self.link, &mut self.phase) else {
             return Ok(News::None);
         };
-        let len = match read(stream, &mut desk.scratch)? {
-            Some(0) => return Err(OpenFailure::ClosedEarly),
-            Some(len) => len,
-            None => return Ok(News::None),
+        let (len, rest) = match link.read(&mut desk.scratch, &mut desk.wire)? {
+            Fill::Bytes { len, rest } => (len, rest),
+            Fill::WouldBlock => return Ok(News::None),
+            Fill::End => return Err(OpenFailure::ClosedEarly),
         };
         let Some(head_len) = opening.upgrade.take_in(&desk.scratch[..len], &desk.request)? else {
             // A response that comes in pieces is rare; the event repeats once there is more.
-            return Ok(if len == desk.scratch.len() || ready.ended {
-                News::More
-            } else {
-                News::None
-            });
+            let is_last = rest == Rest::Drained && !ready.ended;
+            return Ok(if is_last { News::None } else { News::More });
         };
         let opened_ns = now_ns();
         let news = News::Opened {
-            tcp_ns: opening.tcp_open_ns.saturating_sub(opening.started_ns),
-            upgrade_ns: opened_ns.saturating_sub(opening.tcp_open_ns),
+            tcp_ns: opening.tcp_ns,
+            tls_ns: opening.tls_ns,
+            upgrade_ns: opened_ns.saturating_sub(opening.asked_ns),
         };
         self.phase = Phase::Open;
         desk.scratch.copy_within(head_len..len, 0);
@@ -315,28 +363,24 @@ impl Conn {
 
     /// Reads frames, answers what wants an answer, writes what waits.
     fn on_frames(&mut self, ready: Ready, desk: &mut Desk) -> Result<News, End> {
-        if ready.writable && !self.unsent.is_empty() {
+        if ready.writable {
             self.flush_unsent()?;
         }
         if !ready.readable && !ready.ended {
             return Ok(News::None);
         }
         for _ in 0..READS_PER_TURN_MAX {
-            let Some(stream) = &mut self.stream else { return Ok(News::None) };
+            let Some(link) = &mut self.link else { return Ok(News::None) };
             let owed_len = self.owed.len();
             desk.scratch[..owed_len].copy_from_slice(&self.owed);
-            let space = &mut desk.scratch[owed_len..];
-            let space_len = space.len();
-            let len = match read(stream, space) {
-                Ok(Some(0)) => return Err(End::Closed),
-                Ok(Some(len)) => len,
-                Ok(None) => return Ok(News::None),
-                Err(_) => return Err(End::Reset),
+            let (len, rest) = match link.read(&mut desk.scratch[owed_len..], &mut desk.wire)? {
+                Fill::Bytes { len, rest } => (len, rest),
+                Fill::WouldBlock => return Ok(News::None),
+                Fill::End => return Err(End::Closed),
             };
             self.walk(owed_len + len, now_ns(), desk)?;
             self.flush(desk)?;
-            // A short read means that the socket is drained (epoll(7)), unless its end is there too.
-            if len < space_len && !ready.ended {
+            if rest == Rest::Drained && !ready.ended {
                 return Ok(News::None);
             }
         }
@@ -373,11 +417,15 @@ impl Conn {
     }
 
     fn flush_unsent(&mut self) -> Result<(), End> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.flush()?;
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
         while !self.unsent.is_empty() {
-            let Some(stream) = &mut self.stream else { return Ok(()) };
-            match write(stream, self.unsent.as_slices().0)? {
-                Some(len) => drop(self.unsent.drain(..len)),
-                None => return Ok(()),
+            match link.write(self.unsent.as_slices().0)? {
+                Drained::Bytes(len) => drop(self.unsent.drain(..len)),
+                Drained::WouldBlock => return Ok(()),
             }
         }
         self.unsent = VecDeque::new();
@@ -388,14 +436,14 @@ impl Conn {
     fn flush(&mut self, desk: &mut Desk) -> Result<(), End> {
         let mut at = 0;
         if self.unsent.is_empty() {
-            let Some(stream) = &mut self.stream else { return Ok(()) };
+            let Some(link) = &mut self.link else { return Ok(()) };
             while at < desk.out.len() {
-                match write(stream, &desk.out[at..]) {
-                    Ok(Some(len)) => at += len,
-                    Ok(None) => break,
-                    Err(end) => {
+                match link.write(&desk.out[at..]) {
+                    Ok(Drained::Bytes(len)) => at += len,
+                    Ok(Drained::WouldBlock) => break,
+                    Err(error) => {
                         desk.out.clear();
-                        return Err(end);
+                        return Err(error.into());
                     }
                 }
             }
@@ -429,31 +477,6 @@ impl Conn {
 /// Has a message judged. True: it settled one of ours.
 fn judged(lane: &mut Lane, message: &Message<'_>, now_ns: u64, judge: &mut Judge) -> bool {
     judge.reply(lane, message.kind() == Kind::Text, message.payload(), now_ns)
-}
-
-/// One read. `None`: there is nothing to read. Zero: the end.
-fn read(stream: &mut TcpStream, space: &mut [u8]) -> io::Result<Option<usize>> {
-    loop {
-        match stream.read(space) {
-            Ok(len) => return Ok(Some(len)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// One write. `None`: there is no room.
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<Option<usize>, End> {
-    loop {
-        match stream.write(bytes) {
-            Ok(0) => return Err(End::Reset),
-            Ok(len) => return Ok(Some(len)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(End::Reset),
-        }
-    }
 }
 
 /// A masking key (RFC 6455 §5.3). Unpredictable enough: the payload is our own.

@@ -1,26 +1,44 @@
 //! The ramp: opens connections, a window of them at a time, and counts those that could not be opened.
 //!
+//! Knows how to dial, and nothing of what is said then.
+//!
 //! Sources take turns of 12,000 connections, and the port is chosen at connect(2), not at bind(2)
 //! (IP_BIND_ADDRESS_NO_PORT): a port is then taken per pair of addresses, not once for all.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use hdrhistogram::Histogram;
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::conn::News;
+use crate::link::Link;
 use crate::rate::Rate;
 use crate::stats::histogram;
+use crate::tls::Connector;
 use crate::upgrade::OpenFailure;
+
+/// What every connection connects to.
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoint {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A TCP port that expects TLS.
+    Tls(SocketAddr, Connector),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
 
 /// What opening the connections came to.
 #[derive(Debug)]
 pub(crate) struct Connects {
-    /// How long TCP handshakes took.
+    /// How long TCP handshakes took, or connecting to a Unix socket.
     pub(crate) tcp: Histogram<u64>,
+    /// How long TLS handshakes took; empty without TLS.
+    pub(crate) tls: Histogram<u64>,
     /// How long opening handshakes took.
     pub(crate) upgrade: Histogram<u64>,
     /// Connections that were opened.
@@ -67,6 +85,7 @@ impl Ramp {
         Self {
             connects: Connects {
                 tcp: histogram(),
+                tls: histogram(),
                 upgrade: histogram(),
                 opened: 0,
                 failures: Vec::new(),
@@ -97,9 +116,12 @@ impl Ramp {
     /// Takes in the news of connection `index`.
     pub(crate) fn take_in(&mut self, index: u32, news: News, now_ns: u64) {
         match news {
-            News::Opened { tcp_ns, upgrade_ns } => {
+            News::Opened { tcp_ns, tls_ns, upgrade_ns } => {
                 self.connects.opened += 1;
                 self.connects.tcp.saturating_record(tcp_ns);
+                if let Some(tls_ns) = tls_ns {
+                    self.connects.tls.saturating_record(tls_ns);
+                }
                 self.connects.upgrade.saturating_record(upgrade_ns);
             }
             News::Failed(failure) => {
@@ -140,12 +162,47 @@ impl Ramp {
     }
 }
 
-/// Begins a connection to `addr`, from `source` if one is given.
-///
-/// # Errors
-///
-/// What socket(2), bind(2) or connect(2) say; a connection under way is no error.
-pub(crate) fn dial(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+impl Endpoint {
+    /// Its address and port, unless it is a Unix socket.
+    pub(crate) const fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(addr) | Self::Tls(addr, _) => Some(*addr),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Begins a connection, from `source` if one is given.
+    ///
+    /// # Errors
+    ///
+    /// What socket(2), bind(2) or connect(2) say; a connection under way is no error.
+    pub(crate) fn dial(&self, source: Option<IpAddr>) -> Result<Link, OpenFailure> {
+        Ok(match self {
+            Self::Tcp(addr) => Link::Tcp(dial(*addr, source)?),
+            Self::Tls(addr, connector) => {
+                Link::Tls(Box::new(connector.wrap(dial(*addr, source)?)?))
+            }
+            Self::Unix(path) => Link::Unix(dial_unix(path)?),
+        })
+    }
+}
+
+/// A Unix socket connects at once or not at all: where the listen queue is full, connect(2) would have to block.
+fn dial_unix(path: &Path) -> Result<UnixStream, OpenFailure> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(UnixStream::from_std(socket.into())),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::WouldBlock => OpenFailure::QueueFull,
+            io::ErrorKind::NotFound => OpenFailure::NoSocket,
+            kind => OpenFailure::Io(kind),
+        }),
+    }
+}
+
+/// Begins a TCP connection.
+fn dial(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -165,7 +222,7 @@ pub(crate) fn dial(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSt
 mod tests {
     use super::*;
 
-    const OPENED: News = News::Opened { tcp_ns: 5, upgrade_ns: 7 };
+    const OPENED: News = News::Opened { tcp_ns: 5, tls_ns: None, upgrade_ns: 7 };
 
     #[test]
     fn the_window_bounds_what_is_under_way() {

@@ -21,8 +21,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
 use crate::conn::{Conn, Desk, News, Ready};
-use crate::connect::{Connects, Ramp, dial};
+use crate::connect::{Connects, Ramp};
 use crate::judge::{Judge, Pace};
+use crate::link::Link;
 use crate::live::{Live, Phase};
 use crate::plan::{LoadPlan, Plan};
 use crate::rate::{Random, Rate, Schedule, shuffled};
@@ -206,8 +207,8 @@ impl<'a> Engine<'a> {
                 ramp.take_in(index, news, now);
             }
             while let Some(index) = ramp.timed_out(now) {
-                self.conns[index_of(index)].end();
-                ramp.take_in(index, News::Failed(OpenFailure::Timeout), now);
+                let failure = self.conns[index_of(index)].time_out();
+                ramp.take_in(index, News::Failed(failure), now);
             }
             now = self.turn(ramp.wake_ns(), now, events)?;
             for (index, news) in self.news.drain(..) {
@@ -222,21 +223,22 @@ impl<'a> Engine<'a> {
     /// Begins connection `index`.
     fn begin(&mut self, index: u32, now: u64) -> News {
         debug_assert_eq!(index_of(index), self.conns.len());
-        let registered = dial(self.plan.addr, self.plan.source(index)).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(self.conns.len()), interest)?;
-            Ok(stream)
-        });
-        match registered {
-            Ok(stream) => {
-                self.conns.push(Conn::new(index, stream, now, &self.desk));
+        match self.dial(index) {
+            Ok(link) => {
+                self.conns.push(Conn::new(index, link, now, &mut self.desk));
                 News::None
             }
-            Err(error) => {
+            Err(failure) => {
                 self.conns.push(Conn::stillborn(index, &self.desk));
-                News::Failed(error.into())
+                News::Failed(failure)
             }
         }
+    }
+
+    fn dial(&self, index: u32) -> Result<Link, OpenFailure> {
+        let mut link = self.plan.endpoint.dial(self.plan.source(index))?;
+        link.register(self.poll.registry(), Token(self.conns.len()))?;
+        Ok(link)
     }
 
     /// Sends on schedule, whatever the server does. A client that is behind by more than the drain when the window

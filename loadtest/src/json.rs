@@ -22,6 +22,8 @@ struct Document<'a> {
     tool: &'static str,
     mode: &'static str,
     url: String,
+    /// True: any certificate was accepted.
+    insecure: bool,
     conns: u32,
     size_bytes: usize,
     text: bool,
@@ -66,6 +68,8 @@ struct Connect {
     failures: Vec<Failure>,
     span_ns: u64,
     tcp: Times,
+    /// Empty without TLS.
+    tls: Times,
     upgrade: Times,
 }
 
@@ -128,6 +132,7 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
         tool: concat!("loadtest ", env!("CARGO_PKG_VERSION")),
         mode: plan.mode_name(),
         url: plan.target.to_string(),
+        insecure: plan.insecure,
         conns: plan.conns,
         size_bytes: plan.size,
         text: plan.text,
@@ -145,6 +150,7 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
                 .collect(),
             span_ns: connects.span_ns,
             tcp: Times::of(&connects.tcp),
+            tls: Times::of(&connects.tls),
             upgrade: Times::of(&connects.upgrade),
         },
         counts: &judge.counts,

@@ -4,9 +4,11 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::connect::Endpoint;
 use crate::plan::Machine;
 
 impl Machine {
@@ -45,16 +47,20 @@ fn parse_available(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The processes that listen on `addr`, this one excepted. Empty: it is on another machine, or belongs to another
+/// The processes that listen on `endpoint`, this one excepted. Empty: it is on another machine, or belongs to another
 /// user, whose descriptors can't be seen.
-pub(crate) fn listeners(addr: SocketAddr) -> Vec<u32> {
-    // Only an address of this machine can be bound.
-    if UdpSocket::bind((addr.ip(), 0)).is_err() {
-        return Vec::new();
-    }
+pub(crate) fn listeners(endpoint: &Endpoint) -> Vec<u32> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let mut inodes = listening_inodes(&read("/proc/net/tcp"), addr);
-    inodes.extend(listening_inodes(&read("/proc/net/tcp6"), addr));
+    let inodes = match endpoint {
+        // Only an address of this machine can be bound.
+        Endpoint::Tcp(addr) | Endpoint::Tls(addr, _) if UdpSocket::bind((addr.ip(), 0)).is_ok() => {
+            let mut inodes = listening_inodes(&read("/proc/net/tcp"), *addr);
+            inodes.extend(listening_inodes(&read("/proc/net/tcp6"), *addr));
+            inodes
+        }
+        Endpoint::Tcp(_) | Endpoint::Tls(..) => return Vec::new(),
+        Endpoint::Unix(path) => unix_listening_inodes(&read("/proc/net/unix"), path),
+    };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let own = std::process::id();
@@ -70,6 +76,18 @@ fn listening_inodes(table: &str, addr: SocketAddr) -> Vec<u64> {
         let accepts = ip.is_unspecified() || ip == addr.ip();
         let listens = *fields.get(3)? == LISTEN && port == addr.port() && accepts;
         if listens { fields.get(9)?.parse().ok() } else { None }
+    };
+    table.lines().filter_map(inode).collect()
+}
+
+/// The inodes of Unix sockets that accept connections to `path`, from /proc/net/unix.
+fn unix_listening_inodes(table: &str, path: &Path) -> Vec<u64> {
+    /// `__SO_ACCEPTCON`, the flag of a socket that listens.
+    const LISTENS: &str = "00010000";
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let listens = *fields.get(3)? == LISTENS && Path::new(fields.get(7)?) == path;
+        if listens { fields.get(6)?.parse().ok() } else { None }
     };
     table.lines().filter_map(inode).collect()
 }
@@ -140,7 +158,18 @@ mod tests {
         let inodes = listening_inodes(&table, addr);
         assert_eq!(inodes.len(), 1);
         assert!(holds_socket(std::process::id(), &inodes));
-        assert!(listeners(addr).is_empty());
-        assert!(listeners("192.0.2.1:80".parse().unwrap()).is_empty());
+        assert!(listeners(&Endpoint::Tcp(addr)).is_empty());
+        assert!(listeners(&Endpoint::Tcp("192.0.2.1:80".parse().unwrap())).is_empty());
+    }
+
+    #[test]
+    fn listening_unix_sockets_are_found_by_path() {
+        let table = "\
+Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 41 /run/s.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 42 /run/s.sock
+0000000000000000: 00000002 00000000 00010000 0001 01 43 /run/other.sock
+";
+        assert_eq!(unix_listening_inodes(table, Path::new("/run/s.sock")), [41]);
     }
 }

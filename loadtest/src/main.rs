@@ -7,7 +7,7 @@
 //!                progress (second thread) ─► sample
 //! ```
 //!
-//! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol, `verify` and `outstanding` say
+//! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), `verify` and `outstanding` say
 //! what a reply must be, `judge` decides and `stats` remembers. A further mode is a pace of its own in `engine`; it
 //! changes no other file but `plan`, which reads its flags, and the reports.
 
@@ -18,6 +18,7 @@ mod connect;
 mod engine;
 mod json;
 mod judge;
+mod link;
 mod live;
 mod machine;
 mod outcome;
@@ -29,6 +30,7 @@ mod report;
 mod sample;
 mod stats;
 mod target;
+mod tls;
 mod units;
 mod upgrade;
 mod verdict;
@@ -101,7 +103,7 @@ fn measure(plan: &Plan, request: Request, quiet: bool) -> io::Result<(Finished, 
     let live = Arc::new(Live::new());
     let sources = Sources {
         server_pids: match plan.server_pid {
-            ServerPid::Auto => machine::listeners(plan.addr),
+            ServerPid::Auto => machine::listeners(&plan.endpoint),
             ServerPid::Pid(pid) => vec![pid],
         },
         client_tid: rustix::thread::gettid().as_raw_nonzero().get(),

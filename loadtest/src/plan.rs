@@ -3,11 +3,13 @@
 //! What cannot work is refused with the number that is missing and the command that would fix it. The plan is not
 //! changed to fit: a run that measured something other than what was asked for would be worth nothing.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::cli::{Args, Mode, ServerPid, Source, Verify};
+use crate::connect::Endpoint;
 use crate::rate::Rate;
-use crate::target::{DEFAULT_URL, Target, is_loopback_v4};
+use crate::target::{DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve};
+use crate::tls::{Connector, Trust};
 use crate::units::{as_ns, bytes, count};
 
 /// A run that can start.
@@ -15,8 +17,10 @@ use crate::units::{as_ns, bytes, count};
 pub(crate) struct Plan {
     /// What is loaded.
     pub(crate) target: Target,
-    /// Its address.
-    pub(crate) addr: SocketAddr,
+    /// What to connect to.
+    pub(crate) endpoint: Endpoint,
+    /// True: any certificate was accepted, so that nobody knows who answered.
+    pub(crate) insecure: bool,
     /// How messages are paced.
     pub(crate) load: LoadPlan,
     /// Connections to open.
@@ -88,7 +92,9 @@ pub(crate) struct Room {
     ///
     /// connect(2) looks through every second port first: past half of the range it searches long. Measured with one
     /// source, the connect rate falls from about 40,000 to 1,000 a second at connection 14,116.
-    pub(crate) fast_ports: u64,
+    ///
+    /// `None`: a Unix socket, which takes none.
+    pub(crate) fast_ports: Option<u64>,
 }
 
 /// Connections from one source address, within the fast half of the default port range (14,116).
@@ -111,15 +117,9 @@ impl Plan {
     ///
     /// One line: what does not work, and what would.
     pub(crate) fn new(args: &Args, machine: Machine) -> Result<Self, String> {
-        let mut target = Target::parse(args.url.as_deref().unwrap_or(DEFAULT_URL))?;
-        if args.host.is_some() || args.port.is_some() || args.path.is_some() {
-            let host = args.host.clone().unwrap_or(target.host);
-            let host = if host.contains(':') { format!("[{host}]") } else { host };
-            let port = args.port.unwrap_or(target.port);
-            let path = args.path.as_deref().unwrap_or(&target.path).trim_start_matches('/');
-            target = Target::parse(&format!("ws://{host}:{port}/{path}"))?;
-        }
-        let addr = target.resolve()?;
+        let target = Target::parse(args.url.as_deref().unwrap_or(DEFAULT_URL))?;
+        let target = target.overridden(args.host.as_deref(), args.port, args.path.as_deref())?;
+        let endpoint = endpoint(args, &target.place)?;
         let load = load_plan(args)?;
         if args.duration.is_zero() {
             return Err("--duration 0 measures nothing; try --duration 10s".to_owned());
@@ -127,13 +127,14 @@ impl Plan {
         if args.connect_timeout.is_zero() {
             return Err("--connect-timeout 0 opens nothing; try 10s".to_owned());
         }
-        let sources = sources(args, addr)?;
-        let room = room(args.conns, sources.len(), machine);
-        check_room(args, addr, load, &room)?;
+        let sources = sources(args, &endpoint)?;
+        let room = room(args.conns, &endpoint, sources.len(), machine);
+        check_room(args, &endpoint, load, &room)?;
         let timeout_ns = as_ns(args.timeout);
         Ok(Self {
             target,
-            addr,
+            endpoint,
+            insecure: args.insecure,
             load,
             conns: args.conns,
             sources,
@@ -170,6 +171,26 @@ impl Plan {
     }
 }
 
+/// What `place` resolves to, and whom to trust there; no flag that would be ignored.
+fn endpoint(args: &Args, place: &Place) -> Result<Endpoint, String> {
+    let trust = match (&args.cacert, args.insecure) {
+        (_, true) => Trust::Anyone,
+        (Some(path), false) => Trust::File(path),
+        (None, false) => Trust::System,
+    };
+    match place {
+        Place::Tcp { scheme: Scheme::Wss, host, port } => {
+            let connector = Connector::new(host, trust)?;
+            Ok(Endpoint::Tls(resolve(host, *port)?, connector))
+        }
+        _ if trust != Trust::System => {
+            Err("--cacert and --insecure have no meaning without TLS: use a wss:// URL".to_owned())
+        }
+        Place::Tcp { scheme: Scheme::Ws, host, port } => Ok(Endpoint::Tcp(resolve(host, *port)?)),
+        Place::Unix(path) => Ok(Endpoint::Unix(path.clone())),
+    }
+}
+
 /// The pace that the flags ask for, and no flag that this mode would ignore.
 fn load_plan(args: &Args) -> Result<LoadPlan, String> {
     match args.mode {
@@ -200,7 +221,13 @@ fn rate(per_second: f64, flag: &str) -> Result<Rate, String> {
 }
 
 /// The addresses to connect from.
-fn sources(args: &Args, addr: SocketAddr) -> Result<Vec<IpAddr>, String> {
+fn sources(args: &Args, endpoint: &Endpoint) -> Result<Vec<IpAddr>, String> {
+    let Some(addr) = endpoint.addr() else {
+        return match args.source_ip {
+            Source::Auto => Ok(Vec::new()),
+            Source::Addr(_) => Err("--source-ip has no meaning with a Unix socket".to_owned()),
+        };
+    };
     match args.source_ip {
         Source::Addr(ip) if ip.is_ipv4() != addr.is_ipv4() => {
             Err(format!("--source-ip {ip} cannot reach {}: they differ in family", addr.ip()))
@@ -217,14 +244,15 @@ fn sources(args: &Args, addr: SocketAddr) -> Result<Vec<IpAddr>, String> {
 /// 127.0.0.0.
 const LOOPBACK_NET: u32 = 127 << 24;
 
-fn room(conns: u32, sources: usize, machine: Machine) -> Room {
+fn room(conns: u32, endpoint: &Endpoint, sources: usize, machine: Machine) -> Room {
     let fds = u64::from(conns) + FDS_RESERVED;
-    let fast_ports = machine.ports_per_source() / 2 * sources.max(1) as u64;
+    let fast_ports =
+        endpoint.addr().map(|_| machine.ports_per_source() / 2 * sources.max(1) as u64);
     Room { fds, machine, fast_ports }
 }
 
 /// Refuses what cannot work.
-fn check_room(args: &Args, addr: SocketAddr, load: LoadPlan, room: &Room) -> Result<(), String> {
+fn check_room(args: &Args, endpoint: &Endpoint, load: LoadPlan, room: &Room) -> Result<(), String> {
     let conns = u64::from(args.conns);
     let machine = &room.machine;
     if room.fds > machine.fds_max {
@@ -241,7 +269,7 @@ fn check_room(args: &Args, addr: SocketAddr, load: LoadPlan, room: &Room) -> Res
         ));
     }
     // The fast half is for speed; up to the whole range it works.
-    let ports = room.fast_ports * 2;
+    let ports = room.fast_ports.map_or(u64::MAX, |fast| fast * 2);
     if conns > ports {
         return Err(format!(
             "{} connections need as many source ports, {} more than the {} there are: \
@@ -251,7 +279,7 @@ fn check_room(args: &Args, addr: SocketAddr, load: LoadPlan, room: &Room) -> Res
             count(ports),
         ));
     }
-    let needed = memory_bytes(args, addr, load);
+    let needed = memory_bytes(args, endpoint, load);
     if needed > machine.memory_bytes {
         return Err(format!(
             "{} connections with messages of {} take about {} of memory, {} more than is free: \
@@ -265,18 +293,24 @@ fn check_room(args: &Args, addr: SocketAddr, load: LoadPlan, room: &Room) -> Res
     Ok(())
 }
 
-/// A rough upper bound of what the run takes: sockets (both ends, where the server is here), and messages under way
-/// in the kernel's buffers and ours.
-fn memory_bytes(args: &Args, addr: SocketAddr, load: LoadPlan) -> u64 {
+/// A rough upper bound of what the run takes: sockets (both ends, where the server is here), TLS sessions, and messages
+/// under way in the kernel's buffers and ours.
+fn memory_bytes(args: &Args, endpoint: &Endpoint, load: LoadPlan) -> u64 {
     const SOCKET_BYTES: u64 = 4 << 10;
     const CONN_BYTES: u64 = 512;
-    let ends = if is_loopback_v4(addr) { 2 } else { 1 };
+    const SESSION_BYTES: u64 = 16 << 10;
+    let (is_here, tls_bytes) = match endpoint {
+        Endpoint::Tcp(addr) => (is_loopback_v4(*addr), 0),
+        Endpoint::Tls(addr, _) => (is_loopback_v4(*addr), SESSION_BYTES),
+        Endpoint::Unix(_) => (true, 0),
+    };
+    let ends = if is_here { 2 } else { 1 };
     let under_way = match load {
         LoadPlan::Echo(_) => 1,
         LoadPlan::Throughput(depth) => u64::from(depth),
     };
     let messages = under_way * args.size as u64 * 2;
-    u64::from(args.conns) * (CONN_BYTES + ends * SOCKET_BYTES + messages)
+    u64::from(args.conns) * (CONN_BYTES + ends * (SOCKET_BYTES + tls_bytes) + messages)
 }
 
 #[cfg(test)]
@@ -302,7 +336,7 @@ mod tests {
         let plan = plan("--conns 10000 --port 8002", MACHINE).unwrap();
         assert_eq!(plan.target.to_string(), DEFAULT_URL);
         assert_eq!(plan.load, LoadPlan::Echo(Rate::new(10_000.0).unwrap()));
-        assert_eq!((plan.room.fds, plan.room.fast_ports), (10_016, 14_116));
+        assert_eq!((plan.room.fds, plan.room.fast_ports), (10_016, Some(14_116)));
         assert_eq!(plan.sources, [IpAddr::from([127, 0, 0, 1])]);
     }
 
@@ -323,6 +357,8 @@ mod tests {
         assert_eq!(named("ws://127.0.0.1:1/a --port 2"), "ws://127.0.0.1:2/a");
         assert_eq!(named("--path chat?x=1"), "ws://127.0.0.1:8002/chat?x=1");
         assert_eq!(named("--host ::1 --path /"), "ws://[::1]:8002/");
+        assert_eq!(named("wss://127.0.0.1/a --port 2 --insecure"), "wss://127.0.0.1:2/a");
+        assert_eq!(named("ws+unix:/s --path x"), "ws+unix:/s:/x");
     }
 
     #[test]
@@ -342,6 +378,12 @@ mod tests {
             ("-r 0", MACHINE, "--rate"),
             ("-c 1000000 --rate-per-conn 100", roomy, "--rate-per-conn"),
             ("-d 0", MACHINE, "--duration"),
+            ("--insecure", MACHINE, "wss://"),
+            ("ws+unix:/s --cacert f", MACHINE, "wss://"),
+            ("ws+unix:/s --port 5", MACHINE, "--port"),
+            ("ws+unix:/s --host h", MACHINE, "--host"),
+            ("ws+unix:/s --source-ip 127.0.0.1", MACHINE, "--source-ip"),
+            ("wss://127.0.0.1 --cacert /nowhere.pem", MACHINE, "/nowhere.pem"),
         ];
         for (line, machine, part) in table {
             let message = plan(line, machine).unwrap_err();

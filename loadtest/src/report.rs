@@ -21,20 +21,28 @@ pub(crate) fn heading(plan: &Plan) -> String {
     let kind = if plan.text { "text" } else { "binary" };
     let room = &plan.room;
     let conns = count(u64::from(plan.conns));
+    let ports = room.fast_ports.map_or_else(String::new, |fast| {
+        let is_fast = u64::from(plan.conns) <= fast;
+        let state = if is_fast { "ok" } else { "(connects will be slow)" };
+        format!(" · {conns} of {} fast ports {state}", count(fast))
+    });
+    let warning = if plan.insecure { INSECURE } else { "" };
     format!(
         "{} · {} · {conns} conns · {pace} · {} {kind} · {}\n \
-         plan     fds {}/{} ok · {conns} of {} fast ports {} · backlog {}\n",
+         plan     fds {}/{} ok{ports} · backlog {}\n{warning}",
         plan.mode_name(),
         plan.target,
         bytes(plan.size as u64),
         span(plan.duration_ns),
         count(room.fds),
         count(room.machine.fds_max),
-        count(room.fast_ports),
-        if u64::from(plan.conns) <= room.fast_ports { "ok" } else { "(connects will be slow)" },
         count(room.machine.backlog_max),
     )
 }
+
+/// What a report must not hide.
+const INSECURE: &str =
+    " !! TLS   --insecure: NO CERTIFICATE IS CHECKED, anyone can be the server that is measured\n";
 
 /// Everything behind the heading.
 pub(crate) fn results(outcome: &Outcome<'_>) -> String {
@@ -65,7 +73,10 @@ fn connect_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         count(u64::from(outcome.plan.conns)),
         span(connects.span_ns),
     )?;
-    for (name, times) in [("tcp", &connects.tcp), ("upgrade", &connects.upgrade)] {
+    let transport = if outcome.plan.endpoint.addr().is_some() { "tcp" } else { "unix" };
+    let handshakes =
+        [(transport, &connects.tcp), ("tls", &connects.tls), ("upgrade", &connects.upgrade)];
+    for (name, times) in handshakes {
         if let Some(p50) = quantile_ns(times, 0.5) {
             write!(out, " · {name} p50 {}", latency(p50))?;
         }

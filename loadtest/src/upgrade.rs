@@ -10,8 +10,10 @@ use wsfast::proto::handshake::client::{
 };
 use wsfast::proto::handshake::{HeadLimits, HeadScan};
 
+use crate::link::LinkError;
 use crate::plan::Plan;
 use crate::rate::Random;
+use crate::tls::TlsFailure;
 
 /// What the connections ask for; all the same.
 #[derive(Clone, Debug)]
@@ -67,8 +69,16 @@ impl Request {
 pub(crate) enum OpenFailure {
     /// The system said no: refused, reset, unreachable.
     Io(io::ErrorKind),
+    /// There is no Unix socket of this path.
+    NoSocket,
+    /// A Unix socket whose listen queue is full refuses at once; TCP waits.
+    QueueFull,
+    /// There was no TLS to be had.
+    Tls(TlsFailure),
     /// It took longer than `--connect-timeout`.
     Timeout,
+    /// The same, and TLS was still being negotiated.
+    TlsTimeout,
     /// The server closed before its response was whole.
     ClosedEarly,
     /// The response is not that of a WebSocket server that read our key.
@@ -81,11 +91,28 @@ impl From<io::Error> for OpenFailure {
     }
 }
 
+impl From<LinkError> for OpenFailure {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Io(kind) => Self::Io(kind),
+            LinkError::Tls(failure) => Self::Tls(failure),
+        }
+    }
+}
+
 impl std::fmt::Display for OpenFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(kind) => kind.fmt(f),
+            Self::NoSocket => f.write_str("there is no such socket"),
+            Self::QueueFull => {
+                f.write_str("the server's listen queue is full: lower --connect-window")
+            }
+            Self::Tls(failure) => failure.fmt(f),
             Self::Timeout => f.write_str("timed out"),
+            Self::TlsTimeout => {
+                f.write_str("timed out in the TLS handshake (a server without TLS? use ws://)")
+            }
             Self::ClosedEarly => f.write_str("closed before its response"),
             Self::Response(ClientError::Refused(status)) => write!(f, "HTTP status {status}"),
             Self::Response(error) => error.fmt(f),

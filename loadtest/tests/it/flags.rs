@@ -13,7 +13,9 @@ fn what_makes_no_sense_is_refused_in_one_line() {
     let table = [
         ("-c 0", "--conns"),
         ("--frobnicate", "--frobnicate"),
-        ("wss://127.0.0.1/", "TLS"),
+        ("--insecure", "wss://"),
+        ("wss://127.0.0.1/ --cacert /dev/null", "BEGIN CERTIFICATE"),
+        ("wss://-/ --insecure", "name"),
         ("-c 1000000", "file descriptors"),
         ("-p 4", "--mode throughput"),
         ("-H Host:x", "upgrade request"),

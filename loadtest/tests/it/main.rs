@@ -10,3 +10,4 @@ mod flags;
 mod run;
 mod server;
 mod stop;
+mod transports;

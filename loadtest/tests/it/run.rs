@@ -48,8 +48,13 @@ pub(crate) fn loadtest(flags: &str) -> Command {
 
 /// Runs the binary against `server`; every wait that could be long is cut short.
 pub(crate) fn run(server: &Server, flags: &str) -> Ran {
+    run_at(&server.url(), flags)
+}
+
+/// The same, against what is at `url`.
+pub(crate) fn run_at(url: &str, flags: &str) -> Ran {
     let bounds = "--quiet --json --connect-timeout 2s --timeout 2s --drain 3s";
-    let output = loadtest(&format!("{} {bounds} {flags}", server.url())).output().unwrap();
+    let output = loadtest(&format!("{url} {bounds} {flags}")).output().unwrap();
     ran(&output)
 }
 

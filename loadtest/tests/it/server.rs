@@ -260,7 +260,7 @@ fn reset(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 /// Reads an upgrade request; returns its key.
-fn read_request(reader: &mut impl Read) -> io::Result<String> {
+pub(crate) fn read_request(reader: &mut impl Read) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -272,7 +272,8 @@ fn read_request(reader: &mut impl Read) -> io::Result<String> {
     Ok(key.expect("a key").to_owned())
 }
 
-fn response(key: &str) -> Vec<u8> {
+/// The response that opens the connection.
+pub(crate) fn response(key: &str) -> Vec<u8> {
     let hash = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     let accept = base64::engine::general_purpose::STANDARD.encode(hash);
     format!(
@@ -283,7 +284,7 @@ fn response(key: &str) -> Vec<u8> {
 }
 
 /// Reads a client's frame: its opcode and its payload, unmasked.
-fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+pub(crate) fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     reader.read_exact(&mut head)?;
     assert_eq!((head[0] & 0xF0, head[1] & 0x80), (0x80, 0x80), "FIN and MASK");
@@ -311,7 +312,7 @@ fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
 }
 
 /// A server's frame.
-fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first_byte];
     match payload.len() {
         len @ 0..126 => frame.push(u8::try_from(len).unwrap()),
