@@ -86,6 +86,9 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "TLS")]
     pub(crate) insecure: bool,
 
+    /// Offer permessage-deflate and compress messages, whose payloads are then words instead of noise
+    #[arg(long, help_heading = "WebSocket")]
+    pub(crate) compression: bool,
     /// A header field of the upgrade request, 'Name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD", help_heading = "WebSocket",
         value_parser = parse_header)]

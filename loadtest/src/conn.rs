@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use wsfast::proto::close::StatusCode;
+use wsfast::proto::deflate::Agreed;
 use wsfast::proto::error::ProtocolError;
 use wsfast::proto::header::Role;
 use wsfast::proto::inbound::{BodyPool, Inbound, Rules, Step};
@@ -23,6 +24,7 @@ use crate::clock::now_ns;
 use crate::judge::{Judge, Lane};
 use crate::link::{Drained, Fill, Link, LinkError, Rest, Secured};
 use crate::outstanding::Outstanding;
+use crate::packing::Packer;
 use crate::rate::Random;
 use crate::tls::WIRE_BYTES;
 use crate::upgrade::{OpenFailure, Request, Upgrade};
@@ -36,6 +38,8 @@ pub(crate) struct Conn {
     link: Option<Link>,
     phase: Phase,
     inbound: Inbound,
+    /// How messages are compressed, if they are.
+    deflate: Option<Agreed>,
     /// Bytes read that are less than a header or a control frame.
     owed: Vec<u8>,
     /// Bytes that the kernel did not take yet.
@@ -88,6 +92,8 @@ pub(crate) struct Desk {
     out: Vec<u8>,
     /// The payload of the message being written.
     payload: Vec<u8>,
+    /// Compresses it.
+    pub(crate) packer: Packer,
     /// Bodies of messages that do not come in one read.
     pool: BodyPool,
     /// Masking keys and the like.
@@ -169,6 +175,7 @@ impl Desk {
             wire: Vec::new(),
             out: Vec::new(),
             payload: Vec::new(),
+            packer: Packer::default(),
             pool: BodyPool::new(16 << 20),
             random,
             request,
@@ -177,12 +184,15 @@ impl Desk {
     }
 
     /// Appends the next message of `lane` to what is to be written.
-    fn append_message(&mut self, lane: &mut Lane, now_ns: u64) {
+    fn append_message(&mut self, lane: &mut Lane, deflate: Option<Agreed>, now_ns: u64) {
         let name = self.judge.sent(lane, now_ns);
         self.judge.pattern.write(name, &mut self.payload);
-        let opcode = if self.judge.sends_text() { Opcode::Text } else { Opcode::Binary };
+        let kind = if self.judge.sends_text() { Kind::Text } else { Kind::Binary };
         let key = masking_key(&mut self.random);
-        outbound::append_masked(&mut self.out, opcode, &self.payload, key);
+        match deflate.and_then(|agreed| self.packer.pack(agreed, &self.payload)) {
+            Some(packed) => outbound::append_compressed_masked(&mut self.out, kind, packed, key),
+            None => outbound::append_masked(&mut self.out, kind.opcode(), &self.payload, key),
+        }
     }
 
     /// What replies may be: somewhat longer than what is sent, so that a wrong length is a wrong reply.
@@ -203,6 +213,7 @@ impl Conn {
             link: Some(link),
             phase: Phase::Connecting { started_ns },
             inbound: Inbound::new(desk.rules()),
+            deflate: None,
             owed: Vec::new(),
             unsent: VecDeque::new(),
         }
@@ -215,6 +226,7 @@ impl Conn {
             link: None,
             phase: Phase::Ended,
             inbound: Inbound::new(desk.rules()),
+            deflate: None,
             owed: Vec::new(),
             unsent: VecDeque::new(),
         }
@@ -271,7 +283,7 @@ impl Conn {
     pub(crate) fn send(&mut self, count: u32, now_ns: u64, desk: &mut Desk) -> News {
         debug_assert!(self.is_open());
         for _ in 0..count {
-            desk.append_message(&mut self.lane, now_ns);
+            desk.append_message(&mut self.lane, self.deflate, now_ns);
         }
         match self.flush(desk) {
             Ok(()) => News::None,
@@ -343,7 +355,8 @@ impl Conn {
             Fill::WouldBlock => return Ok(News::None),
             Fill::End => return Err(OpenFailure::ClosedEarly),
         };
-        let Some(head_len) = opening.upgrade.take_in(&desk.scratch[..len], &desk.request)? else {
+        let taken = opening.upgrade.take_in(&desk.scratch[..len], &desk.request)?;
+        let Some((head_len, deflate)) = taken else {
             // A response that comes in pieces is rare; the event repeats once there is more.
             let is_last = rest == Rest::Drained && !ready.ended;
             return Ok(if is_last { News::None } else { News::More });
@@ -355,6 +368,12 @@ impl Conn {
             upgrade_ns: opened_ns.saturating_sub(opening.asked_ns),
         };
         self.phase = Phase::Open;
+        if let Some(agreed) = deflate {
+            desk.packer.agreed();
+            let window_bits = agreed.server_takeover.then_some(agreed.server_window_bits);
+            self.inbound = Inbound::new(desk.rules().with_deflate(window_bits));
+            self.deflate = deflate;
+        }
         desk.scratch.copy_within(head_len..len, 0);
         self.walk(len - head_len, opened_ns, desk).map_err(|_| OpenFailure::ClosedEarly)?;
         self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
@@ -400,7 +419,7 @@ impl Conn {
                 Step::Message(message) => {
                     let settled = judged(&mut self.lane, &message, now_ns, &mut desk.judge);
                     if settled && matches!(self.phase, Phase::Open) && desk.judge.sends_at(now_ns) {
-                        desk.append_message(&mut self.lane, now_ns);
+                        desk.append_message(&mut self.lane, self.deflate, now_ns);
                     }
                 }
                 Step::Ping(payload) => {

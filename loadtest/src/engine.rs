@@ -25,6 +25,7 @@ use crate::connect::{Connects, Ramp};
 use crate::judge::{Judge, Pace};
 use crate::link::Link;
 use crate::live::{Live, Phase};
+use crate::packing::Account;
 use crate::plan::{LoadPlan, Plan};
 use crate::rate::{Random, Rate, Schedule, shuffled};
 use crate::upgrade::{OpenFailure, Request};
@@ -47,6 +48,8 @@ pub(crate) struct Finished {
     pub(crate) connects: Connects,
     /// What the replies came to.
     pub(crate) judge: Judge,
+    /// What was compressed.
+    pub(crate) packed: Account,
     /// How well the schedule was kept; `None` in a closed loop.
     pub(crate) sending: Option<Sending>,
     /// True: a person ended it.
@@ -192,7 +195,8 @@ impl<'a> Engine<'a> {
         }
         self.enter(Phase::Done);
         let interrupted = self.is_stopped();
-        Ok(Finished { connects, judge: self.desk.judge, sending, interrupted })
+        let packed = self.desk.packer.account;
+        Ok(Finished { connects, judge: self.desk.judge, packed, sending, interrupted })
     }
 
     /// Opens the connections.

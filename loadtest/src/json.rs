@@ -24,6 +24,8 @@ struct Document<'a> {
     url: String,
     /// True: any certificate was accepted.
     insecure: bool,
+    /// Absent without --compression.
+    compression: Option<Compression>,
     conns: u32,
     size_bytes: usize,
     text: bool,
@@ -71,6 +73,14 @@ struct Connect {
     /// Empty without TLS.
     tls: Times,
     upgrade: Times,
+}
+
+/// What was compressed, and to what.
+#[derive(Debug, Serialize)]
+struct Compression {
+    connections: u32,
+    plain_bytes: u64,
+    sent_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +143,11 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
         mode: plan.mode_name(),
         url: plan.target.to_string(),
         insecure: plan.insecure,
+        compression: plan.compression.then_some(Compression {
+            connections: finished.packed.conns,
+            plain_bytes: finished.packed.plain_bytes,
+            sent_bytes: finished.packed.sent_bytes,
+        }),
         conns: plan.conns,
         size_bytes: plan.size,
         text: plan.text,

@@ -100,7 +100,7 @@ impl Judge {
     /// A judge for `plan`, before the load.
     pub(crate) fn new(plan: &Plan, live: Arc<Live>) -> Self {
         Self {
-            pattern: Pattern::new(plan.size, plan.text),
+            pattern: Pattern::new(plan.size, plan.filling()),
             pace: Pace::Waiting,
             counts: Counts::default(),
             latencies: Latencies::new(),

@@ -23,6 +23,7 @@ mod live;
 mod machine;
 mod outcome;
 mod outstanding;
+mod packing;
 mod plan;
 mod progress;
 mod rate;

@@ -11,6 +11,7 @@ use crate::rate::Rate;
 use crate::target::{DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve};
 use crate::tls::{Connector, Trust};
 use crate::units::{as_ns, bytes, count};
+use crate::verify::Filling;
 
 /// A run that can start.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) endpoint: Endpoint,
     /// True: any certificate was accepted, so that nobody knows who answered.
     pub(crate) insecure: bool,
+    /// Whether compression is offered, and payloads are such that it pays.
+    pub(crate) compression: bool,
     /// How messages are paced.
     pub(crate) load: LoadPlan,
     /// Connections to open.
@@ -135,6 +138,7 @@ impl Plan {
             target,
             endpoint,
             insecure: args.insecure,
+            compression: args.compression,
             load,
             conns: args.conns,
             sources,
@@ -160,6 +164,15 @@ impl Plan {
     pub(crate) fn source(&self, index: u32) -> Option<IpAddr> {
         let turn = usize::try_from(index / CONNS_PER_SOURCE).unwrap_or_default();
         self.sources.get(turn).or(self.sources.last()).copied()
+    }
+
+    /// What payloads are made of.
+    pub(crate) fn filling(&self) -> Filling {
+        match (self.compression, self.text) {
+            (true, _) => Filling::Words,
+            (false, true) => Filling::Ascii,
+            (false, false) => Filling::Bytes,
+        }
     }
 
     /// The mode's name, as `--mode` takes it.

@@ -57,6 +57,7 @@ fn write_results(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     if outcome.finished.connects.opened > 0 {
         run_line(out, outcome)?;
         fault_lines(out, outcome)?;
+        deflate_line(out, outcome)?;
         table(out, outcome)?;
         out.push_str(&chart(&outcome.finished.judge.latencies.response));
         server_line(out, outcome)?;
@@ -117,6 +118,30 @@ fn run_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     }
     out.push('\n');
     Ok(())
+}
+
+/// What `--compression` came to.
+fn deflate_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    if !outcome.plan.compression {
+        return Ok(());
+    }
+    let (packed, opened) = (outcome.finished.packed, outcome.finished.connects.opened);
+    write!(
+        out,
+        " deflate  agreed on {} of {} connections",
+        count(u64::from(packed.conns)),
+        count(u64::from(opened)),
+    )?;
+    match packed.plain_bytes {
+        0 => writeln!(out, ": nothing was compressed"),
+        plain => writeln!(
+            out,
+            " · payloads sent {:.1} MB as {:.1} MB ({:.0} %)",
+            plain as f64 / 1e6,
+            packed.sent_bytes as f64 / 1e6,
+            packed.sent_bytes as f64 / plain as f64 * 100.0,
+        ),
+    }
 }
 
 fn fault_lines(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {

@@ -1,16 +1,19 @@
 //! The opening handshake as a client sees it (RFC 6455 §4.1): the request that all connections send, each with a key of
 //! its own, and the proof that the response answers that key.
 //!
-//! A thin layer over `wsfast::proto::handshake`, which knows the rules. Follows no redirect, offers no extension.
+//! A thin layer over `wsfast::proto::handshake`, which knows the rules. Follows no redirect, offers no extension but
+//! permessage-deflate.
 
 use std::io;
 
+use wsfast::proto::deflate::{Agreed, Offer};
 use wsfast::proto::handshake::client::{
     ClientError, ClientKey, ClientRequest, check_response, encode_request,
 };
 use wsfast::proto::handshake::{HeadLimits, HeadScan};
 
 use crate::link::LinkError;
+use crate::packing::OFFER;
 use crate::plan::Plan;
 use crate::rate::Random;
 use crate::tls::TlsFailure;
@@ -22,6 +25,7 @@ pub(crate) struct Request {
     target: String,
     origin: Option<String>,
     subprotocols: Vec<String>,
+    deflate: Option<Offer>,
     headers: Vec<(String, String)>,
 }
 
@@ -37,6 +41,7 @@ impl Request {
             target: plan.target.path.clone(),
             origin: plan.origin.clone(),
             subprotocols: plan.subprotocols.clone(),
+            deflate: plan.compression.then_some(OFFER),
             headers: plan.headers.clone(),
         };
         request.encode(&ClientKey::from_nonce([0; 16]), &mut Vec::new()).map_err(|error| {
@@ -57,7 +62,7 @@ impl Request {
             key,
             origin: self.origin.as_deref(),
             subprotocols: &subprotocols,
-            deflate: None,
+            deflate: self.deflate,
             headers: &headers,
         };
         encode_request(out, &request)
@@ -144,8 +149,8 @@ impl Upgrade {
         debug_assert_eq!(encoded, Ok(()));
     }
 
-    /// Takes in the next bytes of the response. `Some`: it is whole and proved, and the frames start at this byte of
-    /// `bytes`.
+    /// Takes in the next bytes of the response. `Some`: it is whole and proved; the frames start at this byte of `bytes`,
+    /// and are compressed as was agreed.
     ///
     /// # Errors
     ///
@@ -154,7 +159,7 @@ impl Upgrade {
         &mut self,
         bytes: &[u8],
         request: &Request,
-    ) -> Result<Option<usize>, OpenFailure> {
+    ) -> Result<Option<(usize, Option<Agreed>)>, OpenFailure> {
         let before = self.head.len();
         // Past its limit the head is refused whatever follows, so no more of it is kept.
         let limits = HeadLimits::default();
@@ -164,9 +169,10 @@ impl Upgrade {
         let scanned = scanned.map_err(|error| OpenFailure::Response(error.into()))?;
         let Some(head_len) = scanned else { return Ok(None) };
         let offered: Vec<&str> = request.subprotocols.iter().map(String::as_str).collect();
-        check_response(&self.head[..head_len], &self.key, &offered, None)
+        let head = &self.head[..head_len];
+        let response = check_response(head, &self.key, &offered, request.deflate)
             .map_err(OpenFailure::Response)?;
-        Ok(Some(head_len - before))
+        Ok(Some((head_len - before, response.deflate)))
     }
 }
 
@@ -235,7 +241,7 @@ mod tests {
             let mut upgrade = upgrade();
             assert_eq!(upgrade.take_in(&stream[..cut], &request), Ok(None), "cut at {cut}");
             let rest = upgrade.take_in(&stream[cut..], &request);
-            assert_eq!(rest, Ok(Some(head.len() - cut)), "cut at {cut}");
+            assert_eq!(rest, Ok(Some((head.len() - cut, None))), "cut at {cut}");
         }
         let mut other = Upgrade::new(&mut Random::new(2));
         let wrong = other.take_in(&stream, &request);

@@ -23,6 +23,52 @@ pub(crate) struct Pattern {
     size: usize,
 }
 
+/// What a payload is made of behind its stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filling {
+    /// Any bytes.
+    Bytes,
+    /// Any of ASCII's printable characters.
+    Ascii,
+    /// Words and numbers as feeds carry them, which compress to about a third.
+    Words,
+}
+
+const WORDS: [&str; 32] = [
+    "\"id\":",
+    "\"price\":",
+    "\"user\":",
+    "\"text\":\"",
+    "\",",
+    "},{",
+    "true,",
+    "null,",
+    "the ",
+    "and ",
+    "of ",
+    "server ",
+    "message ",
+    "order ",
+    "1",
+    "2",
+    "3",
+    "40",
+    "57",
+    "68",
+    "79",
+    "805",
+    "916",
+    "0.",
+    "alice ",
+    "bob ",
+    "carol ",
+    "room ",
+    "open ",
+    "close ",
+    "again ",
+    "now ",
+];
+
 /// Which message of which connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
@@ -39,15 +85,21 @@ const STAMP_LEN: usize = 16;
 const STARTS: usize = 256;
 
 impl Pattern {
-    /// Payloads of `size` bytes; `text` keeps them to ASCII.
-    pub(crate) fn new(size: usize, text: bool) -> Self {
+    /// Payloads of `size` bytes.
+    pub(crate) fn new(size: usize, filling: Filling) -> Self {
         let mut random = Random::new(0x5EED);
-        let byte = |bits: u64| {
-            let byte = bits.to_le_bytes()[7];
-            if text { b' ' + byte % 95 } else { byte }
-        };
         let noise_len = size.saturating_sub(STAMP_LEN) + STARTS;
-        Self { noise: (0..noise_len).map(|_| byte(random.next())).collect(), size }
+        let byte = |bits: u64| bits.to_le_bytes()[7];
+        let noise = match filling {
+            Filling::Bytes => (0..noise_len).map(|_| byte(random.next())).collect(),
+            Filling::Ascii => (0..noise_len).map(|_| b' ' + byte(random.next()) % 95).collect(),
+            Filling::Words => {
+                let word = |bits| WORDS[usize::from(byte(bits)) % WORDS.len()].bytes();
+                let words = std::iter::repeat_with(|| word(random.next()));
+                words.flatten().take(noise_len).collect()
+            }
+        };
+        Self { noise, size }
     }
 
     /// Bytes of every message.
@@ -140,13 +192,19 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_shows() {
-        for (size, text) in [(16, true), (32, false), (300, true)] {
-            let pattern = Pattern::new(size, text);
+        let table = [
+            (16, Filling::Ascii),
+            (32, Filling::Bytes),
+            (300, Filling::Ascii),
+            (200, Filling::Words),
+        ];
+        for (size, filling) in table {
+            let pattern = Pattern::new(size, filling);
             let mut payload = Vec::new();
             for name in NAMES {
                 pattern.write(name, &mut payload);
                 assert!(payload.len() == size && pattern.is(name, &payload));
-                assert!(!text || payload.is_ascii());
+                assert!(filling == Filling::Bytes || payload.is_ascii());
                 assert_eq!(pattern.claimed(&payload), Some(name));
                 for bit in 0..size * 8 {
                     payload[bit / 8] ^= 1 << (bit % 8);
@@ -161,7 +219,7 @@ mod tests {
     #[test]
     fn a_wrong_length_shows() {
         for size in [0, 1, 15, 16, 17, 100] {
-            let pattern = Pattern::new(size, false);
+            let pattern = Pattern::new(size, Filling::Bytes);
             let mut payload = Vec::new();
             pattern.write(NAMES[3], &mut payload);
             assert_eq!(payload.len(), size);
@@ -175,7 +233,7 @@ mod tests {
     #[test]
     fn one_byte_tells_64_messages_apart_and_two_4096() {
         for (size, period) in [(1, 64), (2, 4096)] {
-            let pattern = Pattern::new(size, false);
+            let pattern = Pattern::new(size, Filling::Bytes);
             let mut payload = Vec::new();
             pattern.write(Name { conn: 7, seq: 5 }, &mut payload);
             let same = (0..2 * period).filter(|&seq| pattern.is(Name { conn: 7, seq }, &payload));
@@ -185,7 +243,7 @@ mod tests {
 
     #[test]
     fn messages_in_a_row_differ_behind_the_stamp() {
-        let pattern = Pattern::new(64, false);
+        let pattern = Pattern::new(64, Filling::Bytes);
         let (mut a, mut b) = (Vec::new(), Vec::new());
         pattern.write(Name { conn: 3, seq: 10 }, &mut a);
         pattern.write(Name { conn: 3, seq: 11 }, &mut b);
