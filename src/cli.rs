@@ -10,6 +10,7 @@ mod values;
 use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -18,6 +19,8 @@ use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{Cidr, CompressionMode, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
+use crate::app::dev_cert::DevCert;
+use crate::app::tls_files::TlsFiles;
 use crate::cli::listens::AskList;
 use crate::cli::values::{Millis, WindowBits};
 
@@ -34,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) peers_asked: Option<usize>,
     /// `--allow-origin`.
     pub(crate) origins: Vec<AllowedOrigin>,
+    /// The certificate and key to serve wss with.
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) log: Log,
 }
 
@@ -97,6 +102,8 @@ impl From<Mode> for CompressionMode {
 pub(crate) enum Instead {
     /// `--help`, `-h` or `--version` was asked for: print this and leave.
     Page(Box<clap::Error>),
+    /// A certificate to try wss with was asked for: write it and leave.
+    DevCert(DevCert),
     /// The arguments make no sense.
     Usage(UsageError),
 }
@@ -108,23 +115,23 @@ pub(crate) enum Instead {
 /// The page that was asked for, or the first mistake.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, Instead> {
     let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|arg| arg == "dev-cert") {
+        return Err(parse_dev_cert(&args[1..]));
+    }
     let mut command = Flags::command();
     if args.iter().any(|arg| arg == "--help") {
         // clap's own long form puts each default on a line of its own, which makes the page twice as long.
         command = command.after_help(AFTER_LONG_HELP);
     }
     let matches = command.try_get_matches_from(&args);
-    let instead = |error: clap::Error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Instead::Page(Box::new(error)),
-        _ => Instead::Usage(UsageError::arguments(error, &args)),
-    };
-    let matches = matches.map_err(instead)?;
+    let matches = matches.map_err(|error| Instead::from_clap(error, &args))?;
     let said_by = said_by(&matches).map_err(Instead::Usage)?;
-    let flags = Flags::from_arg_matches(&matches).map_err(instead)?;
+    let flags =
+        Flags::from_arg_matches(&matches).map_err(|error| Instead::from_clap(error, &args))?;
     if flags.proxy_protocol.is_none() && !flags.trust_proxy.is_empty() {
         return Err(Instead::Usage(UsageError::TrustWithoutProtocol));
     }
-    let config = flags.into_config(said_by);
+    let config = flags.into_config(said_by).map_err(Instead::Usage)?;
     config.limits.check().map_err(|error| Instead::Usage(UsageError::Limit(error)))?;
     Ok(config)
 }
@@ -152,6 +159,44 @@ enum ProxyVersions {
     V1,
     V2,
     Auto,
+}
+
+/// Reads the arguments of `dev-cert`, which comes first in `args`.
+fn parse_dev_cert(args: &[OsString]) -> Instead {
+    let flags = DevCertFlags::command()
+        .try_get_matches_from(args)
+        .and_then(|matches| DevCertFlags::from_arg_matches(&matches));
+    match flags {
+        Ok(flags) => Instead::DevCert(DevCert { dir: flags.dir, force: flags.force }),
+        Err(error) => Instead::from_clap(error, args),
+    }
+}
+
+impl Instead {
+    fn from_clap(error: clap::Error, args: &[OsString]) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Page(Box::new(error)),
+            _ => Self::Usage(UsageError::arguments(error, args)),
+        }
+    }
+}
+
+/// A self-signed certificate.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wsfast dev-cert",
+    about = "Writes dev-cert.pem and dev-key.pem: a self-signed certificate for localhost, 127.0.0.1 and ::1, to try wss \
+             with. Not for the public: no browser trusts it unasked.",
+    max_term_width = 100
+)]
+struct DevCertFlags {
+    /// Directory that gets both files
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    dir: PathBuf,
+
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
 }
 
 /// A fast WebSocket server: it sends every message back to its sender.
@@ -207,6 +252,13 @@ struct Flags {
     )]
     #[arg(help_heading = LISTENING)]
     trust_proxy: Vec<Cidr>,
+    /// Serve wss: PEM file of the certificate, its issuers behind it. With --tls-key
+    #[arg(long, env = "WSFAST_TLS_CERT", hide_env = true, value_name = "FILE", help_heading = LISTENING)]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file of the certificate's key. Both are read again on SIGHUP and when they change
+    #[arg(long, env = "WSFAST_TLS_KEY", hide_env = true, value_name = "FILE", help_heading = LISTENING)]
+    tls_key: Option<PathBuf>,
 
     /// Web page that may connect, such as https://example.com; repeat it for several
     #[arg(
@@ -400,7 +452,17 @@ struct Flags {
 }
 
 impl Flags {
-    fn into_config(self, said_by: SaidBy) -> Config {
+    fn into_config(self, said_by: SaidBy) -> Result<Config, UsageError> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(UsageError::HalfAPair { given: "--tls-cert", missing: "--tls-key" });
+            }
+            (None, Some(_)) => {
+                return Err(UsageError::HalfAPair { given: "--tls-key", missing: "--tls-cert" });
+            }
+        };
         let mut limits = Limits::default();
         if let Some(asked) = self.max_connections {
             limits.peers_max = asked;
@@ -429,10 +491,11 @@ impl Flags {
             SaidBy::Listen => self.listen.into_iter().flat_map(|list| list.0).collect(),
             SaidBy::Bind | SaidBy::Nobody => binds.collect(),
         };
-        Config {
+        Ok(Config {
             limits,
             peers_asked: self.max_connections,
             origins: self.allow_origin,
+            tls,
             listening: Listening {
                 asks,
                 said_by,
@@ -447,7 +510,7 @@ impl Flags {
                 }),
             },
             log: Log { format: self.log, verbosity: self.verbose },
-        }
+        })
     }
 }
 
@@ -488,6 +551,8 @@ Examples:
   wsfast --listen unix:/run/wsfast.sock         for a proxy on this machine
   wsfast --allow-origin https://example.com     pages from there may connect, too
   WSFAST_PORT=9000 WSFAST_LOG=json wsfast       the same with variables
+  wsfast dev-cert                               a self-signed pair of files to try wss with
+  wsfast --tls-cert cert.pem --tls-key key.pem  wss://, and nothing else, on the same port
 
 Try it:
   Start 'wsfast', open http://127.0.0.1:8002/ in a browser (426 is the right answer there), and
@@ -505,10 +570,13 @@ Try it:
 
 Ctrl-C and SIGTERM close all connections with 1001 and wait for them; a second one ends at once.
 
+SIGHUP reads --tls-cert and --tls-key again. A pair that is wrong is logged, and the old one stays.
+
 Exit codes:
-  0      stopped by a signal, all goodbyes said or --drain over
+  0      stopped by a signal, all goodbyes said or --drain over; dev-cert: files written
   1      failed while running
-  2      could not start: bad flag, port taken, too few descriptors
+  2      could not start: bad flag, port taken, too few descriptors, bad certificate or key;
+         dev-cert: a file is there already or cannot be written
   128+N  ended at once by a second signal: N is 2 for Ctrl-C, 15 for SIGTERM";
 
 #[cfg(test)]
@@ -528,6 +596,7 @@ mod tests {
         assert_eq!(config.listening.said_by, SaidBy::Nobody);
         assert!(!config.listening.reuse_port && config.listening.proxy.is_none());
         assert_eq!(config.peers_asked, None);
+        assert_eq!(config.tls, None);
         assert_eq!(config.log, Log { format: LogFormat::Text, verbosity: 0 });
     }
 
@@ -714,6 +783,35 @@ mod tests {
         ] {
             assert_eq!(mistake(args), expected, "{args:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let tls = config(&["--tls-cert=a b.pem", "--tls-key", "k"]).tls;
+        assert_eq!(tls, Some(TlsFiles { cert: "a b.pem".into(), key: "k".into() }));
+        assert_eq!(
+            mistake(&["--tls-cert", "c"]),
+            "--tls-cert needs --tls-key, too; 'wsfast dev-cert' writes a pair to try"
+        );
+        assert_eq!(
+            mistake(&["--tls-key", "k"]),
+            "--tls-key needs --tls-cert, too; 'wsfast dev-cert' writes a pair to try"
+        );
+    }
+
+    #[test]
+    fn dev_cert_has_flags_of_its_own() {
+        let asked = |args: &[&str]| match parse_strs(args) {
+            Err(Instead::DevCert(asked)) => (asked.dir, asked.force),
+            other => panic!("{args:?}: {other:?}"),
+        };
+        assert_eq!(asked(&["dev-cert"]), (".".into(), false));
+        assert_eq!(asked(&["dev-cert", "--force", "--dir", "/x"]), ("/x".into(), true));
+        assert!(matches!(parse_strs(&["dev-cert", "--help"]), Err(Instead::Page(_))));
+        assert_eq!(
+            mistake(&["dev-cert", "--port", "1"]),
+            "there is no flag '--port'; 'wsfast --help' lists them all"
+        );
     }
 
     #[test]

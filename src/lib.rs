@@ -59,8 +59,8 @@ pub mod proto;
 pub use config::{Compression, CompressionMode, ConfigError, Limits};
 pub use net::{
     Accept, BadCidr, Cidr, Closed, Context, Counters, Ended, Error, Handler, Listen, ListenAt,
-    ListenError, LocalAddr, LocalSocket, Over, PeerAddr, PeerId, ProxyProtocol, Refusal, Remote,
-    Sent, Server,
+    ListenError, LocalAddr, LocalSocket, Over, PeerAddr, PeerId, PemContent, ProxyProtocol,
+    Refusal, Remote, Scheme, Sent, Server, TlsConfig, TlsError,
 };
 pub use proto::close::StatusCode;
 pub use proto::message::{Kind, Message, Text};

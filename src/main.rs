@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use wsfast::{Ended, Error, Server};
 
 use crate::app::access::{Access, Reach};
+use crate::app::dev_cert::DevCert;
 use crate::app::echo::Echo;
 use crate::app::start_up::{Announcement, StartError, complain, print};
-use crate::app::{descriptors, inherited, logs};
+use crate::app::{descriptors, inherited, logs, tls_files};
 use crate::cli::{Config, Instead};
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             let _ = page.print();
             return ExitCode::SUCCESS;
         }
+        Err(Instead::DevCert(dev_cert)) => return make_dev_cert(&dev_cert),
         Err(Instead::Usage(error)) => {
             complain(&error);
             return ExitCode::from(NOT_STARTED);
@@ -45,10 +47,16 @@ fn main() -> ExitCode {
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
 fn start(config: Config) -> Result<Server<Echo>, StartError> {
-    let Config { listening, mut limits, peers_asked, origins, .. } = config;
+    let Config { listening, mut limits, peers_asked, origins, tls, .. } = config;
     let said_by = listening.said_by;
-    // First of all, while the numbers of inherited descriptors can be nobody else's.
-    let (asks, listens): (Vec<_>, Vec<_>) = inherited::listens(listening)?.into_iter().unzip();
+    let tls = match tls {
+        Some(files) => files.load().map(|config| Some((files, config)))?,
+        None => None,
+    };
+    // Before anything stays open, while the numbers of inherited descriptors can be nobody else's.
+    let certificate = tls.as_ref().map(|(_, config)| config);
+    let (asks, listens): (Vec<_>, Vec<_>) =
+        inherited::listens(listening, certificate)?.into_iter().unzip();
     let descriptors = descriptors::raise_limit();
     let peers_max = descriptors::peers_max(descriptors, peers_asked, limits.peers_max)?;
     limits.peers_max = peers_max;
@@ -64,6 +72,7 @@ fn start(config: Config) -> Result<Server<Echo>, StartError> {
             error => StartError::Server(error),
         })?;
     server.drain_on_signals()?;
+    tls_files::watch(tls).map_err(Error::Poll)?;
     print(&Announcement {
         addresses: server.local_addrs(),
         access: &open_to,
@@ -71,6 +80,19 @@ fn start(config: Config) -> Result<Server<Echo>, StartError> {
         descriptors,
     });
     Ok(server)
+}
+
+fn make_dev_cert(dev_cert: &DevCert) -> ExitCode {
+    match dev_cert.write() {
+        Ok(written) => {
+            print(&written);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(NOT_STARTED)
+        }
+    }
 }
 
 fn exit_code(ended: Ended) -> ExitCode {

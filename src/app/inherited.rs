@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 use rustix::io::Errno;
-use wsfast::{Listen, ListenAt, Over};
+use wsfast::{Listen, ListenAt, Over, Scheme, TlsConfig};
 
 use crate::cli::{Ask, AskAt, Listening, SaidBy};
 
@@ -19,8 +19,12 @@ use crate::cli::{Ask, AskAt, Listening, SaidBy};
 ///
 /// # Errors
 ///
-/// A descriptor that is not there, or proxies to be believed, and none named.
-pub(crate) fn listens(asked: Listening) -> Result<Vec<(Ask, Listen)>, Unheard> {
+/// A descriptor that is not there; TLS without a certificate, or the other way round; proxies to be believed, and none
+/// named.
+pub(crate) fn listens(
+    asked: Listening,
+    certificate: Option<&TlsConfig>,
+) -> Result<Vec<(Ask, Listen)>, Unheard> {
     let Listening { asks, said_by, reuse_port, proxy } = asked;
     let mut inherited = Inherited::from_env()?;
     let asks = match said_by {
@@ -28,7 +32,11 @@ pub(crate) fn listens(asked: Listening) -> Result<Vec<(Ask, Listen)>, Unheard> {
         SaidBy::Nobody | SaidBy::Bind | SaidBy::Listen => inherited.by_number(asks)?,
     };
     let mut listens = Vec::with_capacity(asks.len());
-    for ask in asks {
+    for mut ask in asks {
+        // The short form has no `tls:`; the certificate alone asks for it.
+        if said_by != SaidBy::Listen && certificate.is_some() {
+            ask.scheme = Scheme::Wss;
+        }
         let at = match &ask.at {
             AskAt::Tcp(addr) => ListenAt::Tcp { addr: *addr, reuse_port },
             AskAt::Unix { path, mode } => ListenAt::Unix { path: path.clone(), mode: *mode },
@@ -36,9 +44,16 @@ pub(crate) fn listens(asked: Listening) -> Result<Vec<(Ask, Listen)>, Unheard> {
             AskAt::FdName(name) => return Err(Unheard::NoSuchName(name.clone())),
         };
         let mut listen = Listen::new(at);
-        listen.over = ask.over;
+        listen.over = match (ask.scheme, certificate) {
+            (Scheme::Ws, _) => Over::Plain,
+            (Scheme::Wss, Some(certificate)) => Over::Tls(certificate.clone()),
+            (Scheme::Wss, None) => return Err(Unheard::NoCertificate(ask)),
+        };
         listen.proxy = proxy.clone();
         listens.push((ask, listen));
+    }
+    if certificate.is_some() && listens.iter().all(|(ask, _)| ask.scheme == Scheme::Ws) {
+        return Err(Unheard::CertificateUnused);
     }
     let trusts_nobody = proxy.is_some_and(|proxy| proxy.trusted.is_empty());
     if trusts_nobody && listens.iter().all(|(_, listen)| ip(listen).is_some()) {
@@ -78,7 +93,7 @@ impl Inherited {
     }
 
     fn all(&self) -> Vec<Ask> {
-        let ask = |at| Ask { at: AskAt::Fd(self.first + at), over: Over::Plain };
+        let ask = |at| Ask { at: AskAt::Fd(self.first + at), scheme: Scheme::Ws };
         (0..self.count).map(ask).collect()
     }
 
@@ -93,7 +108,7 @@ impl Inherited {
             let named = (0..self.count).zip(&self.names).filter(|(_, name)| *name == wanted);
             let len = by_number.len();
             by_number.extend(
-                named.map(|(at, _)| Ask { at: AskAt::Fd(self.first + at), over: ask.over }),
+                named.map(|(at, _)| Ask { at: AskAt::Fd(self.first + at), scheme: ask.scheme }),
             );
             if by_number.len() == len {
                 return Err(Unheard::NoSuchName(wanted.clone()));
@@ -152,6 +167,9 @@ pub(crate) enum Unheard {
     NoSuchName(String),
     TooMany,
     NobodyTrusted,
+    NoCertificate(Ask),
+    /// All of `--listen` is without `tls:`.
+    CertificateUnused,
 }
 
 impl fmt::Display for Unheard {
@@ -180,6 +198,15 @@ impl fmt::Display for Unheard {
                 )
             }
             Self::TooMany => write!(f, "LISTEN_FDS is more than {COUNT_MAX}; pass fewer sockets on"),
+            Self::NoCertificate(ask) => write!(
+                f,
+                "--listen {ask} needs a certificate and its key: give them with --tls-cert and --tls-key ('wsfast dev-cert' \
+                 writes a pair to try), or leave out tls:"
+            ),
+            Self::CertificateUnused => f.write_str(
+                "--tls-cert is for no address: put tls: in front of those of --listen that it is for, such as --listen \
+                 tls:0.0.0.0:443",
+            ),
             Self::NobodyTrusted => f.write_str(
                 "--proxy-protocol needs to know whom to believe; name the proxies' addresses with --trust-proxy, such as \
                  --trust-proxy 10.0.0.0/8",

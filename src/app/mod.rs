@@ -2,7 +2,9 @@
 
 pub(crate) mod access;
 pub(crate) mod descriptors;
+pub(crate) mod dev_cert;
 pub(crate) mod echo;
 pub(crate) mod inherited;
 pub(crate) mod logs;
 pub(crate) mod start_up;
+pub(crate) mod tls_files;

@@ -1,6 +1,7 @@
 //! What the server says when it starts, or cannot: two lines on stdout, or one on stderr.
 //!
-//! Scripts parse the first line for `ws://ADDRESS:PORT`, so that `--port 0` is of use; Unix sockets are `ws+unix:PATH`.
+//! Scripts parse the first line for `ws://ADDRESS:PORT` or `wss://ADDRESS:PORT`, so that `--port 0` is of use; Unix sockets
+//! are `ws+unix:PATH`.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,6 +11,7 @@ use wsfast::{Error, ListenError, LocalAddr};
 
 use crate::app::descriptors::TooFew;
 use crate::app::inherited::Unheard;
+use crate::app::tls_files::FileError;
 use crate::cli::{Ask, AskAt, SaidBy};
 
 /// What the start-up lines tell.
@@ -43,9 +45,9 @@ impl fmt::Display for Announcement<'_> {
 }
 
 /// Prints to stdout, at once. Nobody may be reading; that is no reason not to serve.
-pub(crate) fn print(announcement: &Announcement<'_>) {
+pub(crate) fn print(announcement: &impl fmt::Display) {
     let mut stdout = io::stdout().lock();
-    // In one write, so that a reader gets both lines.
+    // In one write, so that a reader gets all lines.
     let _ = stdout.write_all(announcement.to_string().as_bytes());
     let _ = stdout.flush();
 }
@@ -60,6 +62,7 @@ pub(crate) fn complain(cause: &impl fmt::Display) {
 pub(crate) enum StartError {
     Descriptors(TooFew),
     Unheard(Unheard),
+    Tls(FileError),
     /// `what` was asked for so, and cannot be listened on.
     Listen {
         what: Ask,
@@ -74,6 +77,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Descriptors(error) => error.fmt(f),
             Self::Unheard(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
             Self::Listen { what, said_by, cause } => write_listen(f, what, *said_by, cause),
             Self::Server(error) => error.fmt(f),
         }
@@ -91,6 +95,12 @@ impl From<TooFew> for StartError {
 impl From<Unheard> for StartError {
     fn from(error: Unheard) -> Self {
         Self::Unheard(error)
+    }
+}
+
+impl From<FileError> for StartError {
+    fn from(error: FileError) -> Self {
+        Self::Tls(error)
     }
 }
 
@@ -124,12 +134,6 @@ fn write_listen(
             return write!(
                 f,
                 "{cause}; pass one on that does, in systemd with ListenStream= and Accept=no"
-            );
-        }
-        ListenError::NoCertificate => {
-            return write!(
-                f,
-                "{cause}; give them with --tls-cert and --tls-key, or leave out tls:"
             );
         }
         _ => return write!(f, "{cause}"),
@@ -211,7 +215,7 @@ fn write_unix(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
 mod tests {
     use std::net::SocketAddr;
 
-    use wsfast::{LocalSocket, Over};
+    use wsfast::{LocalSocket, Scheme};
 
     use super::*;
 
@@ -219,9 +223,9 @@ mod tests {
     fn the_first_line_has_an_address_to_connect_to() {
         let socket = |text: &str| LocalSocket::Tcp(text.parse().unwrap());
         let addresses = [
-            LocalAddr { socket: socket("127.0.0.1:8002"), over: Over::Plain },
-            LocalAddr { socket: socket("[::1]:40000"), over: Over::Tls },
-            LocalAddr { socket: LocalSocket::Unix("/run/a.sock".into()), over: Over::Plain },
+            LocalAddr { socket: socket("127.0.0.1:8002"), scheme: Scheme::Ws },
+            LocalAddr { socket: socket("[::1]:40000"), scheme: Scheme::Wss },
+            LocalAddr { socket: LocalSocket::Unix("/run/a.sock".into()), scheme: Scheme::Ws },
         ];
         let mut announcement = Announcement {
             addresses: &addresses,

@@ -8,13 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use wsfast::Over;
+use wsfast::Scheme;
 
 /// One thing to listen on, before anything is opened. Displays as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) at: AskAt,
-    pub(crate) over: Over,
+    pub(crate) scheme: Scheme,
 }
 
 /// Where connections are to come in.
@@ -33,15 +33,15 @@ pub(crate) enum AskAt {
 
 impl From<SocketAddr> for Ask {
     fn from(addr: SocketAddr) -> Self {
-        Self { at: AskAt::Tcp(addr), over: Over::Plain }
+        Self { at: AskAt::Tcp(addr), scheme: Scheme::Ws }
     }
 }
 
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.over {
-            Over::Plain => {}
-            Over::Tls => f.write_str("tls:")?,
+        match self.scheme {
+            Scheme::Ws => {}
+            Scheme::Wss => f.write_str("tls:")?,
         }
         match &self.at {
             AskAt::Tcp(addr) => addr.fmt(f),
@@ -77,9 +77,9 @@ impl FromStr for AskList {
 }
 
 fn parse_ask(text: &str) -> Result<Ask, BadListen> {
-    let (over, text) = match text.strip_prefix("tls:") {
-        Some(rest) => (Over::Tls, rest),
-        None => (Over::Plain, text),
+    let (scheme, text) = match text.strip_prefix("tls:") {
+        Some(rest) => (Scheme::Wss, rest),
+        None => (Scheme::Ws, text),
     };
     let at = if let Some(path) = text.strip_prefix("unix:") {
         match path {
@@ -95,7 +95,7 @@ fn parse_ask(text: &str) -> Result<Ask, BadListen> {
     } else {
         AskAt::Tcp(parse_address(text)?)
     };
-    Ok(Ask { at, over })
+    Ok(Ask { at, scheme })
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, BadListen> {
@@ -178,8 +178,8 @@ mod tests {
             ("fd:3", AskAt::Fd(3)),
             ("fd:web", AskAt::FdName("web".into())),
         ] {
-            for (prefix, over) in [("", Over::Plain), ("tls:", Over::Tls)] {
-                let ask = Ask { at: expected.clone(), over };
+            for (prefix, scheme) in [("", Scheme::Ws), ("tls:", Scheme::Wss)] {
+                let ask = Ask { at: expected.clone(), scheme };
                 assert_eq!(format!("{prefix}{text}").parse(), Ok(AskList(vec![ask])), "{text}");
             }
         }
@@ -189,10 +189,10 @@ mod tests {
     fn several_have_commas_between_them() {
         let list: AskList = "unix:/a,mode=600,tls:fd:3,unix:/b,127.0.0.1:1".parse().unwrap();
         let asks = [
-            Ask { at: unix("/a", 0o600), over: Over::Plain },
-            Ask { at: AskAt::Fd(3), over: Over::Tls },
-            Ask { at: unix("/b", 0o660), over: Over::Plain },
-            Ask { at: tcp("127.0.0.1:1"), over: Over::Plain },
+            Ask { at: unix("/a", 0o600), scheme: Scheme::Ws },
+            Ask { at: AskAt::Fd(3), scheme: Scheme::Wss },
+            Ask { at: unix("/b", 0o660), scheme: Scheme::Ws },
+            Ask { at: tcp("127.0.0.1:1"), scheme: Scheme::Ws },
         ];
         assert_eq!(list.0, asks);
         let shown: Vec<String> = asks.iter().map(Ask::to_string).collect();

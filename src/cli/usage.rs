@@ -28,6 +28,13 @@ pub(crate) enum UsageError {
     TrustWithoutProtocol,
     /// A limit is out of its range.
     Limit(ConfigError),
+    /// A certificate without its key, or the other way round.
+    HalfAPair {
+        /// The flag that was given.
+        given: &'static str,
+        /// The flag that belongs to it.
+        missing: &'static str,
+    },
 }
 
 impl UsageError {
@@ -54,6 +61,9 @@ impl fmt::Display for UsageError {
                 "--trust-proxy is for --proxy-protocol; add --proxy-protocol auto, or leave it out",
             ),
             Self::Limit(error) => write_limit(f, *error),
+            Self::HalfAPair { given, missing } => {
+                write!(f, "{given} needs {missing}, too; 'wsfast dev-cert' writes a pair to try")
+            }
         }
     }
 }

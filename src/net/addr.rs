@@ -6,8 +6,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::net::listener::Over;
-
 /// The other end of a connection, as its proxy names it if there is one that is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerAddr {
@@ -43,8 +41,17 @@ impl fmt::Display for PeerAddr {
 pub struct LocalAddr {
     /// The socket's own address, with the port that the kernel chose.
     pub socket: LocalSocket,
-    /// What lies between the socket and HTTP.
-    pub over: Over,
+    /// How clients name what is spoken there.
+    pub scheme: Scheme,
+}
+
+/// The scheme of a WebSocket URL (RFC 6455 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `ws`.
+    Ws,
+    /// `wss`: over TLS.
+    Wss,
 }
 
 /// The address of a socket that is listened on.
@@ -69,9 +76,9 @@ impl LocalAddr {
 
 impl fmt::Display for LocalAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.over {
-            Over::Plain => "ws",
-            Over::Tls => "wss",
+        f.write_str(match self.scheme {
+            Scheme::Ws => "ws",
+            Scheme::Wss => "wss",
         })?;
         match &self.socket {
             LocalSocket::Tcp(addr) => write!(f, "://{addr}"),
@@ -101,13 +108,13 @@ mod tests {
     fn what_is_listened_on_is_shown_as_a_client_writes_it() {
         let tcp = LocalSocket::Tcp("[::1]:8002".parse().unwrap());
         let unix = LocalSocket::Unix("/run/a\nb.sock".into());
-        for (socket, over, expected) in [
-            (tcp.clone(), Over::Plain, "ws://[::1]:8002"),
-            (tcp, Over::Tls, "wss://[::1]:8002"),
-            (unix.clone(), Over::Plain, "ws+unix:/run/a\\nb.sock"),
-            (unix, Over::Tls, "wss+unix:/run/a\\nb.sock"),
+        for (socket, scheme, expected) in [
+            (tcp.clone(), Scheme::Ws, "ws://[::1]:8002"),
+            (tcp, Scheme::Wss, "wss://[::1]:8002"),
+            (unix.clone(), Scheme::Ws, "ws+unix:/run/a\\nb.sock"),
+            (unix, Scheme::Wss, "wss+unix:/run/a\\nb.sock"),
         ] {
-            assert_eq!(LocalAddr { socket, over }.to_string(), expected);
+            assert_eq!(LocalAddr { socket, scheme }.to_string(), expected);
         }
     }
 }

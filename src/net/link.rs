@@ -1,12 +1,14 @@
 //! One peer's byte stream: the only place that reads from and writes to a connected socket.
 //!
-//! An enum, matched once per system call, so that TLS can be a second variant and stay off the plain path.
-//! Retries nothing but `Interrupted`, keeps no bytes, and knows no deadlines.
+//! An enum, matched once per system call, so that TLS stays off the plain path. Retries nothing but `Interrupted`, and
+//! knows no deadlines. Over plain TCP it keeps no bytes; what it keeps over TLS is told in `tls`.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
+
+use crate::net::tls::TlsLink;
 
 /// A connected socket, non-blocking, registered once with the loop's poll.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub enum Link {
     /// A stream socket as it is: TCP, or a Unix socket in TCP's type. The calls made here (recv, send, shutdown) are the
     /// same for both, and one type keeps a match off the hot path.
     Plain(TcpStream),
+    /// TLS over it.
+    Tls(Box<TlsLink>),
 }
 
 /// What a read brought.
@@ -21,12 +25,19 @@ pub enum Link {
 pub enum Fill {
     /// So many bytes, at least one.
     Bytes(usize),
+    /// Over TLS: bytes, but no data in them, such as a part of a record or of the TLS handshake.
+    NoData {
+        /// Whether they were answered with handshake messages, which costs private-key operations.
+        made_flight: bool,
+    },
     /// Nothing now; an event will come.
     WouldBlock,
-    /// The peer ended its half of the connection (FIN).
+    /// The peer ended its half of the connection (FIN; over TLS close_notify).
     End,
-    /// The connection broke (RST, time-out in the kernel).
+    /// The connection broke (RST, time-out in the kernel; over TLS also a FIN without close_notify).
     Broken,
+    /// The peer broke TLS. The alert that says so is written or held; data will not come any more.
+    Failed,
 }
 
 /// What a write achieved.
@@ -34,25 +45,27 @@ pub enum Fill {
 pub enum Drained {
     /// The kernel took so many bytes; fewer than offered means that its buffer is full.
     Bytes(usize),
+    /// Over TLS: the link took so many bytes, and holds ciphertext that the kernel did not take.
+    Held(usize),
     /// The connection broke.
     Broken,
 }
 
 impl Link {
-    /// Reads once into `buf`, which must not be empty.
+    /// Reads once into `buf`, which must not be empty, and over TLS have `tls::READ_ROOM_MIN` bytes.
     pub fn read(&mut self, buf: &mut [u8]) -> Fill {
-        let Self::Plain(stream) = self;
-        loop {
-            match stream.read(buf) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Fill::from(result),
-            }
+        match self {
+            Self::Plain(stream) => read_once(stream, buf),
+            Self::Tls(tls) => tls.read(&mut [], buf),
         }
     }
 
-    /// Reads once into `first`, then `second`.
+    /// Reads once into `first`, then `second`, which over TLS must have room as `read`'s.
     pub fn read_both(&mut self, first: &mut [u8], second: &mut [u8]) -> Fill {
-        let Self::Plain(stream) = self;
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => return tls.read(first, second),
+        };
         let mut bufs = [IoSliceMut::new(first), IoSliceMut::new(second)];
         loop {
             match stream.read_vectored(&mut bufs) {
@@ -62,20 +75,28 @@ impl Link {
         }
     }
 
+    /// Whether the socket was empty behind a read that brought `len` bytes for `room`: a short read means so (epoll(7)).
+    pub const fn is_drained(&self, len: usize, room: usize) -> bool {
+        match self {
+            Self::Plain(_) => len < room,
+            Self::Tls(tls) => tls.is_drained(),
+        }
+    }
+
     /// Writes `bytes` once, as far as the kernel takes them.
     pub fn write(&mut self, bytes: &[u8]) -> Drained {
-        let Self::Plain(stream) = self;
-        loop {
-            match stream.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Drained::from(result),
-            }
+        match self {
+            Self::Plain(stream) => write_once(stream, bytes),
+            Self::Tls(tls) => tls.write(&[IoSlice::new(bytes)]),
         }
     }
 
     /// Writes all `slices` once (writev), as far as the kernel takes them.
     pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Drained {
-        let Self::Plain(stream) = self;
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => return tls.write(slices),
+        };
         loop {
             match stream.write_vectored(slices) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -84,17 +105,95 @@ impl Link {
         }
     }
 
-    /// Sends our FIN. An error means that the connection is gone already, which its next event shows.
-    pub fn end_output(&mut self) {
-        let Self::Plain(stream) = self;
-        let _gone = stream.shutdown(Shutdown::Write);
+    /// Writes what the link holds. [`Drained::Bytes`]: it holds nothing.
+    pub fn flush(&mut self) -> Drained {
+        match self {
+            Self::Plain(_) => Drained::Bytes(0),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+
+    /// Bytes that were taken, and wait in the link for the kernel.
+    pub const fn held_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.held_bytes(),
+        }
+    }
+
+    /// Whether nothing can be sent yet, since the TLS handshake goes on.
+    pub fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.is_handshaking(),
+        }
+    }
+
+    /// Sends our FIN, over TLS behind a close_notify. [`Drained::Held`]: call it again once nothing is held.
+    ///
+    /// An error means that the connection is gone already, which its next event shows.
+    pub fn end_output(&mut self) -> Drained {
+        match self {
+            Self::Plain(stream) => {
+                end_once(stream);
+                Drained::Bytes(0)
+            }
+            Self::Tls(tls) => tls.end_output(),
+        }
+    }
+
+    /// Says over TLS that nothing more comes, to a peer that ended its half already. The FIN comes with the socket's end.
+    pub fn end_session(&mut self) -> Drained {
+        match self {
+            Self::Plain(_) => Drained::Bytes(0),
+            Self::Tls(tls) => tls.end_session(),
+        }
+    }
+
+    /// Where TLS was to begin behind a proxy's header, it begins now, with the `early` bytes that were read of it. False:
+    /// there is no TLS, and these bytes are the caller's.
+    pub fn begin_tls(&mut self, early: &[u8]) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => {
+                tls.begin(early);
+                true
+            }
+        }
     }
 
     /// The socket, for registering it.
     pub const fn source(&mut self) -> &mut TcpStream {
-        let Self::Plain(stream) = self;
-        stream
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => tls.source(),
+        }
     }
+}
+
+/// Reads once.
+pub(crate) fn read_once(stream: &mut TcpStream, buf: &mut [u8]) -> Fill {
+    loop {
+        match stream.read(buf) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return Fill::from(result),
+        }
+    }
+}
+
+/// Writes once.
+pub(crate) fn write_once(stream: &mut TcpStream, bytes: &[u8]) -> Drained {
+    loop {
+        match stream.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return Drained::from(result),
+        }
+    }
+}
+
+/// Sends our FIN.
+pub(crate) fn end_once(stream: &TcpStream) {
+    let _gone = stream.shutdown(Shutdown::Write);
 }
 
 impl From<io::Result<usize>> for Fill {

@@ -18,7 +18,9 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, getsockname, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr};
+use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
+use crate::net::link::Link;
+use crate::net::tls::{TlsConfig, TlsLink};
 use crate::net::trust::ProxyProtocol;
 use crate::net::unix_socket::{self, SocketFile};
 use crate::proto::proxy_protocol::Versions;
@@ -58,12 +60,21 @@ pub enum ListenAt {
 }
 
 /// What lies between a socket and HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Over {
     /// Nothing.
     Plain,
-    /// TLS.
-    Tls,
+    /// TLS, with this certificate.
+    Tls(TlsConfig),
+}
+
+impl Over {
+    const fn scheme(&self) -> Scheme {
+        match self {
+            Self::Plain => Scheme::Ws,
+            Self::Tls(_) => Scheme::Wss,
+        }
+    }
 }
 
 impl Listen {
@@ -79,7 +90,7 @@ impl Listen {
             ListenAt::Unix { path, .. } => LocalSocket::Unix(path.clone()),
             ListenAt::Inherited(socket) => own_address(socket)?,
         };
-        Some(LocalAddr { socket, over: self.over })
+        Some(LocalAddr { socket, scheme: self.over.scheme() })
     }
 }
 
@@ -110,8 +121,6 @@ pub enum ListenError {
     NotASocket,
     /// What was inherited is no stream socket (TCP or Unix) that listens.
     NotListening,
-    /// The server has no certificate.
-    NoCertificate,
 }
 
 impl fmt::Display for ListenError {
@@ -125,7 +134,6 @@ impl fmt::Display for ListenError {
             }
             Self::NotASocket => f.write_str("it is not a socket"),
             Self::NotListening => f.write_str("it is not a TCP or Unix stream socket that listens"),
-            Self::NoCertificate => f.write_str("TLS needs a certificate and its key"),
         }
     }
 }
@@ -158,6 +166,7 @@ pub(crate) struct Listener {
     _file: Option<SocketFile>,
     socket: OwnedFd,
     pub(crate) addr: LocalAddr,
+    over: Over,
     proxy: Option<ProxyProtocol>,
     pub(crate) waiting: Waiting,
 }
@@ -188,11 +197,6 @@ impl Listener {
     /// Listens; connections are completed by the kernel from here on.
     pub(crate) fn open(listen: Listen) -> Result<Self, ListenError> {
         let Listen { at, over, proxy } = listen;
-        match over {
-            Over::Plain => {}
-            // TLS: as soon as a server can have a certificate, only one without it refuses here.
-            Over::Tls => return Err(ListenError::NoCertificate),
-        }
         let (file, socket) = match at {
             ListenAt::Tcp { addr, reuse_port } => (None, listen_tcp(addr, reuse_port)?),
             ListenAt::Unix { path, mode } => {
@@ -205,8 +209,8 @@ impl Listener {
             }
         };
         let own = own_address(&socket).ok_or(ListenError::NotListening)?;
-        let addr = LocalAddr { socket: own, over };
-        Ok(Self { _file: file, socket, addr, proxy, waiting: Waiting::Nothing })
+        let addr = LocalAddr { socket: own, scheme: over.scheme() };
+        Ok(Self { _file: file, socket, addr, over, proxy, waiting: Waiting::Nothing })
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -251,6 +255,19 @@ impl Listener {
         };
         // Of a Unix socket, too; see `Link::Plain`.
         Accepted::Stream(TcpStream::from_std(socket.into()), peer)
+    }
+
+    /// What a connection from here is read from and written to; `None`: there is no memory for TLS.
+    ///
+    /// `is_proxied`: a proxy's header comes before TLS.
+    pub(crate) fn link(&self, stream: TcpStream, is_proxied: bool) -> Option<Link> {
+        match &self.over {
+            Over::Plain => Some(Link::Plain(stream)),
+            Over::Tls(config) => {
+                let link = TlsLink::new(stream, config, is_proxied)?;
+                Some(Link::Tls(Box::new(link)))
+            }
+        }
     }
 
     /// Which versions of the PROXY protocol a connection from `peer` must begin with; `None`: it begins with HTTP.

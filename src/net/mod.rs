@@ -8,6 +8,7 @@ pub mod handler;
 pub mod listener;
 pub mod remote;
 pub mod server;
+pub mod tls;
 pub mod trust;
 
 // Public for `benches/outqueue.rs` alone.
@@ -31,12 +32,13 @@ mod turn;
 mod tx;
 mod unix_socket;
 
-pub use addr::{LocalAddr, LocalSocket, PeerAddr};
+pub use addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 pub use context::{Context, Sent};
 pub use handler::{Accept, Closed, Handler, Refusal};
 pub use listener::{Listen, ListenAt, ListenError, Over};
 pub use peers::PeerId;
 pub use remote::Remote;
 pub use server::{Ended, Error, Server};
+pub use tls::{PemContent, TlsConfig, TlsError};
 pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::Counters;

@@ -169,14 +169,14 @@ impl<H: Handler> Server<H> {
     /// Answers with an HTTP error and ends the connection; nothing that follows the request is read as frames.
     pub(crate) fn answer_refusal(&mut self, key: usize, status: Status, reason: &str) {
         let Self { peers, turn, .. } = self;
-        if matches!(&peers.rx[key].reading, Reading::Proxied(proxied) if !proxied.takes_http()) {
-            return peers.tx[key].doom(key, turn);
-        }
         turn.counters.refused += 1;
         tracing::debug!(status = status.code(), reason, "handshake refused");
         peers.rx[key].reading = Reading::Nothing;
-        encode_refusal(&mut turn.cork, status, reason);
         let tx = &mut peers.tx[key];
+        // Before TLS is set up there is no way to say why.
+        if !tx.link.is_handshaking() {
+            encode_refusal(&mut turn.cork, status, reason);
+        }
         tx.finish(key, turn);
         tx.uncork(key, InPlace::NOTHING, turn);
         tx.finish_if_flushed(key, turn);

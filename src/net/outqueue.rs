@@ -35,7 +35,7 @@ enum Chunk {
 /// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// The queue is empty.
+    /// The queue is empty, and the link holds nothing.
     All,
     /// The kernel's buffer is full; a writable event will come.
     Blocked,
@@ -98,6 +98,11 @@ impl OutQueue {
 
     /// Writes to `link` until the queue is empty, the kernel takes no more, or `most` bytes went.
     pub fn flush(&mut self, link: &mut Link, most: usize) -> Flushed {
+        match link.flush() {
+            Drained::Bytes(_) => {}
+            Drained::Held(_) => return Flushed::Blocked,
+            Drained::Broken => return Flushed::Broken,
+        }
         let mut written = 0;
         while self.bytes > 0 {
             if written >= most {
@@ -114,6 +119,10 @@ impl OutQueue {
             }
             match link.write_vectored(&slices[..self.chunks.len().min(SLICES_MAX)]) {
                 Drained::Broken => return Flushed::Broken,
+                Drained::Held(len) => {
+                    self.advance(len);
+                    return Flushed::Blocked;
+                }
                 Drained::Bytes(len) => {
                     self.advance(len);
                     written += len;

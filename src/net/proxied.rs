@@ -5,7 +5,6 @@
 
 use crate::net::addr::PeerAddr;
 use crate::net::handler::Handler;
-use crate::net::listener::Over;
 use crate::net::opening::Head;
 use crate::net::rx::Reading;
 use crate::net::server::Server;
@@ -16,8 +15,6 @@ use crate::proto::proxy_protocol::{self, HEADER_BYTES_MAX, Source, Versions};
 #[derive(Debug)]
 pub(crate) struct Proxied {
     versions: Versions,
-    /// What follows the header.
-    over: Over,
     /// The proxy.
     from: PeerAddr,
     /// What came of the header so far; fewer than `HEADER_BYTES_MAX`.
@@ -25,13 +22,8 @@ pub(crate) struct Proxied {
 }
 
 impl Proxied {
-    pub(crate) fn new(versions: Versions, over: Over, from: PeerAddr) -> Box<Self> {
-        Box::new(Self { versions, over, from, bytes: Vec::new() })
-    }
-
-    /// Whether HTTP can be said already, such as a refusal: not to who expects TLS.
-    pub(crate) const fn takes_http(&self) -> bool {
-        matches!(self.over, Over::Plain)
+    pub(crate) fn new(versions: Versions, from: PeerAddr) -> Box<Self> {
+        Box::new(Self { versions, from, bytes: Vec::new() })
     }
 }
 
@@ -79,10 +71,13 @@ impl<H: Handler> Server<H> {
         len: usize,
         frames_left: &mut u32,
     ) {
-        // TLS: the only place where bytes were read that are the next layer's. With `Over::Tls` the peer's link becomes
-        // a `Link::Tls` here, and these bytes are its first records; plain, they are the head's first.
+        // The only place where bytes were read that are the next layer's: TLS's first records, or the head's first bytes.
         self.peers.rx[key].reading = Reading::Head(Head::new(peer));
-        if at < len {
+        let tx = &mut self.peers.tx[key];
+        if tx.link.begin_tls(&self.scratch.bytes()[at..len]) {
+            // What is here already raises no event.
+            tx.mark_ready(key, &mut self.turn);
+        } else if at < len {
             self.scratch.bytes().copy_within(at..len, 0);
             self.receive_head(key, len - at, frames_left);
         }

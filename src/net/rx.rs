@@ -115,10 +115,13 @@ impl<H: Handler> Server<H> {
             if tx.phase == Phase::Doomed || tx.is_paused(&self.turn) {
                 return;
             }
+            if self.turn.handshakes_left == 0 && tx.link.is_handshaking() {
+                return tx.mark_ready(key, &mut self.turn);
+            }
             let filled = self.fill_and_walk(key, &mut frames_left);
             match filled {
-                Filled::Bytes { len, room } => {
-                    if len < room && until == ReadUntil::ShortRead {
+                Filled::Bytes { len, is_drained } => {
+                    if is_drained && until == ReadUntil::ShortRead {
                         return;
                     }
                     bytes_left = bytes_left.saturating_sub(len);
@@ -129,6 +132,13 @@ impl<H: Handler> Server<H> {
                 Filled::WouldBlock => return,
                 Filled::End => return self.input_ended(key),
                 Filled::Broken => return self.peers.tx[key].doom(key, &mut self.turn),
+                Filled::Failed => {
+                    self.tls_failed(key);
+                    // Its alert is on its way; what the peer still sends is read and dropped.
+                    if until == ReadUntil::ShortRead {
+                        return self.peers.tx[key].mark_ready(key, &mut self.turn);
+                    }
+                }
             }
         }
     }
@@ -164,15 +174,17 @@ impl<H: Handler> Server<H> {
         };
         let len = match fill {
             Fill::Bytes(len) => len,
-            Fill::WouldBlock | Fill::End | Fill::Broken => {
+            Fill::NoData { .. } | Fill::WouldBlock | Fill::End | Fill::Broken | Fill::Failed => {
                 if owed_len > 0
                     && let Reading::Frames(frames) = &mut rx.reading
                 {
                     frames.owe(&scratch[..owed_len], Why::Cut);
                 }
-                return Filled::from(fill);
+                return self.filled_nothing(key, fill);
             }
         };
+        let is_drained = link.is_drained(len, room);
+        peers.tx[key].await_writable();
         rx.last_rx_ms = turn.now_ms;
         match &mut rx.reading {
             Reading::Frames(frames) => {
@@ -185,7 +197,25 @@ impl<H: Handler> Server<H> {
             Reading::Head(_) => self.receive_head(key, len, frames_left),
             Reading::Nothing => {}
         }
-        Filled::Bytes { len, room }
+        Filled::Bytes { len, is_drained }
+    }
+
+    /// A read that brought no data. Only TLS has more to it than that.
+    fn filled_nothing(&mut self, key: usize, fill: Fill) -> Filled {
+        let tx = &mut self.peers.tx[key];
+        match fill {
+            Fill::Bytes(len) => Filled::Bytes { len, is_drained: false },
+            Fill::NoData { made_flight } => {
+                self.peers.rx[key].last_rx_ms = self.turn.now_ms;
+                self.turn.handshakes_left -= u32::from(made_flight).min(self.turn.handshakes_left);
+                tx.await_writable();
+                Filled::Bytes { len: NO_DATA_COST_BYTES, is_drained: tx.link.is_drained(0, 1) }
+            }
+            Fill::WouldBlock => Filled::WouldBlock,
+            Fill::End => Filled::End,
+            Fill::Broken => Filled::Broken,
+            Fill::Failed => Filled::Failed,
+        }
     }
 
     /// Walks over the first `len` bytes of scratch, and keeps what is left.
@@ -317,6 +347,18 @@ impl<H: Handler> Server<H> {
         self.finish_if_flushed(key);
     }
 
+    /// The peer broke TLS: the alert that says so is the last it gets.
+    #[cold]
+    fn tls_failed(&mut self, key: usize) {
+        self.turn.counters.tls_failed += 1;
+        self.peers.rx[key].reading = Reading::Nothing;
+        let tx = &mut self.peers.tx[key];
+        tx.finish(key, &mut self.turn);
+        tx.drop_output();
+        tx.await_writable();
+        self.finish_if_flushed(key);
+    }
+
     /// Ends our half of the connection once the last bytes have left.
     pub(crate) fn finish_if_flushed(&mut self, key: usize) {
         self.peers.tx[key].finish_if_flushed(key, &mut self.turn);
@@ -325,25 +367,16 @@ impl<H: Handler> Server<H> {
 
 /// What a fill and its walk came to.
 enum Filled {
-    /// So many bytes of so much room.
     Bytes {
+        /// Counts against the turn's share.
         len: usize,
-        room: usize,
+        /// Whether nothing was left in the socket.
+        is_drained: bool,
     },
     WouldBlock,
     End,
     Broken,
-}
-
-impl From<Fill> for Filled {
-    fn from(fill: Fill) -> Self {
-        match fill {
-            Fill::Bytes(len) => Self::Bytes { len, room: len },
-            Fill::WouldBlock => Self::WouldBlock,
-            Fill::End => Self::End,
-            Fill::Broken => Self::Broken,
-        }
-    }
+    Failed,
 }
 
 impl Frames {
@@ -358,6 +391,9 @@ pub(crate) const FRAMES_PER_TURN_MAX: u32 = 256;
 
 /// Bytes that are read from one peer in one turn.
 const READ_BYTES_PER_TURN_MAX: usize = 512 * 1024;
+
+/// What a read without data counts against the turn's share, so that a peer cannot hold the turn with them.
+const NO_DATA_COST_BYTES: usize = 8 * 1024;
 
 /// Room of one read into scratch. A large frame's rest is read into its body, whatever its size.
 pub(crate) const READ_BYTES_MAX: usize = 128 * 1024 + 1024;

@@ -22,7 +22,6 @@ use crate::net::clock::Clock;
 use crate::net::context::{Context, find};
 use crate::net::handler::{Closed, Handler};
 use crate::net::in_place::InPlace;
-use crate::net::link::Link;
 use crate::net::listener::{Accepted, Listen, ListenError, Listener, RETRY_MS, Waiting};
 use crate::net::opening::Head;
 use crate::net::peers::Peers;
@@ -32,7 +31,7 @@ use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
 use crate::net::signals::EndSignals;
-use crate::net::turn::{Counters, Turn};
+use crate::net::turn::{Counters, HANDSHAKES_PER_PHASE_MAX, Turn};
 use crate::net::tx::{Phase, Tx};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
@@ -229,6 +228,7 @@ impl<H: Handler> Server<H> {
         self.turn.now_ms = self.clock.now_ms();
         let mut ended = None;
         let ready_len = self.turn.ready.len();
+        self.turn.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
         for event in events {
             match event.token() {
                 Token(key) if key < TOKENS_FROM => self.peer_event(key, event),
@@ -302,6 +302,7 @@ impl<H: Handler> Server<H> {
 
     /// Goes on with peers that had more to do than a turn's share, or took their replies: those `listed` before this turn.
     fn resume_ready(&mut self, listed: usize) {
+        self.turn.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
         for at in 0..listed {
             let id = self.turn.ready[at];
             let key = id.key as usize;
@@ -419,13 +420,14 @@ impl<H: Handler> Server<H> {
         }
         self.generation = self.generation.wrapping_add(1);
         let listener = &self.listeners[at];
-        let reading = match listener.proxy_versions(peer) {
-            Some(versions) => Reading::Proxied(Proxied::new(versions, listener.addr.over, peer)),
+        let versions = listener.proxy_versions(peer);
+        let Some(link) = listener.link(stream, versions.is_some()) else { return };
+        let reading = match versions {
+            Some(versions) => Reading::Proxied(Proxied::new(versions, peer)),
             None => Reading::Head(Head::new(peer)),
         };
         let rx = Rx::new(reading, self.turn.now_ms);
-        // TLS: with `listener.addr.over` it is a `Link::Tls`, unless a proxy's header comes first (`net::proxied`).
-        let key = self.peers.insert(rx, Tx::new(Link::Plain(stream), self.generation));
+        let key = self.peers.insert(rx, Tx::new(link, self.generation));
         self.peers.tx[key].is_excess = is_excess;
         let socket = self.peers.tx[key].link.source();
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -31,7 +31,7 @@ use crate::proto::outbound;
 #[derive(Debug)]
 pub(crate) struct Tx {
     pub(crate) link: Link,
-    /// What the kernel did not take; none while the peer keeps up.
+    /// What the kernel did not take; none while the peer keeps up. There is one, be it empty, while the link holds bytes.
     backlog: Option<Box<Backlog>>,
     /// How what is sent is compressed, if it is.
     pub(crate) packing: Packing,
@@ -96,7 +96,7 @@ impl Tx {
 
     /// Bytes that wait for the kernel.
     pub(crate) fn backlog_bytes(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.queue.bytes())
+        self.backlog.as_ref().map_or(0, |backlog| backlog.queue.bytes() + self.link.held_bytes())
     }
 
     /// Whether nothing waits.
@@ -199,7 +199,7 @@ impl Tx {
         }
         let backlog = self.backlog.get_or_insert_default();
         backlog.queue.push_shared(frame);
-        self.passed_soft |= backlog.queue.bytes() > turn.limits.queue_bytes_soft;
+        self.passed_soft |= self.is_paused(turn);
         self.mark_dirty(key, turn);
         Sent::Queued
     }
@@ -264,7 +264,10 @@ impl Tx {
     pub(crate) fn peer_ended(&mut self, key: usize, turn: &mut Turn) {
         self.peer_ended = true;
         match self.phase {
-            Phase::Opening | Phase::Lingering => self.doom(key, turn),
+            Phase::Opening | Phase::Lingering => {
+                let _refused = self.link.end_session();
+                self.doom(key, turn);
+            }
             Phase::Open | Phase::Closing | Phase::Finishing => self.finish(key, turn),
             Phase::Doomed => {}
         }
@@ -282,12 +285,25 @@ impl Tx {
     /// has no unread bytes to answer with an RST, which would take our last bytes from the peer.
     pub(crate) fn finish_if_flushed(&mut self, key: usize, turn: &mut Turn) {
         if self.phase == Phase::Finishing && self.is_flushed() {
-            if self.peer_ended {
-                self.doom(key, turn);
-            } else {
-                self.link.end_output();
-                self.phase = Phase::Lingering;
+            let ended =
+                if self.peer_ended { self.link.end_session() } else { self.link.end_output() };
+            match ended {
+                Drained::Held(_) => self.await_writable(),
+                _ if self.peer_ended => self.doom(key, turn),
+                Drained::Bytes(_) | Drained::Broken => self.phase = Phase::Lingering,
             }
+        }
+    }
+
+    /// Forgets what waits in the queue, since it can no longer be sent.
+    pub(crate) fn drop_output(&mut self) {
+        self.backlog = None;
+    }
+
+    /// Has the next writable event flush what the link holds, if it holds something.
+    pub(crate) fn await_writable(&mut self) {
+        if self.link.held_bytes() > 0 {
+            self.backlog.get_or_insert_default();
         }
     }
 
@@ -323,10 +339,9 @@ impl Tx {
         };
         match taken {
             Drained::Bytes(len) if len == offered => {}
-            Drained::Bytes(len) => {
-                let backlog = self.backlog.get_or_insert_default();
-                backlog.queue.push(&parts, len);
-                self.passed_soft |= backlog.queue.bytes() > turn.limits.queue_bytes_soft;
+            Drained::Bytes(len) | Drained::Held(len) => {
+                self.backlog.get_or_insert_default().queue.push(&parts, len);
+                self.passed_soft |= self.is_paused(turn);
             }
             Drained::Broken => self.doom(key, turn),
         }

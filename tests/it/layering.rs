@@ -87,8 +87,9 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("socket2", "src/net"),
         ("ipnet", "src/net/trust.rs"),
         ("listenfd", "src/app/inherited.rs"),
-        ("signal_hook", "src/net"),
+        ("signal_hook_mio", "src/net"),
         ("rustls", "src/net/tls.rs"),
+        ("x509_parser", "src/net/tls.rs"),
         ("zlib_rs", "src/proto/deflate/codec.rs"),
         ("simd_json", "src/app"),
         ("clap", "src/cli"),
@@ -99,6 +100,26 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
             assert!(file.starts_with(home), "{file} names {library}, which belongs into {home}");
         }
     }
+}
+
+/// Tests may make certificates anywhere.
+#[test]
+fn certificates_are_made_in_one_file() {
+    let served: Vec<String> = files_that_name("src", "rcgen")
+        .into_iter()
+        .filter(|file| {
+            let code = code_of(&root().join(file));
+            names(code.split("#[cfg(test)]").next().unwrap(), "rcgen")
+        })
+        .collect();
+    assert_eq!(served, ["src/app/dev_cert.rs"]);
+}
+
+/// Ends are the loop's business, SIGHUP the files'.
+#[test]
+fn signals_are_caught_in_two_files() {
+    let files = files_that_name("src", "signal_hook");
+    assert_eq!(files, ["src/app/tls_files.rs", "src/net/signals.rs"]);
 }
 
 #[test]

@@ -517,8 +517,8 @@ fn mistakes_are_one_line_with_their_remedy() {
         ),
         (
             &["--listen", "tls:127.0.0.1:0"],
-            "cannot listen on tls:127.0.0.1:0: TLS needs a certificate and its key; give them with --tls-cert and \
-             --tls-key, or leave out tls:"
+            "--listen tls:127.0.0.1:0 needs a certificate and its key: give them with --tls-cert and --tls-key ('wsfast \
+             dev-cert' writes a pair to try), or leave out tls:"
                 .into(),
         ),
         (

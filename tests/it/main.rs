@@ -21,3 +21,4 @@ mod open;
 mod replies;
 mod signals;
 mod support;
+mod tls;

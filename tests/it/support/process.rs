@@ -103,6 +103,11 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The next line on stderr.
+    pub(crate) fn next_log_line(&self) -> String {
+        self.stderr.recv_timeout(DEADLINE).expect("a line on stderr")
+    }
+
     /// Waits for its end; the output is what came behind the first line.
     pub(crate) fn wait(mut self) -> Output {
         finish(&mut self.child, &self.stdout, &self.stderr)
@@ -116,9 +121,9 @@ impl Drop for Process {
     }
 }
 
-/// `127.0.0.1:8002` of a line that holds `ws://127.0.0.1:8002`.
+/// `127.0.0.1:8002` of a line that holds `ws://127.0.0.1:8002` or `wss://127.0.0.1:8002`.
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("ws://")?;
+    let (_, rest) = line.split_once("://")?;
     rest.split(|at: char| at == ',' || at.is_whitespace()).next()?.parse().ok()
 }
 

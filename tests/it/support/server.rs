@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, Context, Counters, Ended, Handler, Limits, Listen, LocalAddr, Message,
-    PeerAddr, PeerId, Refusal, Remote, Server,
+    Accept, Closed, Context, Counters, Ended, Handler, Limits, Listen, LocalAddr, Message, Over,
+    PeerAddr, PeerId, Refusal, Remote, Scheme, Server, TlsConfig,
 };
 
 use super::{DEADLINE, limits};
@@ -46,8 +46,28 @@ impl TestServer {
 
     /// Any handler.
     pub(crate) fn start(limits: Limits, handler: impl Handler + Send + 'static) -> Self {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::listen(vec![any_port.into()], limits, handler)
+        Self::start_with(limits, handler, None)
+    }
+
+    /// Any handler, at one address plain and at another over TLS.
+    pub(crate) fn start_with(
+        limits: Limits,
+        handler: impl Handler + Send + 'static,
+        tls: Option<TlsConfig>,
+    ) -> Self {
+        let any_port = || Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut listens = vec![any_port()];
+        if let Some(tls) = tls {
+            let mut over_tls = any_port();
+            over_tls.over = Over::Tls(tls);
+            listens.push(over_tls);
+        }
+        Self::listen(listens, limits, handler)
+    }
+
+    /// Where it speaks TLS.
+    pub(crate) fn tls_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs.iter().find(|addr| addr.scheme == Scheme::Wss).and_then(LocalAddr::tcp)
     }
 
     /// Any handler, anywhere.
