@@ -26,7 +26,7 @@ use crate::link::{Drained, Fill, Link, LinkError, Rest, Secured};
 use crate::outstanding::Outstanding;
 use crate::packing::Packer;
 use crate::rate::Random;
-use crate::tls::WIRE_BYTES;
+use crate::tls::{Connector, WIRE_BYTES};
 use crate::upgrade::{OpenFailure, Request, Upgrade};
 
 /// One connection.
@@ -88,6 +88,8 @@ pub(crate) struct Desk {
     scratch: Vec<u8>,
     /// The same before it is decrypted; empty without TLS.
     wire: Vec<u8>,
+    /// What TLS starts from, if there is to be any.
+    connector: Option<Connector>,
     /// What is to be written.
     out: Vec<u8>,
     /// The payload of the message being written.
@@ -169,10 +171,16 @@ const FRAGMENTS_MAX: u32 = 1 << 16;
 
 impl Desk {
     /// A desk for messages that `judge` judges.
-    pub(crate) fn new(judge: Judge, request: Request, random: Random) -> Self {
+    pub(crate) fn new(
+        judge: Judge,
+        request: Request,
+        random: Random,
+        connector: Option<Connector>,
+    ) -> Self {
         Self {
             scratch: vec![0; READ_BYTES_MAX + OWED_BYTES_MAX],
-            wire: Vec::new(),
+            wire: vec![0; if connector.is_some() { WIRE_BYTES } else { 0 }],
+            connector,
             out: Vec::new(),
             payload: Vec::new(),
             packer: Packer::default(),
@@ -204,10 +212,7 @@ impl Desk {
 
 impl Conn {
     /// The connection number `conn` on a link that is connecting since `started_ns`.
-    pub(crate) fn new(conn: u32, link: Link, started_ns: u64, desk: &mut Desk) -> Self {
-        if link.is_tls() && desk.wire.is_empty() {
-            desk.wire.resize(WIRE_BYTES, 0);
-        }
+    pub(crate) fn new(conn: u32, link: Link, started_ns: u64, desk: &Desk) -> Self {
         Self {
             lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
             link: Some(link),
@@ -315,6 +320,10 @@ impl Conn {
             return Ok(News::None);
         }
         let tcp_open_ns = now_ns();
+        if let Some(connector) = &desk.connector {
+            // Only now: what a ClientHello costs this client is no part of the TCP handshake.
+            self.link = self.link.take().map(|link| link.over_tls(connector)).transpose()?;
+        }
         self.phase = Phase::Securing { started_ns, tcp_open_ns };
         self.on_secured(started_ns, tcp_open_ns, desk)
     }

@@ -171,17 +171,22 @@ impl Endpoint {
         }
     }
 
-    /// Begins a connection, from `source` if one is given.
+    /// What TLS starts from, if there is to be any.
+    pub(crate) const fn connector(&self) -> Option<&Connector> {
+        match self {
+            Self::Tls(_, connector) => Some(connector),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// Begins a connection, from `source` if one is given. TLS starts once it is there.
     ///
     /// # Errors
     ///
     /// What socket(2), bind(2) or connect(2) say; a connection under way is no error.
     pub(crate) fn dial(&self, source: Option<IpAddr>) -> Result<Link, OpenFailure> {
         Ok(match self {
-            Self::Tcp(addr) => Link::Tcp(dial(*addr, source)?),
-            Self::Tls(addr, connector) => {
-                Link::Tls(Box::new(connector.wrap(dial(*addr, source)?)?))
-            }
+            Self::Tcp(addr) | Self::Tls(addr, _) => Link::Tcp(dial(*addr, source)?),
             Self::Unix(path) => Link::Unix(dial_unix(path)?),
         })
     }

@@ -165,7 +165,12 @@ impl<'a> Engine<'a> {
             timer,
             conns: Vec::with_capacity(usize::try_from(plan.conns).unwrap_or(0)),
             // Keys differ from run to run, so that no cache between here and the server can answer.
-            desk: Desk::new(judge, request, Random::new(now_ns())),
+            desk: Desk::new(
+                judge,
+                request,
+                Random::new(now_ns()),
+                plan.endpoint.connector().cloned(),
+            ),
             again: Vec::new(),
             news: Vec::new(),
             wait: if cpus > 1 { Wait::Spinning { from_ns: 0 } } else { Wait::Sleeping },
@@ -229,7 +234,7 @@ impl<'a> Engine<'a> {
         debug_assert_eq!(index_of(index), self.conns.len());
         match self.dial(index) {
             Ok(link) => {
-                self.conns.push(Conn::new(index, link, now, &mut self.desk));
+                self.conns.push(Conn::new(index, link, now, &self.desk));
                 News::None
             }
             Err(failure) => {

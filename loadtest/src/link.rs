@@ -10,7 +10,7 @@ use mio::Registry;
 use mio::Token;
 use mio::net::{TcpStream, UnixStream};
 
-use crate::tls::{TlsFailure, TlsLink};
+use crate::tls::{Connector, TlsFailure, TlsLink};
 
 /// A socket that connects or is connected, non-blocking.
 #[derive(Debug)]
@@ -115,6 +115,18 @@ impl Link {
             (None, Ok(())) => Ok(true),
             (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             (None, Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// The link with TLS over it, if it is a bare TCP connection.
+    ///
+    /// # Errors
+    ///
+    /// That there is no randomness.
+    pub(crate) fn over_tls(self, connector: &Connector) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => Ok(Self::Tls(Box::new(connector.wrap(stream)?))),
+            link @ (Self::Tls(_) | Self::Unix(_)) => Ok(link),
         }
     }
 

@@ -104,17 +104,23 @@ impl Connector {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), name })
+        let connector = Self { config: Arc::new(config), name };
+        // The first session seeds the provider's generator, which takes a while that is no connection's.
+        let _seeded = connector.session().map_err(|error| error.to_string())?;
+        Ok(connector)
     }
 
-    /// TLS over `stream`, which need not be connected yet.
+    fn session(&self) -> Result<ClientConnection, Error> {
+        ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+    }
+
+    /// TLS over `stream`, which is connected.
     ///
     /// # Errors
     ///
     /// That there is no randomness.
     pub(crate) fn wrap(&self, stream: TcpStream) -> io::Result<TlsLink> {
-        let mut session = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
-            .map_err(io::Error::other)?;
+        let mut session = self.session().map_err(io::Error::other)?;
         // What does not fit waits in the connection's own queue, so that there is one bound.
         session.set_buffer_limit(Some(WIRE_BYTES));
         Ok(TlsLink { stream, session, is_read_closed: false })
