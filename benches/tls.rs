@@ -25,7 +25,9 @@ use rustls::{
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
-use wsfast::{Accept, Context, Handler, Limits, Message, Refusal, Server, TlsConfig};
+use wsfast::{
+    Accept, Context, Handler, Limits, Listen, Message, Over, PeerAddr, Refusal, Server, TlsConfig,
+};
 
 fn main() {
     let is_quick = std::env::args().any(|arg| arg == "--quick");
@@ -97,7 +99,7 @@ impl Handler for Echo {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: SocketAddr,
+        _peer: PeerAddr,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }
@@ -111,9 +113,11 @@ fn start_wsfast(cert: &str, key: &str) -> Running {
     let tls = TlsConfig::from_pem(cert.as_bytes(), key.as_bytes()).expect("a good pair");
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut server = Server::bind(&[], Limits::default(), Echo).expect("a poll");
-        server.bind_tls(&[([127, 0, 0, 1], 0).into()], &tls).expect("a free port");
-        announce(&tell, server.local_addrs()[0]);
+        let mut listen = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        listen.over = Over::Tls(tls);
+        let mut server =
+            Server::listen(vec![listen], Limits::default(), Echo).expect("a free port");
+        announce(&tell, server.local_addrs()[0].tcp().expect("a TCP address"));
         server.run()
     });
     told.recv().expect("the server starts")

@@ -734,7 +734,7 @@ mod tests {
         for piece_max in [7, 300, 5_000, 40_000, 150_000] {
             let (config, mut client) = server_and_client();
             let (mut ours, theirs) = sockets();
-            let mut link = TlsLink::new(theirs, &config, &[]).unwrap();
+            let mut link = TlsLink::new(theirs, &config, false).unwrap();
             let mut scratch = vec![0; 132_096];
             while client.is_handshaking() || client.wants_write() {
                 client.write_tls(&mut ours).unwrap();

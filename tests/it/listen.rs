@@ -17,12 +17,13 @@ use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{
     Accept, Context, Error, Handler, Kind, Limits, Listen, ListenAt, ListenError, LocalAddr,
-    Message, PeerAddr, ProxyProtocol, Refusal, Server,
+    Message, Over, PeerAddr, ProxyProtocol, Refusal, Server,
 };
 
 use crate::support::client::RawClient;
 use crate::support::process::{Output, Process, command, run, run_command};
 use crate::support::server::TestServer;
+use crate::support::tls::{Pair, TlsClient};
 use crate::support::{DEADLINE, limits, wire};
 
 #[test]
@@ -230,6 +231,47 @@ fn a_trusted_proxy_names_the_peer() {
     }
 }
 
+/// However the header and TLS's first records share reads.
+#[test]
+fn tls_begins_behind_a_proxys_header() {
+    let pair = Pair::new();
+    let mut listen = tcp_listen();
+    listen.over = Over::Tls(pair.server());
+    let trusted = ["127.0.0.0/8".parse().unwrap()].into();
+    listen.proxy = Some(ProxyProtocol { versions: Versions::Auto, trusted });
+    let server = TestServer::listen(vec![listen], limits(), Teller);
+    let config = pair.client(&rustls::version::TLS13);
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 443\r\n";
+    // Which of the bytes come in a write of their own, and how many of TLS's come with the header's last.
+    for (alone, with_last) in
+        [(0, 0), (header.len(), 0), (1, 1), (10, 5), (0, 100), (20, usize::MAX)]
+    {
+        let mut client = TlsClient::begin(server.addr, &config);
+        let mut hello = Vec::new();
+        client.stream.conn.write_tls(&mut hello).unwrap();
+        let together = header.len() + with_last.min(hello.len());
+        let stream = [&header[..], &hello].concat();
+        for piece in [&stream[..alone], &stream[alone..together], &stream[together..]] {
+            client.stream.sock.write_all(piece).unwrap();
+            // Another connection's round trip behind it: the piece was read.
+            let mut witness = TlsClient::begin(server.addr, &config);
+            witness.stream.sock.write_all(header).unwrap();
+            witness.send(wire::request());
+            witness.expect_open();
+        }
+        client.send(wire::request());
+        client.expect_open();
+        client.expect(&wire::Frame::text("192.0.2.7:40000"));
+        client.expect_echo("behind a proxy");
+    }
+    // TLS without the header is no header.
+    let mut direct = TlsClient::begin(server.addr, &config);
+    let mut hello = Vec::new();
+    direct.stream.conn.write_tls(&mut hello).unwrap();
+    direct.stream.sock.write_all(&hello).unwrap();
+    assert_eq!(direct.stream.sock.read(&mut [0; 10]).unwrap_or(0), 0);
+}
+
 #[test]
 fn a_header_may_come_a_byte_at_a_time() {
     let server = proxied(Versions::Auto, "127.0.0.1", limits());
@@ -337,6 +379,36 @@ fn sockets_that_systemd_passes_on_are_used_alone() {
     client.expect_eof();
     drop(client);
     assert_eq!(server.wait().status.code(), Some(0));
+}
+
+/// All three ways in of one process, each with a client of its own kind.
+#[test]
+fn an_inherited_socket_a_unix_socket_and_tls_are_served_side_by_side() {
+    let (dir, pair) = (TempDir::new(), Pair::new());
+    fs::write(dir.path("cert"), &pair.cert_pem).unwrap();
+    fs::write(dir.path("key"), &pair.key_pem).unwrap();
+    let path = |name: &str| dir.path(name).display().to_string();
+    let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let inherited = socket.local_addr().unwrap();
+    let unix = format!("unix:{}", path("s"));
+    let (cert, key) = (path("cert"), path("key"));
+    let args = ["--listen", "fd:3", "--listen", &unix, "--listen", "tls:127.0.0.1:0"];
+    let args = [&args[..], &["--tls-cert", &cert, "--tls-key", &key]].concat();
+    let server = Process::spawn(&mut activated(&args, socket));
+    let tls = server.first_line.trim_end().rsplit("wss://").next().unwrap().parse().unwrap();
+
+    let mut over_unix = open_unix(&dir.path("s"));
+    let (mut over_tcp, _) = open_tcp(inherited);
+    let mut over_tls = TlsClient::open(tls, &pair.client(&rustls::version::TLS13));
+    for _ in 0..3 {
+        expect_echoes(&mut over_unix);
+        expect_echoes(&mut over_tcp);
+        over_tls.expect_echo("hello");
+    }
+    server.signal(Signal::TERM);
+    over_tls.expect_close(1001);
+    assert!(matches!(over_tcp.read().unwrap(), Sent::Close(Some(_))));
+    assert!(matches!(over_unix.read().unwrap(), Sent::Close(Some(_))));
 }
 
 #[test]
@@ -491,6 +563,11 @@ fn mistakes_are_one_line_with_their_remedy() {
     let file = dir.path("file");
     fs::write(&file, "precious").unwrap();
     let file = format!("unix:{}", file.display());
+    let pair = Pair::new();
+    fs::write(dir.path("cert"), &pair.cert_pem).unwrap();
+    fs::write(dir.path("key"), &pair.key_pem).unwrap();
+    let (cert, key) =
+        (dir.path("cert").display().to_string(), dir.path("key").display().to_string());
     for (args, expected) in [
         (
             &["--listen", "127.0.0.1"][..],
@@ -519,6 +596,12 @@ fn mistakes_are_one_line_with_their_remedy() {
             &["--listen", "tls:127.0.0.1:0"],
             "--listen tls:127.0.0.1:0 needs a certificate and its key: give them with --tls-cert and --tls-key ('wsfast \
              dev-cert' writes a pair to try), or leave out tls:"
+                .into(),
+        ),
+        (
+            &["--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key],
+            "--tls-cert is for no address: put tls: in front of those of --listen that it is for, such as --listen \
+             tls:0.0.0.0:443"
                 .into(),
         ),
         (
