@@ -34,6 +34,39 @@ pub struct Limits {
     pub drain_ms: u64,
     /// How messages are compressed.
     pub compression: Compression,
+    /// What topics keep, and how many there are.
+    pub topics: TopicLimits,
+}
+
+/// What topics keep for who comes late or reads slowly, and how many there are.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TopicLimits {
+    /// Messages of one topic.
+    pub history_messages: usize,
+    /// Bytes of one topic's messages, and so of one message.
+    pub topic_bytes_max: usize,
+    /// Bytes of all topics' messages, in all the forms that they were sent in; past it the oldest go.
+    pub history_bytes_max: usize,
+    /// Age at which a message goes.
+    pub history_ttl_ms: u64,
+    /// Topics at a time: those that somebody listens to, or that keep a message.
+    pub topics_max: usize,
+    /// Topics that one peer listens to.
+    pub subscriptions_max: usize,
+}
+
+impl Default for TopicLimits {
+    fn default() -> Self {
+        Self {
+            history_messages: 1024,
+            topic_bytes_max: 1 << 20,
+            history_bytes_max: 64 << 20,
+            history_ttl_ms: 5 * 60_000,
+            topics_max: 100_000,
+            subscriptions_max: 128,
+        }
+    }
 }
 
 /// How messages are compressed, for clients that offer permessage-deflate (RFC 7692).
@@ -91,6 +124,7 @@ impl Default for Limits {
             queue_bytes_max: 1 << 20,
             drain_ms: 10_000,
             compression: Compression::default(),
+            topics: TopicLimits::default(),
         }
     }
 }
@@ -102,7 +136,7 @@ impl Limits {
     ///
     /// The first limit that is out of its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let table: [(&'static str, u64, u64, u64); 14] = [
+        let table: [(&'static str, u64, u64, u64); 20] = [
             ("max-connections", self.peers_max as u64, 1, PEERS_MAX as u64),
             ("max-message-bytes", self.message_bytes_max as u64, 125, 1 << 30),
             ("max-fragments", u64::from(self.fragments_max), 1, u64::from(u32::MAX)),
@@ -114,6 +148,12 @@ impl Limits {
             ("close-timeout", self.close_timeout_ms, 1, DAY_MS),
             ("max-queue-bytes", self.queue_bytes_max as u64, self.queue_bytes_soft as u64, 1 << 30),
             ("drain", self.drain_ms, 0, DAY_MS),
+            ("history", self.topics.history_messages as u64, 1, 1 << 24),
+            ("topic-bytes", self.topics.topic_bytes_max as u64, 1 << 10, 1 << 30),
+            ("history-bytes", self.topics.history_bytes_max as u64, 1 << 16, 1 << 40),
+            ("history-ttl", self.topics.history_ttl_ms, 1, 30 * DAY_MS),
+            ("max-topics", self.topics.topics_max as u64, 1, 1 << 24),
+            ("max-subscriptions", self.topics.subscriptions_max as u64, 1, 1 << 16),
             ("compression-level", self.compression.level.into(), 1, 9),
             ("compression-window", 1 << self.compression.window_bits.min(63), 1 << 9, 1 << 15),
             ("compression-memory", self.compression.memory_bytes_max as u64, 0, 1 << 40),

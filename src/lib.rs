@@ -56,11 +56,12 @@ pub mod config;
 pub mod net;
 pub mod proto;
 
-pub use config::{Compression, CompressionMode, ConfigError, Limits};
+pub use config::{Compression, CompressionMode, ConfigError, Limits, TopicLimits};
 pub use net::{
-    Accept, BadCidr, Cidr, Closed, Context, Counters, Ended, Error, Handler, Listen, ListenAt,
-    ListenError, LocalAddr, LocalSocket, Over, PeerAddr, PeerId, PemContent, ProxyProtocol,
-    Refusal, Remote, Scheme, Sent, Server, TlsConfig, TlsError,
+    Accept, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error, Form, Framing,
+    Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MessageId, Over,
+    PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Refusal, Remote, Scheme,
+    Sent, Server, Since, TlsConfig, TlsError, TopicError, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::message::{Kind, Message, Text};

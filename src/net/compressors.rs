@@ -3,8 +3,12 @@
 //!
 //! Writes nothing to a socket and encodes no frame; the DEFLATE stream itself is `proto::deflate`'s.
 
+use std::rc::Rc;
+
 use crate::config::{Compression, CompressionMode};
 use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+use crate::proto::message::Kind;
+use crate::proto::outbound;
 
 /// The compressors of one loop.
 #[derive(Debug)]
@@ -120,6 +124,23 @@ impl Compressors {
         }
     }
 
+    /// The frame of a message for all peers whose [`Packing::window_at`] is this; `None`: it goes as it is.
+    pub(crate) fn encode_for_many(
+        &mut self,
+        window_at: usize,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Option<Rc<[u8]>> {
+        if payload.len() < self.config.bytes_min {
+            return None;
+        }
+        let mut room = self.take_room();
+        let packed = self.pack_alone(window_at, payload, &mut room);
+        let frame = packed.map(|packed| compressed_frame(kind, packed));
+        self.give_room(room);
+        frame
+    }
+
     /// Compresses a message for all peers whose [`Packing::window_at`] is this; `None`: it goes as it is.
     pub(crate) fn pack_alone<'a>(
         &mut self,
@@ -132,6 +153,13 @@ impl Compressors {
             .get_or_insert_with(|| Box::new(Deflater::new(level, window_bits(window_at))))
             .deflate_alone(payload, room)
     }
+}
+
+/// A compressed message as a server's frame.
+pub(crate) fn compressed_frame(kind: Kind, packed: &[u8]) -> Rc<[u8]> {
+    let mut frame = Vec::with_capacity(packed.len() + 10);
+    outbound::append_compressed(&mut frame, kind, packed);
+    frame.into()
 }
 
 /// How many windows a compressor can have.

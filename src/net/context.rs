@@ -8,6 +8,9 @@ use slab::Slab;
 use crate::net::in_place::InPlace;
 use crate::net::peers::PeerId;
 use crate::net::prepared::Prepared;
+use crate::net::topics::{
+    Form, Position, Published, Since, Subscription, TopicError, TopicMessage, Topics,
+};
 use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx, to_u32};
 use crate::proto::close::StatusCode;
@@ -120,9 +123,87 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Publishes a message to a topic; its subscribers are sent it at the end of the turn.
+    ///
+    /// # Errors
+    ///
+    /// A [`TopicError`].
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<Published, TopicError> {
+        let from = self.tx.contains(self.key).then(|| self.id());
+        self.turn.topics.publish(topic, kind, payload, from, self.turn.now_ms)
+    }
+
+    /// Has the peer that the handler is called for listen to a topic, in `form`. Messages that are there already follow by
+    /// themselves. `mutes_own`: not what it publishes itself.
+    ///
+    /// # Errors
+    ///
+    /// A [`TopicError`].
+    pub fn subscribe(
+        &mut self,
+        topic: &str,
+        form: Form,
+        mutes_own: bool,
+        since: Since,
+    ) -> Result<Position, TopicError> {
+        let Some(tx) = self.tx.get_mut(self.key) else { return Err(TopicError::Gone) };
+        let subscriptions = tx.subscriptions.get_or_insert_default();
+        if subscriptions.len() >= self.turn.topics.subscriptions_max() {
+            return Err(TopicError::TooManySubscriptions);
+        }
+        let topics = &mut self.turn.topics;
+        if topics.key_of(topic).is_some_and(|at| subscriptions.iter().any(|it| it.topic == at)) {
+            return Err(TopicError::Subscribed);
+        }
+        let (subscription, position) =
+            topics.subscribe(topic, to_u32(self.key), form, mutes_own, since)?;
+        subscriptions.push(subscription);
+        if position.next <= position.last.offset {
+            tx.lag(self.key, self.turn);
+        }
+        Ok(position)
+    }
+
+    /// Has it listen no more; false: it did not.
+    pub fn unsubscribe(&mut self, topic: &str) -> bool {
+        let Some(at) = self.turn.topics.key_of(topic) else { return false };
+        let Some(tx) = self.tx.get_mut(self.key) else { return false };
+        let Some(subscriptions) = &mut tx.subscriptions else { return false };
+        let Some(place) = subscriptions.iter().position(|it| it.topic == at) else { return false };
+        let subscription = subscriptions.swap_remove(place);
+        unsubscribe(self.tx, &mut self.turn.topics, subscription);
+        true
+    }
+
+    /// Where a topic stands: its last message, and what would follow `since`. `None`: nobody listens and nothing is kept.
+    pub fn topic_position(&self, topic: &str, since: Since) -> Option<Position> {
+        self.turn.topics.find(topic).map(|topic| topic.position(since))
+    }
+
+    /// A topic's message, if it is there.
+    pub fn topic_message(&self, topic: &str, offset: u64) -> Option<TopicMessage<'_>> {
+        self.turn.topics.find(topic)?.message(offset)
+    }
+
     /// Bytes that wait for the peer that the handler is called for to take them.
     pub fn queued_bytes(&self) -> usize {
         self.tx.get(self.key).map_or(0, Tx::backlog_bytes)
+    }
+}
+
+/// Removes a subscriber from its topic, and tells who is moved to its place.
+pub(crate) fn unsubscribe(tx: &mut Slab<Tx>, topics: &mut Topics, subscription: Subscription) {
+    let Some((key, was)) = topics.unsubscribe(subscription) else { return };
+    let others = tx.get_mut(key as usize).and_then(|tx| tx.subscriptions.as_mut());
+    let moved = others.and_then(|others| others.iter_mut().find(|other| **other == was));
+    debug_assert!(moved.is_some());
+    if let Some(moved) = moved {
+        *moved = subscription;
     }
 }
 

@@ -4,10 +4,11 @@
 
 use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
+use crate::net::topics::{Form, Gap, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
 use crate::proto::handshake::{Request, Status, Upgrade};
-use crate::proto::message::Message;
+use crate::proto::message::{Kind, Message};
 
 /// What a server does with its peers.
 ///
@@ -41,8 +42,31 @@ pub trait Handler {
     /// The peer's queued output, after it had passed the soft bound, is below it again.
     fn on_drain(&mut self, _state: &mut Self::State, _cx: &mut Context<'_>) {}
 
+    /// Writes a topic's message in one of the forms that peers subscribed with; called once for all of them.
+    ///
+    /// Whether it is text or binary in that form, where it is a WebSocket message.
+    fn encode(&self, _form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
+        out.extend_from_slice(message.payload);
+        message.kind
+    }
+
+    /// A subscriber was too slow for its topic's history: what to tell it before it goes on behind the gap, written to
+    /// `out`, or with what to end its connection.
+    fn on_gap(&self, _form: Form, _topic: &str, gap: Gap, _out: &mut Vec<u8>) -> Lag {
+        Lag::Close(StatusCode::TRY_AGAIN_LATER, format!("too slow; go on from {}", gap.from))
+    }
+
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
+}
+
+/// What becomes of a subscriber that lost messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lag {
+    /// It is told, and goes on. Whether the notice is text or binary, where it is a WebSocket message.
+    Told(Kind),
+    /// Its connection ends with this status code and reason.
+    Close(StatusCode, String),
 }
 
 /// An opening handshake that the application accepts.

@@ -19,6 +19,7 @@ pub mod outqueue;
 
 mod clock;
 mod compressors;
+mod fan_out;
 mod in_place;
 mod opening;
 mod peers;
@@ -28,17 +29,22 @@ mod rx;
 mod scratch;
 mod signals;
 mod timers;
+mod topics;
 mod turn;
 mod tx;
 mod unix_socket;
 
 pub use addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 pub use context::{Context, Sent};
-pub use handler::{Accept, Closed, Handler, Refusal};
+pub use handler::{Accept, Closed, Handler, Lag, Refusal};
 pub use listener::{Listen, ListenAt, ListenError, Over};
 pub use peers::PeerId;
 pub use remote::Remote;
 pub use server::{Ended, Error, Server};
 pub use tls::{PemContent, TlsConfig, TlsError};
+pub use topics::{
+    BadMessageId, Form, Framing, Gap, MessageId, Position, Published, Since, TopicError,
+    TopicMessage,
+};
 pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::Counters;

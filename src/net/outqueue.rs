@@ -82,6 +82,14 @@ impl OutQueue {
         }
     }
 
+    /// Queues the rest of frames that other peers' queues hold too, of which `skip` bytes have left. The queue is empty.
+    pub fn push_rest(&mut self, frames: Rc<[u8]>, skip: usize) {
+        debug_assert!(self.chunks.is_empty() && skip < frames.len());
+        self.bytes += frames.len() - skip;
+        self.head_at = skip;
+        self.chunks.push_back(Chunk::Shared(frames));
+    }
+
     /// Queues a whole control frame behind the chunk whose bytes are leaving, ahead of the rest. It takes the place of
     /// one that was queued so before and is still whole.
     pub fn push_ahead(&mut self, frame: &[u8]) {

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use crate::net::compressors::WINDOWS;
+use crate::net::compressors::{WINDOWS, compressed_frame};
 use crate::net::turn::Turn;
 use crate::net::tx::Tx;
 use crate::proto::message::Kind;
@@ -61,17 +61,15 @@ impl<'a> Prepared<'a> {
         }
         let mut room = turn.compressors.take_room();
         let packed = turn.compressors.pack(&mut tx.packing, self.payload, &mut room);
-        let frame = packed.map(|packed| compressed(self.kind, packed));
+        let frame = packed.map(|packed| compressed_frame(self.kind, packed));
         turn.compressors.give_room(room);
         frame.unwrap_or_else(|| self.plain())
     }
 
     fn pack(&self, window_at: usize, turn: &mut Turn) -> Packed {
-        let mut room = turn.compressors.take_room();
-        let packed = turn.compressors.pack_alone(window_at, self.payload, &mut room);
-        let packed = packed.map(|packed| compressed(self.kind, packed));
-        turn.compressors.give_room(room);
-        packed.map_or(Packed::Pointless, Packed::Frame)
+        turn.compressors
+            .encode_for_many(window_at, self.kind, self.payload)
+            .map_or(Packed::Pointless, Packed::Frame)
     }
 
     fn plain(&mut self) -> Rc<[u8]> {
@@ -83,10 +81,4 @@ impl<'a> Prepared<'a> {
         });
         Rc::clone(frame)
     }
-}
-
-fn compressed(kind: Kind, packed: &[u8]) -> Rc<[u8]> {
-    let mut frame = Vec::with_capacity(packed.len() + 10);
-    outbound::append_compressed(&mut frame, kind, packed);
-    frame.into()
 }

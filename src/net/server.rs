@@ -19,7 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::{ConfigError, Limits};
 use crate::net::addr::{LocalAddr, PeerAddr};
 use crate::net::clock::Clock;
-use crate::net::context::{Context, find};
+use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
 use crate::net::in_place::InPlace;
 use crate::net::listener::{Accepted, Listen, ListenError, Listener, RETRY_MS, Waiting};
@@ -256,7 +256,8 @@ impl<H: Handler> Server<H> {
             Waiting::ForDescriptor { retry_ms } => Some(retry_ms),
             Waiting::Nothing | Waiting::Perhaps => None,
         });
-        let trim = (self.turn.pool.idle_bytes() > 0).then_some(self.trim_at_ms);
+        let keeps_any = self.turn.pool.idle_bytes() > 0 || self.turn.topics.bytes() > 0;
+        let trim = keeps_any.then_some(self.trim_at_ms);
         let at_ms =
             self.turn.timers.next_ms().into_iter().chain(self.draining_until_ms).chain(trim);
         let at_ms = at_ms.chain(retries).min()?;
@@ -297,6 +298,9 @@ impl<H: Handler> Server<H> {
                 rx.last_rx_ms = self.turn.now_ms;
             }
             tx.finish_if_flushed(key, &mut self.turn);
+            if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
+                self.catch_up(key);
+            }
         }
     }
 
@@ -332,6 +336,7 @@ impl<H: Handler> Server<H> {
     }
 
     fn flush_dirty(&mut self) {
+        self.fan_out();
         let mut dirty = std::mem::take(&mut self.turn.dirty);
         for key in dirty.drain(..) {
             self.flush(key as usize);
@@ -358,7 +363,12 @@ impl<H: Handler> Server<H> {
     /// Removes one peer: its socket is closed here, and its state goes back to the handler.
     fn reap(&mut self, key: usize) {
         self.turn.timers.clear(key);
-        let (rx, tx) = self.peers.remove(key);
+        let (rx, mut tx) = self.peers.remove(key);
+        if let Some(subscriptions) = tx.subscriptions.take() {
+            for subscription in subscriptions.into_iter() {
+                unsubscribe(&mut self.peers.tx, &mut self.turn.topics, subscription);
+            }
+        }
         let (generation, closed) = (tx.generation, tx.closed);
         self.excess_count -= usize::from(tx.is_excess);
         self.turn.compressors.release(&tx.packing);
@@ -497,6 +507,7 @@ impl<H: Handler> Server<H> {
     fn trim_pool(&mut self) {
         if self.turn.now_ms >= self.trim_at_ms {
             self.turn.pool.trim();
+            self.turn.topics.trim(self.turn.now_ms);
             self.trim_at_ms = self.turn.now_ms + TRIM_INTERVAL_MS;
         }
     }

@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::net::compressors::Compressors;
 use crate::net::peers::PeerId;
 use crate::net::timers::Timers;
+use crate::net::topics::Topics;
 use crate::proto::inbound::BodyPool;
 
 /// Lent to whoever acts in a turn.
@@ -18,6 +19,7 @@ pub(crate) struct Turn {
     pub(crate) cork: Vec<u8>,
     pub(crate) pool: BodyPool,
     pub(crate) compressors: Compressors,
+    pub(crate) topics: Topics,
     pub(crate) timers: Timers,
     /// Peers that another peer's handler queued output for.
     pub(crate) dirty: Vec<u32>,
@@ -35,6 +37,7 @@ impl Turn {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             compressors: Compressors::new(limits.compression),
+            topics: Topics::new(limits.topics.clone()),
             limits,
             now_ms: 0,
             cork: Vec::new(),
@@ -80,6 +83,8 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Connections closed because their queue passed `queue_bytes_max`.
     pub overflowed: u64,
+    /// Times that a topic's subscriber was too slow for its history, and was told so or closed.
+    pub gaps: u64,
     /// Connections dropped for silence.
     pub silent: u64,
     /// Connections that ended without a closing handshake.

@@ -19,6 +19,7 @@ use crate::net::in_place::InPlace;
 use crate::net::link::{Drained, Link};
 use crate::net::outqueue::{Flushed, OutQueue};
 use crate::net::peers::PeerId;
+use crate::net::topics::{Class, Form, Framing, Subscription};
 use crate::net::turn::Turn;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -35,6 +36,12 @@ pub(crate) struct Tx {
     backlog: Option<Box<Backlog>>,
     /// How what is sent is compressed, if it is.
     pub(crate) packing: Packing,
+    /// What it listens to.
+    #[expect(
+        clippy::box_collection,
+        reason = "most peers listen to nothing, and it is 8 bytes instead of 24"
+    )]
+    pub(crate) subscriptions: Option<Box<Vec<Subscription>>>,
     /// Tells this peer from earlier users of its key.
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
@@ -83,6 +90,7 @@ impl Tx {
             link,
             backlog: None,
             packing: Packing::NONE,
+            subscriptions: None,
             generation,
             phase: Phase::Opening,
             closed: Closed::Lost,
@@ -202,6 +210,56 @@ impl Tx {
         self.passed_soft |= self.is_paused(turn);
         self.mark_dirty(key, turn);
         Sent::Queued
+    }
+
+    /// Whether topics' messages may be sent.
+    pub(crate) fn takes_topics(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Which of a message's encodings in `form` is this peer's.
+    pub(crate) fn class(&self, form: Form) -> Class {
+        let compresses = form.framing == Framing::Message && self.packing.bytes_min != usize::MAX;
+        let window_at = compresses.then(|| u8::try_from(self.packing.window_at()).unwrap_or(0));
+        Class { form, window_at }
+    }
+
+    /// Whether it is this peer that is named.
+    pub(crate) fn is_by(&self, key: usize, from: Option<PeerId>) -> bool {
+        from.is_some_and(|id| id.key as usize == key && id.generation == self.generation)
+    }
+
+    /// Its topics have more for it than it was given: the backlog, perhaps empty, stands for that.
+    pub(crate) fn lag(&mut self, key: usize, turn: &mut Turn) {
+        if self.backlog.is_none() {
+            self.backlog = Some(Box::default());
+            self.mark_dirty(key, turn);
+        }
+    }
+
+    /// The same, and its share of this turn is used up.
+    pub(crate) fn await_turn(&mut self, key: usize, turn: &mut Turn) {
+        self.backlog.get_or_insert_default();
+        self.mark_ready(key, turn);
+    }
+
+    /// Queues a topic's message.
+    pub(crate) fn queue_shared(&mut self, bytes: Rc<[u8]>, class: Class) {
+        if class.window_at.is_some() {
+            self.packing.forget();
+        }
+        self.backlog.get_or_insert_default().queue.push_shared(bytes);
+    }
+
+    /// Queues what the kernel did not take of a topic's message, if any of it left. Either way there is more to come.
+    pub(crate) fn queue_rest(&mut self, message: Option<&Rc<[u8]>>, skip: usize, turn: &mut Turn) {
+        let backlog = self.backlog.get_or_insert_default();
+        if let Some(message) = message
+            && skip > 0
+        {
+            backlog.queue.push_rest(Rc::clone(message), skip);
+        }
+        self.passed_soft |= self.is_paused(turn);
     }
 
     /// Answers a Ping: at once if the peer keeps up, else the latest of them with the next flush.

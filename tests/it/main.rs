@@ -22,3 +22,4 @@ mod replies;
 mod signals;
 mod support;
 mod tls;
+mod topics;

@@ -136,15 +136,20 @@ impl Flood {
 
 /// Connects with a receive buffer of about `rcvbuf` bytes, and completes the opening handshake.
 pub(crate) fn open_with_rcvbuf(addr: SocketAddr, rcvbuf: usize) -> RawClient {
+    let mut client = connect_with_rcvbuf(addr, rcvbuf);
+    client.send(wire::request());
+    client.expect_open(wire::KEY);
+    client
+}
+
+/// Connects with a receive buffer of about `rcvbuf` bytes, and says nothing.
+pub(crate) fn connect_with_rcvbuf(addr: SocketAddr, rcvbuf: usize) -> RawClient {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(rcvbuf).unwrap();
     socket.connect_timeout(&addr.into(), DEADLINE).unwrap();
     socket.set_tcp_nodelay(true).unwrap();
     socket.set_write_timeout(Some(DEADLINE)).unwrap();
-    let mut client = RawClient { stream: socket.into(), buf: Vec::new() };
-    client.send(wire::request());
-    client.expect_open(wire::KEY);
-    client
+    RawClient { stream: socket.into(), buf: Vec::new() }
 }
 
 /// Messages of the same length differ from each other in more than their number.

@@ -6,8 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, Context, Counters, Ended, Handler, Limits, Listen, LocalAddr, Message, Over,
-    PeerAddr, PeerId, Refusal, Remote, Scheme, Server, TlsConfig,
+    Accept, Closed, Context, Counters, Ended, Form, Gap, Handler, Kind, Lag, Limits, Listen,
+    LocalAddr, Message, Over, PeerAddr, PeerId, Refusal, Remote, Scheme, Server, TlsConfig,
+    TopicMessage,
 };
 
 use super::{DEADLINE, limits};
@@ -273,6 +274,14 @@ impl<H: Handler> Handler for Observed<H> {
 
     fn on_drain(&mut self, state: &mut H::State, cx: &mut Context<'_>) {
         self.inner.on_drain(state, cx);
+    }
+
+    fn encode(&self, form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
+        self.inner.encode(form, message, out)
+    }
+
+    fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
+        self.inner.on_gap(form, topic, gap, out)
     }
 
     fn on_close(&mut self, state: H::State, closed: Closed, cx: &mut Context<'_>) {

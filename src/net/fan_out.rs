@@ -1,0 +1,315 @@
+//! Topics' messages to their subscribers.
+//!
+//! Once a turn each topic that was published to is written to all who keep up with it: one write each, however many
+//! messages came, and the same bytes for all who take the same form. Who does not keep up stays a cursor, and is given
+//! what follows when the kernel takes it (`catch_up`), or is told what is gone.
+//!
+//! What a form looks like, and what becomes of who lost messages, is the handler's to say.
+
+use std::rc::Rc;
+
+use crate::net::handler::{Handler, Lag};
+use crate::net::link::Drained;
+use crate::net::server::Server;
+use crate::net::topics::{Class, Form, Framing, Gap, MessageId, Subscriber, Subscription, Topic};
+use crate::net::turn::Turn;
+use crate::net::tx::Tx;
+use crate::proto::header::{self, Fin};
+use crate::proto::message::Kind;
+
+/// A run of messages in one form.
+struct Batch {
+    class: Class,
+    /// Each message's encoding.
+    parts: Vec<Rc<[u8]>>,
+    /// Where each ends in `joined`.
+    ends: Vec<usize>,
+    /// All of them, one after the other; unused for a single one.
+    joined: Vec<u8>,
+}
+
+impl Batch {
+    fn bytes(&self) -> &[u8] {
+        match &self.parts[..] {
+            [one] => one,
+            _ => &self.joined,
+        }
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Writes what was published to those who keep up.
+    pub(crate) fn fan_out(&mut self) {
+        while let Some(at) = self.turn.topics.dirty.pop() {
+            let Some(mut topic) = self.turn.topics.take_out(at) else { continue };
+            let mut grown = 0;
+            let mut from = topic.fanned;
+            while from < topic.next() {
+                let to = self.end_of_run(&topic, from);
+                grown += self.fan_out_run(&mut topic, from, to);
+                from = to;
+            }
+            topic.fanned_out();
+            self.turn.topics.put_back(at, topic, grown);
+        }
+    }
+
+    /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
+    fn end_of_run(&self, topic: &Topic, from: u64) -> u64 {
+        let mut to = from.max(topic.first);
+        let mut len = 0;
+        while let Some(message) = topic.message(to)
+            && (len == 0 || len + message.payload.len() <= RUN_BYTES_MAX)
+        {
+            len += message.payload.len() + 1;
+            to += 1;
+        }
+        to
+    }
+
+    /// Writes the messages `from..to` to everyone who has all before them. Bytes of the forms that were made.
+    fn fan_out_run(&mut self, topic: &mut Topic, from: u64, to: u64) -> usize {
+        let Self { peers, turn, handler, .. } = self;
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut grown = 0;
+        let is_whole = from >= topic.first;
+        for at in 0..topic.subscribers.len() {
+            let subscriber = topic.subscribers[at];
+            if subscriber.next >= to {
+                continue;
+            }
+            let key = subscriber.key as usize;
+            let tx = &mut peers.tx[key];
+            if !tx.takes_topics() {
+                continue;
+            }
+            let keeps_up = is_whole && subscriber.next == from && tx.is_flushed();
+            if !keeps_up || subscriber.mutes_own && says_any(topic, from, to, key, tx) {
+                tx.lag(key, turn);
+                continue;
+            }
+            let class = tx.class(subscriber.form);
+            let batch = match batches.iter().position(|batch| batch.class == class) {
+                Some(at) => &batches[at],
+                None => {
+                    batches.push(batch_of(handler, turn, topic, class, from..to, &mut grown));
+                    &batches[batches.len() - 1]
+                }
+            };
+            topic.subscribers[at].next = from + tx.give(key, batch, turn);
+        }
+        grown
+    }
+
+    /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it.
+    pub(crate) fn catch_up(&mut self, key: usize) {
+        let mut given = 0;
+        loop {
+            let pulled = self.pull(key);
+            if pulled == 0 {
+                return;
+            }
+            given += pulled;
+            let tx = &mut self.peers.tx[key];
+            tx.flush(key, &mut self.turn);
+            if !tx.is_flushed() || !tx.takes_topics() {
+                return;
+            }
+            if given >= CATCH_UP_BYTES_PER_TURN_MAX {
+                tx.await_turn(key, &mut self.turn);
+                return;
+            }
+        }
+    }
+
+    /// Queues a few of the messages that a peer's topics have for it; how many bytes.
+    fn pull(&mut self, key: usize) -> usize {
+        let tx = &mut self.peers.tx[key];
+        let Some(subscriptions) = tx.subscriptions.take() else { return 0 };
+        let mut room = Room { chunks: PULLED_CHUNKS_MAX, bytes: PULLED_BYTES_MAX, pulled: 0 };
+        for &subscription in subscriptions.iter() {
+            if room.chunks == 0 || room.bytes == 0 || !self.peers.tx[key].takes_topics() {
+                break;
+            }
+            self.pull_from(key, subscription, &mut room);
+        }
+        self.peers.tx[key].subscriptions = Some(subscriptions);
+        room.pulled
+    }
+
+    fn pull_from(&mut self, key: usize, subscription: Subscription, room: &mut Room) {
+        let Self { peers, turn, handler, .. } = self;
+        let Some(mut topic) = turn.topics.take_out(subscription.topic) else { return };
+        let tx = &mut peers.tx[key];
+        let mut grown = 0;
+        let mut subscriber = topic.subscribers[subscription.at as usize];
+        if subscriber.next < topic.first {
+            bridge_gap(handler, tx, key, turn, &topic, &mut subscriber, room);
+        }
+        let class = tx.class(subscriber.form);
+        while subscriber.next < topic.next()
+            && room.chunks > 0
+            && room.bytes > 0
+            && tx.takes_topics()
+        {
+            let offset = subscriber.next;
+            subscriber.next += 1;
+            let is_own = topic.entry(offset).is_some_and(|entry| tx.is_by(key, entry.from));
+            if subscriber.mutes_own && is_own {
+                continue;
+            }
+            let bytes = encoding(handler, turn, &mut topic, offset, class, &mut grown);
+            room.take(bytes.len());
+            tx.queue_shared(bytes, class);
+        }
+        topic.subscribers[subscription.at as usize] = subscriber;
+        turn.topics.put_back(subscription.topic, topic, grown);
+    }
+}
+
+/// What one pull may queue: few chunks, so that a peer that takes nothing costs next to nothing.
+struct Room {
+    chunks: usize,
+    bytes: usize,
+    pulled: usize,
+}
+
+impl Room {
+    fn take(&mut self, len: usize) {
+        self.chunks -= 1;
+        self.bytes = self.bytes.saturating_sub(len);
+        self.pulled += len;
+    }
+}
+
+/// Tells a subscriber what fell off the ring before it was given it, or ends its connection.
+#[cold]
+fn bridge_gap<H: Handler>(
+    handler: &H,
+    tx: &mut Tx,
+    key: usize,
+    turn: &mut Turn,
+    topic: &Topic,
+    subscriber: &mut Subscriber,
+    room: &mut Room,
+) {
+    turn.counters.gaps += 1;
+    let id = |offset| MessageId { epoch: topic.epoch, offset };
+    let gap = Gap { from: id(subscriber.next - 1), to: id(topic.first) };
+    let mut notice = Vec::new();
+    match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
+        Lag::Told(kind) => {
+            let class = Class { form: subscriber.form, window_at: None };
+            let bytes = frame(subscriber.form, kind, &notice);
+            room.take(bytes.len());
+            tx.queue_shared(bytes, class);
+            subscriber.next = topic.first;
+        }
+        Lag::Close(code, reason) => tx.close_other(key, code, &reason, turn),
+    }
+}
+
+/// Whether any of the messages `from..to` was said by this peer.
+fn says_any(topic: &Topic, from: u64, to: u64, key: usize, tx: &Tx) -> bool {
+    (from..to).filter_map(|offset| topic.entry(offset)).any(|entry| tx.is_by(key, entry.from))
+}
+
+fn batch_of<H: Handler>(
+    handler: &H,
+    turn: &mut Turn,
+    topic: &mut Topic,
+    class: Class,
+    offsets: std::ops::Range<u64>,
+    grown: &mut usize,
+) -> Batch {
+    let parts: Vec<_> =
+        offsets.map(|offset| encoding(handler, turn, topic, offset, class, grown)).collect();
+    let ends = parts.iter().scan(0, |end, part| {
+        *end += part.len();
+        Some(*end)
+    });
+    let ends: Vec<usize> = ends.collect();
+    let joined = if parts.len() == 1 { Vec::new() } else { parts.concat() };
+    Batch { class, parts, ends, joined }
+}
+
+/// A message's encoding, made if need be.
+fn encoding<H: Handler>(
+    handler: &H,
+    turn: &mut Turn,
+    topic: &mut Topic,
+    offset: u64,
+    class: Class,
+    grown: &mut usize,
+) -> Rc<[u8]> {
+    if let Some(bytes) = topic.entry(offset).and_then(|entry| entry.form(class)) {
+        return Rc::clone(bytes);
+    }
+    let Some(message) = topic.message(offset) else { return Rc::default() };
+    let mut text = Vec::new();
+    let kind = handler.encode(class.form, message, &mut text);
+    let packed = class.window_at.and_then(|window_at| {
+        turn.compressors.encode_for_many(usize::from(window_at), kind, &text)
+    });
+    let bytes = match packed {
+        Some(bytes) => bytes,
+        // It is no other than that of those who agreed on nothing.
+        None if class.window_at.is_some() => {
+            let plain = Class { window_at: None, ..class };
+            let bytes = encoding(handler, turn, topic, offset, plain, grown);
+            topic.keep_form(offset, class, Rc::clone(&bytes));
+            return bytes;
+        }
+        None => frame(class.form, kind, &text),
+    };
+    *grown += topic.keep_form(offset, class, Rc::clone(&bytes));
+    bytes
+}
+
+/// What the handler wrote, as it leaves.
+fn frame(form: Form, kind: Kind, text: &[u8]) -> Rc<[u8]> {
+    match form.framing {
+        Framing::Bytes => text.into(),
+        Framing::Message => {
+            let header = header::encode(Fin::Last, kind.opcode(), text.len(), None);
+            [header.as_bytes(), text].concat().into()
+        }
+    }
+}
+
+impl Tx {
+    /// Writes a batch to a peer whose output is flushed; how many of its messages it has now, be it that the last of them
+    /// waits for the kernel.
+    fn give(&mut self, key: usize, batch: &Batch, turn: &mut Turn) -> u64 {
+        if batch.class.window_at.is_some() {
+            self.packing.forget();
+        }
+        let bytes = batch.bytes();
+        let taken = match self.link.write(bytes) {
+            Drained::Bytes(len) if len == bytes.len() => return batch.parts.len() as u64,
+            Drained::Bytes(len) => len,
+            Drained::Held(len) => {
+                self.await_writable();
+                len
+            }
+            Drained::Broken => {
+                self.doom(key, turn);
+                return batch.parts.len() as u64;
+            }
+        };
+        // The message that was cut waits in full, the others are the topic's to keep.
+        let whole = batch.ends.partition_point(|&end| end <= taken);
+        let start = whole.checked_sub(1).map_or(0, |last| batch.ends[last]);
+        self.queue_rest(batch.parts.get(whole), taken - start, turn);
+        whole as u64 + u64::from(taken > start)
+    }
+}
+
+/// What is written to a subscriber at once, as payloads.
+const RUN_BYTES_MAX: usize = 256 * 1024;
+
+/// What a peer that catches up is given in one turn.
+const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
+
+const PULLED_CHUNKS_MAX: usize = 16;
+const PULLED_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,541 @@
+//! Topics: each a bounded ring of messages, each subscriber a cursor into it.
+//!
+//! ```text
+//! ring    [ first | ...... | fanned | ...... | next-1 ]      offsets, from 1 on, never used twice in an epoch
+//!             ▲         ▲       ▲
+//!             │         │       └── everyone who keeps up; the next fan-out starts here
+//!             │         └── someone who does not: costs this number, and no queue
+//!             └── what lies before is gone; whose cursor is there is told so
+//! ```
+//!
+//! Each form of a message (framed, compressed, as a server-sent event ...) is made once, when the first subscriber needs it.
+//! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
+
+use slab::Slab;
+
+use crate::config::TopicLimits;
+use crate::net::peers::PeerId;
+use crate::proto::message::Kind;
+
+/// The topics of one loop.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    limits: TopicLimits,
+    by_name: HashMap<Rc<str>, u32>,
+    slab: Slab<Topic>,
+    /// Those with messages that were not fanned out.
+    pub(crate) dirty: Vec<u32>,
+    /// Every message in the order of publication, as its topic and offset; those that are gone already are passed over.
+    order: VecDeque<(u32, u64)>,
+    /// Messages in all rings.
+    messages: usize,
+    /// Bytes of all rings: payloads, and forms made of them.
+    bytes: usize,
+    /// Draws the epochs.
+    random: RandomState,
+    epochs: u64,
+}
+
+/// A ring, and who listens.
+#[derive(Debug, Default)]
+pub(crate) struct Topic {
+    pub(crate) name: Rc<str>,
+    /// Tells this life of the topic from others of its name, so that an offset of another is not taken for one of this.
+    pub(crate) epoch: u64,
+    ring: VecDeque<Entry>,
+    /// Bytes of the ring's payloads.
+    payload_bytes: usize,
+    /// The offset of the ring's first message; of the next one published, if there is none.
+    pub(crate) first: u64,
+    /// Up to here, exclusively, everyone who keeps up was given all.
+    pub(crate) fanned: u64,
+    pub(crate) subscribers: Vec<Subscriber>,
+    is_dirty: bool,
+}
+
+/// A message in a ring.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    kind: Kind,
+    payload: Box<[u8]>,
+    /// Who published it, if it was a peer.
+    pub(crate) from: Option<PeerId>,
+    at_ms: u64,
+    forms: Vec<(Class, Rc<[u8]>)>,
+}
+
+/// Someone who listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    /// The peer's slab key.
+    pub(crate) key: u32,
+    pub(crate) form: Form,
+    /// Whether it does not want to hear what it published itself.
+    pub(crate) mutes_own: bool,
+    /// The offset of the next message that it is to be given.
+    pub(crate) next: u64,
+}
+
+/// A peer's hold on its place among a topic's subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    pub(crate) topic: u32,
+    pub(crate) at: u32,
+}
+
+/// A way to write a topic's messages, of the application's own making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What the application knows it by; below 32.
+    pub id: u8,
+    /// What is done to what it writes.
+    pub framing: Framing,
+}
+
+/// What is done to what the application writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// It is the payload of a WebSocket message.
+    Message,
+    /// It leaves as it is.
+    Bytes,
+}
+
+/// Which of a message's encodings: a form, and how it is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class {
+    pub(crate) form: Form,
+    /// `Packing::window_at`, where compression was agreed on.
+    pub(crate) window_at: Option<u8>,
+}
+
+/// Names a message of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageId {
+    /// Which life of the topic.
+    pub epoch: u64,
+    /// Which message of it, from 1 on; 0 is before the first.
+    pub offset: u64,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}:{}", self.epoch, self.offset)
+    }
+}
+
+impl std::str::FromStr for MessageId {
+    type Err = BadMessageId;
+
+    /// Parses what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, BadMessageId> {
+        let (epoch, offset) = text.split_once(':').ok_or(BadMessageId)?;
+        let is_hex = |byte: u8| byte.is_ascii_hexdigit();
+        if !epoch.bytes().all(is_hex) || !offset.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadMessageId);
+        }
+        let epoch = u64::from_str_radix(epoch, 16).map_err(|_| BadMessageId)?;
+        let offset = offset.parse().map_err(|_| BadMessageId)?;
+        Ok(Self { epoch, offset })
+    }
+}
+
+/// Not a message's name, `EPOCH:OFFSET`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadMessageId;
+
+impl fmt::Display for BadMessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a message's id, EPOCH:OFFSET")
+    }
+}
+
+impl std::error::Error for BadMessageId {}
+
+/// A message of a topic, as it is lent to who writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicMessage<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// Its name.
+    pub id: MessageId,
+    /// Whether it is text or binary.
+    pub kind: Kind,
+    /// What was published.
+    pub payload: &'a [u8],
+}
+
+/// Messages that a subscriber was not given, since they fell off the ring first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last message before the gap.
+    pub from: MessageId,
+    /// The first message behind it.
+    pub to: MessageId,
+}
+
+impl Gap {
+    /// How many messages are gone; `None`: nobody knows, since they were of another life of the topic.
+    pub const fn lost(&self) -> Option<u64> {
+        if self.from.epoch == self.to.epoch {
+            Some(self.to.offset - self.from.offset - 1)
+        } else {
+            None
+        }
+    }
+}
+
+/// Where to begin listening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// With the next message.
+    Now,
+    /// Behind this one.
+    Id(MessageId),
+    /// With the last so many that are there.
+    Last(u64),
+    /// With all that are there.
+    All,
+}
+
+/// What became of a message that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its name.
+    pub id: MessageId,
+    /// Who listened at that moment.
+    pub subscribers: usize,
+}
+
+/// Why something was not published or subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// The name is empty or longer than 255 bytes.
+    NameTooLong,
+    /// There are as many topics as there may be.
+    TooManyTopics,
+    /// The peer has as many subscriptions as it may have.
+    TooManySubscriptions,
+    /// The message is larger than a topic's ring.
+    MessageTooBig,
+    /// The peer listens already.
+    Subscribed,
+    /// The peer is not open, or gone.
+    Gone,
+}
+
+impl Topics {
+    pub(crate) fn new(limits: TopicLimits) -> Self {
+        Self {
+            limits,
+            by_name: HashMap::new(),
+            slab: Slab::new(),
+            dirty: Vec::new(),
+            order: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+            random: RandomState::new(),
+            epochs: 0,
+        }
+    }
+
+    /// Bytes of all rings.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The limit of subscriptions of one peer.
+    pub(crate) const fn subscriptions_max(&self) -> usize {
+        self.limits.subscriptions_max
+    }
+
+    /// The topic of this name, if anyone listens or anything is kept.
+    pub(crate) fn find(&self, name: &str) -> Option<&Topic> {
+        self.by_name.get(name).and_then(|&key| self.slab.get(key as usize))
+    }
+
+    pub(crate) fn key_of(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Takes a topic out, for as long as its subscribers are written to. To be put back with `put_back`.
+    pub(crate) fn take_out(&mut self, topic: u32) -> Option<Topic> {
+        self.slab.get_mut(topic as usize).map(std::mem::take)
+    }
+
+    /// Puts a topic back; `grown` bytes of forms were made meanwhile.
+    pub(crate) fn put_back(&mut self, at: u32, topic: Topic, grown: usize) {
+        self.bytes += grown;
+        if let Some(place) = self.slab.get_mut(at as usize) {
+            *place = topic;
+        }
+    }
+
+    /// Appends a message to a topic's ring; `from`: the peer that says it.
+    pub(crate) fn publish(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        payload: &[u8],
+        from: Option<PeerId>,
+        now_ms: u64,
+    ) -> Result<Published, TopicError> {
+        if payload.len() > self.limits.topic_bytes_max {
+            return Err(TopicError::MessageTooBig);
+        }
+        let at = self.obtain(name)?;
+        let topic = &mut self.slab[at as usize];
+        let offset = topic.next();
+        let entry = Entry { kind, payload: payload.into(), from, at_ms: now_ms, forms: Vec::new() };
+        self.bytes += entry.bytes();
+        self.messages += 1;
+        topic.payload_bytes += payload.len();
+        topic.ring.push_back(entry);
+        if !std::mem::replace(&mut topic.is_dirty, true) {
+            self.dirty.push(at);
+        }
+        let id = MessageId { epoch: topic.epoch, offset };
+        let published = Published { id, subscribers: topic.subscribers.len() };
+        self.order.push_back((at, offset));
+        self.bound(at);
+        self.compact_order();
+        Ok(published)
+    }
+
+    /// Adds a subscriber. Whether there is something to be given to it at once.
+    pub(crate) fn subscribe(
+        &mut self,
+        name: &str,
+        key: u32,
+        form: Form,
+        mutes_own: bool,
+        since: Since,
+    ) -> Result<(Subscription, Position), TopicError> {
+        let at = self.obtain(name)?;
+        let topic = &mut self.slab[at as usize];
+        let position = topic.position(since);
+        let subscription = Subscription { topic: at, at: len_u32(topic.subscribers.len()) };
+        topic.subscribers.push(Subscriber { key, form, mutes_own, next: position.next });
+        Ok((subscription, position))
+    }
+
+    /// Removes a subscriber. `Some`: this other peer's subscription has its place now.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        subscription: Subscription,
+    ) -> Option<(u32, Subscription)> {
+        let topic = self.slab.get_mut(subscription.topic as usize)?;
+        topic.subscribers.swap_remove(subscription.at as usize);
+        let moved = topic.subscribers.get(subscription.at as usize).map(|moved| {
+            let was = Subscription { at: len_u32(topic.subscribers.len()), ..subscription };
+            (moved.key, was)
+        });
+        self.forget_if_unused(subscription.topic);
+        moved
+    }
+
+    /// Drops messages that are older than they may get, and topics that nothing is left of.
+    pub(crate) fn trim(&mut self, now_ms: u64) {
+        let oldest_ms = now_ms.saturating_sub(self.limits.history_ttl_ms);
+        while let Some(&(at, offset)) = self.order.front() {
+            let Some(topic) = self.slab.get_mut(at as usize) else {
+                self.order.pop_front();
+                continue;
+            };
+            if topic.first == offset
+                && topic.ring.front().is_some_and(|entry| entry.at_ms > oldest_ms)
+            {
+                return;
+            }
+            self.order.pop_front();
+            self.drop_if_first(at, offset);
+        }
+    }
+
+    /// The topic of this name, made if need be.
+    fn obtain(&mut self, name: &str) -> Result<u32, TopicError> {
+        if let Some(&at) = self.by_name.get(name) {
+            return Ok(at);
+        }
+        if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX {
+            return Err(TopicError::NameTooLong);
+        }
+        if self.slab.len() >= self.limits.topics_max {
+            return Err(TopicError::TooManyTopics);
+        }
+        self.epochs += 1;
+        // Of 52 bits, so that it is a number in every language.
+        let epoch = self.random.hash_one(self.epochs) >> 12;
+        let name: Rc<str> = name.into();
+        let topic =
+            Topic { name: Rc::clone(&name), epoch, first: 1, fanned: 1, ..Topic::default() };
+        let at = len_u32(self.slab.insert(topic));
+        self.by_name.insert(name, at);
+        Ok(at)
+    }
+
+    /// Keeps the ring of the topic that was just published to, and all together, within their bounds. The message itself
+    /// stays.
+    fn bound(&mut self, at: u32) {
+        let limits = &self.limits;
+        let (messages_max, topic_bytes_max) = (limits.history_messages, limits.topic_bytes_max);
+        loop {
+            let topic = &self.slab[at as usize];
+            let is_over =
+                topic.ring.len() > messages_max.max(1) || topic.payload_bytes > topic_bytes_max;
+            if topic.ring.len() <= 1 || !is_over {
+                break;
+            }
+            let first = topic.first;
+            self.drop_if_first(at, first);
+        }
+        while self.bytes > self.limits.history_bytes_max {
+            let Some((oldest, offset)) = self.order.pop_front() else { return };
+            if self.order.is_empty() {
+                self.order.push_front((oldest, offset));
+                return;
+            }
+            self.drop_if_first(oldest, offset);
+        }
+    }
+
+    /// Forgets the places of messages that are gone, once they are most of the list.
+    fn compact_order(&mut self) {
+        let Self { order, slab, messages, .. } = self;
+        if order.len() > 2 * *messages + 1024 {
+            order.retain(|&(at, offset)| {
+                slab.get(at as usize).is_some_and(|topic| topic.entry(offset).is_some())
+            });
+        }
+    }
+
+    /// Drops a message if it is its ring's first.
+    fn drop_if_first(&mut self, at: u32, offset: u64) {
+        let Some(topic) = self.slab.get_mut(at as usize) else { return };
+        if topic.first != offset {
+            return;
+        }
+        if let Some(entry) = topic.ring.pop_front() {
+            self.bytes -= entry.bytes();
+            self.messages -= 1;
+            topic.payload_bytes -= entry.payload.len();
+            topic.first += 1;
+        }
+        self.forget_if_unused(at);
+    }
+
+    fn forget_if_unused(&mut self, at: u32) {
+        let Some(topic) = self.slab.get(at as usize) else { return };
+        if topic.subscribers.is_empty() && topic.ring.is_empty() && !topic.is_dirty {
+            let topic = self.slab.remove(at as usize);
+            self.by_name.remove(&topic.name);
+        }
+    }
+}
+
+/// Where a subscriber begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The topic's last message so far.
+    pub last: MessageId,
+    /// The offset of the first message that the subscriber is given.
+    pub(crate) next: u64,
+    /// What it asked for and is gone.
+    pub gap: Option<Gap>,
+}
+
+impl Topic {
+    /// The offset of the next message that is published.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.ring.len() as u64
+    }
+
+    /// The last message's name.
+    pub(crate) fn last(&self) -> MessageId {
+        MessageId { epoch: self.epoch, offset: self.next() - 1 }
+    }
+
+    /// Where who asks for `since` begins.
+    pub(crate) fn position(&self, since: Since) -> Position {
+        let last = self.last();
+        let next = match since {
+            Since::Now => self.next(),
+            Since::All => self.first,
+            Since::Last(count) => self.next().saturating_sub(count).max(self.first),
+            Since::Id(id) if id.epoch == self.epoch && id.offset < self.next() => {
+                (id.offset + 1).max(self.first)
+            }
+            // Of another life of the topic, or of the future.
+            Since::Id(_) => self.first,
+        };
+        let gap = match since {
+            Since::Id(from) => {
+                let to = MessageId { epoch: self.epoch, offset: next };
+                let is_whole = from.epoch == self.epoch && from.offset + 1 == next;
+                (!is_whole).then_some(Gap { from, to })
+            }
+            Since::Now | Since::All | Since::Last(_) => None,
+        };
+        Position { last, next, gap }
+    }
+
+    /// The message at `offset`, if it is there.
+    pub(crate) fn message(&self, offset: u64) -> Option<TopicMessage<'_>> {
+        let entry = self.entry(offset)?;
+        Some(TopicMessage {
+            topic: &self.name,
+            id: MessageId { epoch: self.epoch, offset },
+            kind: entry.kind,
+            payload: &entry.payload,
+        })
+    }
+
+    pub(crate) fn entry(&self, offset: u64) -> Option<&Entry> {
+        let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        self.ring.get(at)
+    }
+
+    /// Remembers a form of the message at `offset`; how many bytes that are.
+    pub(crate) fn keep_form(&mut self, offset: u64, class: Class, bytes: Rc<[u8]>) -> usize {
+        let at = offset.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        let Some(entry) = at.and_then(|at| self.ring.get_mut(at)) else { return 0 };
+        let len = bytes.len();
+        entry.forms.push((class, bytes));
+        len
+    }
+
+    /// All was fanned out.
+    pub(crate) fn fanned_out(&mut self) {
+        self.fanned = self.next();
+        self.is_dirty = false;
+    }
+}
+
+impl Entry {
+    /// The encoding for `class`, if it was made.
+    pub(crate) fn form(&self, class: Class) -> Option<&Rc<[u8]>> {
+        self.forms.iter().find(|(of, _)| *of == class).map(|(_, bytes)| bytes)
+    }
+
+    fn bytes(&self) -> usize {
+        let forms: usize = self.forms.iter().map(|(_, bytes)| bytes.len()).sum();
+        ENTRY_BYTES + self.payload.len() + forms
+    }
+}
+
+/// What a message costs beyond its bytes.
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u32, u64)>();
+
+/// The longest name of a topic.
+const TOPIC_NAME_BYTES_MAX: usize = 255;
+
+/// Topics and subscribers are counted well below 2^32 (`Limits::check`).
+fn len_u32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
