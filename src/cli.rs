@@ -199,12 +199,12 @@ struct DevCertFlags {
     force: bool,
 }
 
-/// A fast WebSocket server: it sends every message back to its sender.
+/// A fast WebSocket server: every path is a topic.
 #[derive(Debug, Parser)]
 #[command(
     name = "wsfast",
     version,
-    about = "A fast WebSocket server (RFC 6455) that sends every message back to its sender.",
+    about = "A fast server that pushes messages to browsers: every path is a topic, over WebSocket, server-sent events and long-poll.",
     args_override_self = true,
     max_term_width = 100,
     disable_help_flag = true,
@@ -331,6 +331,17 @@ struct Flags {
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
     handshake_timeout: Millis,
 
+    /// Time that a connection may be idle between two HTTP requests
+    #[arg(
+        long,
+        env = "WSFAST_KEEP_ALIVE",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "30s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    keep_alive: Millis,
+
     /// Silence after which a peer is sent a Ping; 0: never
     #[arg(
         long,
@@ -368,6 +379,61 @@ struct Flags {
     #[arg(long, env = "WSFAST_DRAIN", hide_env = true, value_name = "TIME", default_value = "10s")]
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
     drain: Millis,
+
+    /// Messages that a topic keeps for who comes late or reads slowly
+    #[arg(
+        long,
+        env = "WSFAST_HISTORY",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "1024"
+    )]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
+    history: usize,
+
+    /// Size of one topic's messages, and so of one
+    #[arg(
+        long,
+        env = "WSFAST_TOPIC_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "1M"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = TOPICS)]
+    topic_bytes: usize,
+
+    /// Size of all topics' messages; past it the oldest go
+    #[arg(
+        long,
+        env = "WSFAST_HISTORY_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "64M"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = TOPICS)]
+    history_bytes: usize,
+
+    /// Age at which a message goes
+    #[arg(
+        long,
+        env = "WSFAST_HISTORY_TTL",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "5m"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TOPICS)]
+    history_ttl: Millis,
+
+    /// Topics at a time; past it, 503 or 1013
+    #[arg(
+        long,
+        env = "WSFAST_MAX_TOPICS",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "100000"
+    )]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_topics: usize,
 
     /// Compress messages for clients that offer it: off, shared (one compressor for all) or dedicated (one each)
     #[arg(
@@ -476,6 +542,13 @@ impl Flags {
         limits.pong_timeout_ms = self.pong_timeout.0;
         limits.close_timeout_ms = self.close_timeout.0;
         limits.drain_ms = self.drain.0;
+        limits.keep_alive_ms = self.keep_alive.0;
+        let topics = &mut limits.topics;
+        topics.history_messages = self.history;
+        topics.topic_bytes_max = self.topic_bytes;
+        topics.history_bytes_max = self.history_bytes;
+        topics.history_ttl_ms = self.history_ttl.0;
+        topics.topics_max = self.max_topics;
         let compression = &mut limits.compression;
         compression.mode = self.compression.into();
         compression.bytes_min = self.compress_min_bytes;
@@ -518,6 +591,7 @@ const LISTENING: &str = "Listening";
 const ACCESS: &str = "Access";
 const LIMITS: &str = "Limits (sizes: bytes, or with K, M, G as powers of 1024)";
 const TIMES: &str = "Times (250ms, 10s, 2m, 1h)";
+const TOPICS: &str = "Topics: every path is one";
 const COMPRESSION: &str = "Compression (permessage-deflate, RFC 7692)";
 const LOGS: &str = "Logs";
 const OTHER: &str = "Other";
@@ -613,6 +687,12 @@ mod tests {
             "--pong-timeout=8m",
             "--close-timeout=9h",
             "--drain=0",
+            "--keep-alive=11s",
+            "--history=12",
+            "--topic-bytes=13K",
+            "--history-bytes=14M",
+            "--history-ttl=15m",
+            "--max-topics=16",
             "--compression=dedicated",
             "--compress-min-bytes=10",
             "--compression-level=9",
@@ -630,6 +710,10 @@ mod tests {
         assert_eq!(limits.pong_timeout_ms, 480_000);
         assert_eq!(limits.close_timeout_ms, 32_400_000);
         assert_eq!(limits.drain_ms, 0);
+        let topics = limits.topics;
+        assert_eq!((limits.keep_alive_ms, topics.history_ttl_ms), (11_000, 900_000));
+        assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
+        assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
         let compression = limits.compression;
         assert_eq!(compression.mode, CompressionMode::Dedicated);
         assert_eq!((compression.bytes_min, compression.level), (10, 9));

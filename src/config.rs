@@ -20,7 +20,9 @@ pub struct Limits {
     pub headers_max: usize,
     /// From accept to a whole request head, however its bytes trickle; past it 408.
     pub handshake_timeout_ms: u64,
-    /// Silence after which a peer is sent a Ping; zero: never.
+    /// How long a connection may be idle between two HTTP requests.
+    pub keep_alive_ms: u64,
+    /// Silence after which a peer is sent a Ping, or a stream its sign of life; zero: never.
     pub ping_interval_ms: u64,
     /// Silence after that Ping after which the peer is dropped.
     pub pong_timeout_ms: u64,
@@ -117,6 +119,7 @@ impl Default for Limits {
             head_bytes_max: 8 << 10,
             headers_max: 100,
             handshake_timeout_ms: 10_000,
+            keep_alive_ms: 30_000,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 10_000,
             close_timeout_ms: 5_000,
@@ -136,13 +139,14 @@ impl Limits {
     ///
     /// The first limit that is out of its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let table: [(&'static str, u64, u64, u64); 20] = [
+        let table: [(&'static str, u64, u64, u64); 21] = [
             ("max-connections", self.peers_max as u64, 1, PEERS_MAX as u64),
             ("max-message-bytes", self.message_bytes_max as u64, 125, 1 << 30),
             ("max-fragments", u64::from(self.fragments_max), 1, u64::from(u32::MAX)),
             ("max-head-bytes", self.head_bytes_max as u64, 256, 1 << 20),
             ("max-headers", self.headers_max as u64, 8, 1000),
             ("handshake-timeout", self.handshake_timeout_ms, 1, DAY_MS),
+            ("keep-alive", self.keep_alive_ms, 1, DAY_MS),
             ("ping-interval", self.ping_interval_ms, 0, DAY_MS),
             ("pong-timeout", self.pong_timeout_ms, 1, DAY_MS),
             ("close-timeout", self.close_timeout_ms, 1, DAY_MS),

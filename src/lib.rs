@@ -58,10 +58,11 @@ pub mod proto;
 
 pub use config::{Compression, CompressionMode, ConfigError, Limits, TopicLimits};
 pub use net::{
-    Accept, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error, Form, Framing,
-    Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MessageId, Over,
-    PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Refusal, Remote, Scheme,
-    Sent, Server, Since, TlsConfig, TlsError, TopicError, TopicMessage,
+    Accept, Answer, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error, Form,
+    Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MessageId,
+    Over, PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Refusal, Remote,
+    Scheme, Sent, Server, Since, TlsConfig, TlsError, TopicError, TopicMessage,
 };
 pub use proto::close::StatusCode;
+pub use proto::http::Response;
 pub use proto::message::{Kind, Message, Text};

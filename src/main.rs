@@ -9,7 +9,7 @@ use wsfast::{Ended, Error, Server};
 
 use crate::app::access::{Access, Reach};
 use crate::app::dev_cert::DevCert;
-use crate::app::echo::Echo;
+use crate::app::hub::Hub;
 use crate::app::start_up::{Announcement, StartError, complain, print};
 use crate::app::{descriptors, inherited, logs, tls_files};
 use crate::cli::{Config, Instead};
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
-fn start(config: Config) -> Result<Server<Echo>, StartError> {
+fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let Config { listening, mut limits, peers_asked, origins, tls, .. } = config;
     let said_by = listening.said_by;
     let tls = match tls {
@@ -65,7 +65,7 @@ fn start(config: Config) -> Result<Server<Echo>, StartError> {
     let access = Access::new(reach.unwrap_or(Reach::Network), origins);
     let open_to = access.to_string();
     let mut server =
-        Server::listen(listens, limits, Echo::new(access)).map_err(|error| match error {
+        Server::listen(listens, limits, Hub::new(access)).map_err(|error| match error {
             Error::Listen { index, cause, .. } => {
                 StartError::Listen { what: asks[index].clone(), said_by, cause }
             }

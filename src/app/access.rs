@@ -32,6 +32,11 @@ impl Access {
         Self { reach, allowed }
     }
 
+    /// Whether whoever reaches the server may publish: it can be reached from this machine alone.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.reach, Reach::Loopback)
+    }
+
     /// Decides on a request's Origin, if it has one; `host` is the host that it asks for.
     ///
     /// # Errors

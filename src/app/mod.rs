@@ -3,8 +3,10 @@
 pub(crate) mod access;
 pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
-pub(crate) mod echo;
+pub(crate) mod dialects;
+pub(crate) mod hub;
 pub(crate) mod inherited;
 pub(crate) mod logs;
+pub(crate) mod route;
 pub(crate) mod start_up;
 pub(crate) mod tls_files;

@@ -74,6 +74,15 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Sends what is no message of a topic to a peer that was just opened, ahead of the topics' messages: as a message over
+    /// WebSocket, as it is on a stream.
+    pub fn send_notice(&mut self, kind: Kind, notice: &[u8]) -> Sent {
+        match self.tx.get_mut(self.key) {
+            Some(tx) if tx.phase == Phase::Streaming => tx.queue_bytes(self.key, notice, self.turn),
+            _ => self.send(kind, notice),
+        }
+    }
+
     /// Closes the connection of the peer that the handler is called for, behind what was sent (RFC 6455 §7.1.2).
     ///
     /// `reason` is cut at 123 bytes. Messages that are still on their way from the peer are not handled.

@@ -52,6 +52,12 @@ impl<H: Handler> Server<H> {
             topic.fanned_out();
             self.turn.topics.put_back(at, topic, grown);
         }
+        let mut answered = std::mem::take(&mut self.turn.answered);
+        for key in answered.drain(..) {
+            self.end_wait(key as usize);
+        }
+        // Answering publishes nothing, so nothing was added meanwhile; the list's memory is kept.
+        self.turn.answered = answered;
     }
 
     /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
@@ -79,6 +85,10 @@ impl<H: Handler> Server<H> {
                 continue;
             }
             let key = subscriber.key as usize;
+            if subscriber.form.framing == Framing::Response {
+                turn.answered.push(subscriber.key);
+                continue;
+            }
             let tx = &mut peers.tx[key];
             if !tx.takes_topics() {
                 continue;
@@ -269,7 +279,7 @@ fn encoding<H: Handler>(
 /// What the handler wrote, as it leaves.
 fn frame(form: Form, kind: Kind, text: &[u8]) -> Rc<[u8]> {
     match form.framing {
-        Framing::Bytes => text.into(),
+        Framing::Bytes | Framing::Response => text.into(),
         Framing::Message => {
             let header = header::encode(Fin::Last, kind.opcode(), text.len(), None);
             [header.as_bytes(), text].concat().into()

@@ -4,10 +4,12 @@
 
 use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
-use crate::net::topics::{Form, Gap, TopicMessage};
+use crate::net::http::Answer;
+use crate::net::topics::{Form, Gap, MessageId, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
-use crate::proto::handshake::{Request, Status, Upgrade};
+use crate::proto::handshake::{HandshakeError, Request, Status, Upgrade};
+use crate::proto::http::Response;
 use crate::proto::message::{Kind, Message};
 
 /// What a server does with its peers.
@@ -41,6 +43,23 @@ pub trait Handler {
 
     /// The peer's queued output, after it had passed the soft bound, is below it again.
     fn on_drain(&mut self, _state: &mut Self::State, _cx: &mut Context<'_>) {}
+
+    /// Answers a request that is no opening handshake; its body came whole.
+    fn on_request(
+        &mut self,
+        _request: &Request<'_>,
+        _body: &[u8],
+        _peer: PeerAddr,
+        _cx: &mut Context<'_>,
+    ) -> Answer<Self::State> {
+        let reason = HandshakeError::UpgradeMissing.reason();
+        Answer::Refuse(Refusal { status: Status::UpgradeRequired, reason })
+    }
+
+    /// Makes the response of an [`Answer::Wait`]: `body` has the messages in their form, the last of which is `last`.
+    fn respond(&self, _form: Form, _last: MessageId, body: Vec<u8>) -> Response {
+        Response::new(Status::Ok, "application/octet-stream", body)
+    }
 
     /// Writes a topic's message in one of the forms that peers subscribed with; called once for all of them.
     ///

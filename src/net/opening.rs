@@ -6,8 +6,9 @@
 use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
 use crate::net::handler::{Handler, Refusal};
+use crate::net::http::is_http;
 use crate::net::in_place::InPlace;
-use crate::net::rx::{Frames, Reading};
+use crate::net::rx::{FRAMES_PER_TURN_MAX, Frames, Reading};
 use crate::net::server::Server;
 use crate::net::tx::Phase;
 use crate::proto::deflate::{self, Agreed};
@@ -24,6 +25,8 @@ pub(crate) struct Head {
     /// What came so far; empty until a read ends inside the head.
     bytes: Vec<u8>,
     peer: PeerAddr,
+    /// Whether another request was answered on this connection.
+    follows: bool,
 }
 
 /// What a handshake that is in order comes to.
@@ -44,7 +47,17 @@ enum Refused {
 
 impl Head {
     pub(crate) fn new(peer: PeerAddr) -> Box<Self> {
-        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), peer })
+        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), peer, follows: false })
+    }
+
+    /// The same, behind a request that was answered.
+    pub(crate) fn following(peer: PeerAddr) -> Box<Self> {
+        Box::new(Self { follows: true, ..*Self::new(peer) })
+    }
+
+    /// Whether nothing came of it, and nothing need come.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.follows && self.bytes.is_empty()
     }
 }
 
@@ -91,6 +104,10 @@ impl<H: Handler> Server<H> {
                 return None;
             }
         };
+        if is_http(&bytes[..head_len], &limits) {
+            self.serve_http(key, head.peer, bytes.to_vec(), head_len, &limits);
+            return None;
+        }
         match self.decide(&bytes[..head_len], head.peer, &limits) {
             Ok(accepted) => {
                 self.open(key, accepted);
@@ -102,7 +119,21 @@ impl<H: Handler> Server<H> {
         None
     }
 
-    fn head_limits(&self) -> HeadLimits {
+    /// Goes on with bytes of a request that came behind another.
+    pub(crate) fn resume_head(&mut self, key: usize, mut bytes: Vec<u8>) {
+        let Reading::Head(head) =
+            std::mem::replace(&mut self.peers.rx[key].reading, Reading::Nothing)
+        else {
+            return;
+        };
+        let mut frames_left = FRAMES_PER_TURN_MAX;
+        if let Some(mut head) = self.scan_head(key, head, &mut bytes, &mut frames_left) {
+            head.bytes = bytes;
+            self.peers.rx[key].reading = Reading::Head(head);
+        }
+    }
+
+    pub(crate) fn head_limits(&self) -> HeadLimits {
         let limits = &self.turn.limits;
         HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max }
     }
@@ -166,6 +197,13 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    /// Ends a connection between two requests.
+    pub(crate) fn end_idle(&mut self, key: usize) {
+        self.peers.rx[key].reading = Reading::Nothing;
+        self.peers.tx[key].finish(key, &mut self.turn);
+        self.finish_if_flushed(key);
+    }
+
     /// Answers with an HTTP error and ends the connection; nothing that follows the request is read as frames.
     pub(crate) fn answer_refusal(&mut self, key: usize, status: Status, reason: &str) {
         let Self { peers, turn, .. } = self;
@@ -182,8 +220,14 @@ impl<H: Handler> Server<H> {
         tx.finish_if_flushed(key, turn);
     }
 
-    /// The request's head was not whole in time, or not even what a proxy says before it.
+    /// The request was not whole in time, or not even what a proxy says before it; or one that waits has waited long
+    /// enough.
     pub(crate) fn handshake_timed_out(&mut self, key: usize) {
+        match &self.peers.rx[key].reading {
+            Reading::Waiting(_) => return self.end_wait(key),
+            Reading::Head(head) if head.is_idle() => return self.end_idle(key),
+            _ => {}
+        }
         self.turn.counters.handshakes_timed_out += 1;
         if matches!(self.peers.rx[key].reading, Reading::Proxied(_)) {
             // A proxy that does not say its own line would not know what to do with an answer.

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use crate::net::context::Context;
 use crate::net::handler::Handler;
+use crate::net::http::{Gathering, Waiting};
 use crate::net::in_place::InPlace;
 use crate::net::link::Fill;
 use crate::net::opening::Head;
@@ -41,6 +42,12 @@ pub(crate) enum Reading {
     Proxied(Box<Proxied>),
     /// A part of the request's head.
     Head(Box<Head>),
+    /// A part of a request's body.
+    Body(Box<Gathering>),
+    /// Of no interest until the request that waits is answered.
+    Waiting(Box<Waiting>),
+    /// Of no interest: a response streams, and this is sent when nothing else was for a while.
+    Stream { keep_alive: &'static [u8] },
     /// Frames.
     Frames(Frames),
     /// Of no interest: the last word is spoken.
@@ -93,6 +100,13 @@ pub(crate) enum ReadUntil {
 impl<S> Rx<S> {
     pub(crate) const fn new(reading: Reading, now_ms: u64) -> Self {
         Self { reading, state: None, last_rx_ms: now_ms, pinged_ms: 0 }
+    }
+}
+
+impl<S> Rx<S> {
+    /// Whether it is between two requests.
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(&self.reading, Reading::Head(head) if head.is_idle())
     }
 }
 
@@ -168,9 +182,12 @@ impl<H: Handler> Server<H> {
                     )
                 }
             },
-            Reading::Proxied(_) | Reading::Head(_) | Reading::Nothing => {
-                (link.read(&mut scratch[..READ_BYTES_MAX]), READ_BYTES_MAX, 0)
-            }
+            Reading::Proxied(_)
+            | Reading::Head(_)
+            | Reading::Body(_)
+            | Reading::Waiting(_)
+            | Reading::Stream { .. }
+            | Reading::Nothing => (link.read(&mut scratch[..READ_BYTES_MAX]), READ_BYTES_MAX, 0),
         };
         let len = match fill {
             Fill::Bytes(len) => len,
@@ -195,7 +212,9 @@ impl<H: Handler> Server<H> {
             }
             Reading::Proxied(_) => self.receive_proxied(key, len, frames_left),
             Reading::Head(_) => self.receive_head(key, len, frames_left),
-            Reading::Nothing => {}
+            Reading::Body(_) => self.receive_body(key, len),
+            Reading::Waiting(_) => self.receive_early(key, len),
+            Reading::Stream { .. } | Reading::Nothing => {}
         }
         Filled::Bytes { len, is_drained }
     }

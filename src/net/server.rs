@@ -226,6 +226,7 @@ impl<H: Handler> Server<H> {
     /// One turn of the loop. `Some`: it was the last.
     fn turn(&mut self, events: &Events) -> Option<Ended> {
         self.turn.now_ms = self.clock.now_ms();
+        self.turn.topics.now_ms = self.turn.now_ms;
         let mut ended = None;
         let ready_len = self.turn.ready.len();
         self.turn.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
@@ -273,7 +274,11 @@ impl<H: Handler> Server<H> {
     }
 
     fn peer_event(&mut self, key: usize, event: &Event) {
-        if event.is_writable() && !self.peers.tx[key].is_flushed() {
+        // A child process that is just being started holds all descriptors until it executes, and with them the
+        // registration of one that was closed here meanwhile: its events name nobody, or by now somebody else, whom they
+        // do no harm.
+        let Some(tx) = self.peers.tx.get(key) else { return };
+        if event.is_writable() && !tx.is_flushed() {
             self.flush(key);
         }
         if self.peers.tx[key].is_marked_ready() {
@@ -468,6 +473,7 @@ impl<H: Handler> Server<H> {
         match self.peers.tx[key].phase {
             Phase::Opening => self.handshake_timed_out(key),
             Phase::Open => self.check_silence(key),
+            Phase::Streaming => self.keep_stream_alive(key),
             Phase::Closing | Phase::Finishing | Phase::Lingering => {
                 self.peers.tx[key].doom(key, &mut self.turn);
             }
@@ -560,6 +566,7 @@ impl<H: Handler> Server<H> {
         for key in keys {
             let tx = &mut self.peers.tx[key];
             match tx.phase {
+                Phase::Opening if self.peers.rx[key].is_idle() => self.end_idle(key),
                 Phase::Opening => {
                     self.answer_refusal(
                         key,
@@ -575,8 +582,10 @@ impl<H: Handler> Server<H> {
                         &mut self.turn,
                     );
                 }
+                Phase::Streaming => tx.finish(key, &mut self.turn),
                 Phase::Closing | Phase::Finishing | Phase::Lingering | Phase::Doomed => {}
             }
+            self.finish_if_flushed(key);
         }
     }
 

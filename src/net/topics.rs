@@ -36,6 +36,11 @@ pub(crate) struct Topics {
     messages: usize,
     /// Bytes of all rings: payloads, and forms made of them.
     bytes: usize,
+    /// Topics that nothing is left of, in the order in which that came about. They are kept for a while, so that who polls
+    /// them goes on where it was; those that are in use again are passed over.
+    lingering: VecDeque<(u32, u64)>,
+    /// The time as of this turn.
+    pub(crate) now_ms: u64,
     /// Draws the epochs.
     random: RandomState,
     epochs: u64,
@@ -56,6 +61,8 @@ pub(crate) struct Topic {
     pub(crate) fanned: u64,
     pub(crate) subscribers: Vec<Subscriber>,
     is_dirty: bool,
+    /// Since when nothing is left of it.
+    unused_since_ms: Option<u64>,
 }
 
 /// A message in a ring.
@@ -104,6 +111,8 @@ pub enum Framing {
     Message,
     /// It leaves as it is.
     Bytes,
+    /// It is a part of the body of a request's one response.
+    Response,
 }
 
 /// Which of a message's encodings: a form, and how it is compressed.
@@ -240,6 +249,8 @@ impl Topics {
             order: VecDeque::new(),
             messages: 0,
             bytes: 0,
+            lingering: VecDeque::new(),
+            now_ms: 0,
             random: RandomState::new(),
             epochs: 0,
         }
@@ -336,7 +347,7 @@ impl Topics {
             let was = Subscription { at: len_u32(topic.subscribers.len()), ..subscription };
             (moved.key, was)
         });
-        self.forget_if_unused(subscription.topic);
+        self.linger_if_unused(subscription.topic);
         moved
     }
 
@@ -351,10 +362,31 @@ impl Topics {
             if topic.first == offset
                 && topic.ring.front().is_some_and(|entry| entry.at_ms > oldest_ms)
             {
-                return;
+                break;
             }
             self.order.pop_front();
             self.drop_if_first(at, offset);
+        }
+        self.end_lingering(now_ms);
+    }
+
+    /// Forgets topics that have lingered for long enough, at `now_ms`.
+    fn end_lingering(&mut self, now_ms: u64) {
+        while let Some(&(at, since_ms)) = self.lingering.front() {
+            if now_ms < since_ms.saturating_add(LINGER_MS) {
+                return;
+            }
+            self.lingering.pop_front();
+            self.forget(at, since_ms);
+        }
+    }
+
+    /// Forgets a topic that nothing is left of since `since_ms`.
+    fn forget(&mut self, at: u32, since_ms: u64) {
+        let Some(topic) = self.slab.get(at as usize) else { return };
+        if topic.is_unused() && topic.unused_since_ms == Some(since_ms) {
+            let topic = self.slab.remove(at as usize);
+            self.by_name.remove(&topic.name);
         }
     }
 
@@ -365,6 +397,9 @@ impl Topics {
         }
         if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX {
             return Err(TopicError::NameTooLong);
+        }
+        if self.slab.len() >= self.limits.topics_max {
+            self.end_lingering(u64::MAX);
         }
         if self.slab.len() >= self.limits.topics_max {
             return Err(TopicError::TooManyTopics);
@@ -427,14 +462,15 @@ impl Topics {
             topic.payload_bytes -= entry.payload.len();
             topic.first += 1;
         }
-        self.forget_if_unused(at);
+        self.linger_if_unused(at);
     }
 
-    fn forget_if_unused(&mut self, at: u32) {
-        let Some(topic) = self.slab.get(at as usize) else { return };
-        if topic.subscribers.is_empty() && topic.ring.is_empty() && !topic.is_dirty {
-            let topic = self.slab.remove(at as usize);
-            self.by_name.remove(&topic.name);
+    fn linger_if_unused(&mut self, at: u32) {
+        let now_ms = self.now_ms;
+        let Some(topic) = self.slab.get_mut(at as usize) else { return };
+        if topic.is_unused() && topic.unused_since_ms != Some(now_ms) {
+            topic.unused_since_ms = Some(now_ms);
+            self.lingering.push_back((at, now_ms));
         }
     }
 }
@@ -451,6 +487,10 @@ pub struct Position {
 }
 
 impl Topic {
+    fn is_unused(&self) -> bool {
+        self.subscribers.is_empty() && self.ring.is_empty() && !self.is_dirty
+    }
+
     /// The offset of the next message that is published.
     pub(crate) fn next(&self) -> u64 {
         self.first + self.ring.len() as u64
@@ -528,6 +568,9 @@ impl Entry {
         ENTRY_BYTES + self.payload.len() + forms
     }
 }
+
+/// How long a topic is kept that nothing is left of: longer than it takes a client to poll again.
+const LINGER_MS: u64 = 60_000;
 
 /// What a message costs beyond its bytes.
 const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u32, u64)>();

@@ -26,6 +26,8 @@ pub(crate) struct Turn {
     /// Peers that have more to do than one turn's share, or that took their replies and may be read from again.
     /// The only list that outlives its turn.
     pub(crate) ready: Vec<PeerId>,
+    /// Requests that wait for messages of topics that were published to.
+    pub(crate) answered: Vec<u32>,
     /// Peers to reap at the end of the turn.
     pub(crate) doomed: Vec<u32>,
     /// TLS handshakes that may still be answered in this phase of the turn.
@@ -45,6 +47,7 @@ impl Turn {
             timers: Timers::new(),
             dirty: Vec::new(),
             ready: Vec::new(),
+            answered: Vec::new(),
             doomed: Vec::new(),
             handshakes_left: HANDSHAKES_PER_PHASE_MAX,
             counters: Counters::default(),
@@ -67,6 +70,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Opening handshakes completed.
     pub opened: u64,
+    /// Requests that were no opening handshake, and went to the handler.
+    pub requests: u64,
     /// Requests answered with an HTTP error, those below included.
     pub refused: u64,
     /// Connections that got 503, or were cut at once, because `peers_max` was reached.

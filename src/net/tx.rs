@@ -66,6 +66,8 @@ pub(crate) enum Phase {
     Opening,
     /// Data flows both ways.
     Open,
+    /// A response that has no end but the connection's is under way.
+    Streaming,
     /// Our Close is queued or sent, the peer's is awaited; its data no longer counts.
     Closing,
     /// The last bytes are queued: an answer to a Close, a failure's Close, a refusal.
@@ -214,7 +216,7 @@ impl Tx {
 
     /// Whether topics' messages may be sent.
     pub(crate) fn takes_topics(&self) -> bool {
-        self.phase == Phase::Open
+        matches!(self.phase, Phase::Open | Phase::Streaming)
     }
 
     /// Which of a message's encodings in `form` is this peer's.
@@ -249,6 +251,13 @@ impl Tx {
             self.packing.forget();
         }
         self.backlog.get_or_insert_default().queue.push_shared(bytes);
+    }
+
+    /// Queues a part of a stream that is no topic's.
+    pub(crate) fn queue_bytes(&mut self, key: usize, bytes: &[u8], turn: &mut Turn) -> Sent {
+        self.backlog.get_or_insert_default().queue.push(&[bytes], 0);
+        self.mark_dirty(key, turn);
+        Sent::Queued
     }
 
     /// Queues what the kernel did not take of a topic's message, if any of it left. Either way there is more to come.
@@ -294,6 +303,10 @@ impl Tx {
             let frame = std::mem::replace(&mut turn.cork, corked);
             self.backlog.get_or_insert_default().queue.push(&[&frame], 0);
             self.mark_dirty(key, turn);
+        } else if self.phase == Phase::Streaming {
+            // It has no way to be told why.
+            self.finish(key, turn);
+            self.mark_dirty(key, turn);
         }
     }
 
@@ -326,7 +339,9 @@ impl Tx {
                 let _refused = self.link.end_session();
                 self.doom(key, turn);
             }
-            Phase::Open | Phase::Closing | Phase::Finishing => self.finish(key, turn),
+            Phase::Open | Phase::Streaming | Phase::Closing | Phase::Finishing => {
+                self.finish(key, turn);
+            }
             Phase::Doomed => {}
         }
     }

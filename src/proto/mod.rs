@@ -25,6 +25,7 @@ pub mod deflate;
 pub mod error;
 pub mod handshake;
 pub mod header;
+pub mod http;
 pub mod inbound;
 pub mod mask;
 pub mod message;

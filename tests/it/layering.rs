@@ -80,7 +80,6 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
     let table = [
         ("httparse", "src/proto/handshake"),
         ("sha1", "src/proto/handshake"),
-        ("base64", "src/proto/handshake"),
         ("simdutf8", "src/proto"),
         ("slab", "src/net"),
         ("mio", "src/net"),

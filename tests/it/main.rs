@@ -13,6 +13,7 @@ mod deflate;
 mod fairness;
 mod frames;
 mod handler;
+mod hub;
 mod idle;
 mod interop;
 mod layering;

@@ -189,10 +189,14 @@ impl std::fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-/// An HTTP status that this server refuses with (RFC 9110 §15.5, §15.6).
+/// An HTTP status that this server answers with (RFC 9110 §15.3, §15.5, §15.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
+    /// 200: here it is.
+    Ok,
+    /// 204: there is nothing to send.
+    NoContent,
     /// 400: malformed.
     BadRequest,
     /// 401: no or wrong credentials.
@@ -229,6 +233,8 @@ impl Status {
     /// The number in the status line.
     pub const fn code(self) -> u16 {
         match self {
+            Self::Ok => 200,
+            Self::NoContent => 204,
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
@@ -250,6 +256,8 @@ impl Status {
     /// The words behind the number, as IANA's registry has them.
     pub const fn phrase(self) -> &'static str {
         match self {
+            Self::Ok => "OK",
+            Self::NoContent => "No Content",
             Self::BadRequest => "Bad Request",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
@@ -320,6 +328,8 @@ mod tests {
     #[test]
     fn statuses_have_the_registered_phrases() {
         let table = [
+            (Status::Ok, 200, "OK"),
+            (Status::NoContent, 204, "No Content"),
             (Status::BadRequest, 400, "Bad Request"),
             (Status::Unauthorized, 401, "Unauthorized"),
             (Status::Forbidden, 403, "Forbidden"),

@@ -55,7 +55,9 @@ pub fn encode_refusal(out: &mut Vec<u8>, status: Status, reason: &str) {
 const fn connection_of(status: Status) -> &'static str {
     match status {
         Status::UpgradeRequired => "close, Upgrade",
-        Status::BadRequest
+        Status::Ok
+        | Status::NoContent
+        | Status::BadRequest
         | Status::Unauthorized
         | Status::Forbidden
         | Status::NotFound
@@ -79,7 +81,9 @@ const fn header_of(status: Status) -> &'static str {
         Status::MethodNotAllowed => "Allow: GET\r\n",
         Status::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
         Status::ServiceUnavailable => "Retry-After: 1\r\n",
-        Status::BadRequest
+        Status::Ok
+        | Status::NoContent
+        | Status::BadRequest
         | Status::Forbidden
         | Status::NotFound
         | Status::RequestTimeout

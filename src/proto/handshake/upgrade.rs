@@ -64,6 +64,13 @@ impl Request<'_> {
     }
 }
 
+impl Request<'_> {
+    /// Whether this request asks for a WebSocket, rightly or not: its Upgrade lists `websocket`.
+    pub fn asks_for_websocket(&self) -> bool {
+        self.fields().values("upgrade").any(|value| list::lists(value, "websocket"))
+    }
+}
+
 impl<'a> Upgrade<'a> {
     /// The Sec-WebSocket-Accept to answer with (RFC 6455 §4.2.2).
     pub fn accept(&self) -> [u8; ACCEPT_LEN] {

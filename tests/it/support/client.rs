@@ -110,6 +110,19 @@ impl RawClient {
         std::mem::take(&mut self.buf)
     }
 
+    /// All up to the next `end`, and with it.
+    pub(crate) fn until(&mut self, end: &[u8]) -> String {
+        loop {
+            match self.buf.windows(end.len()).position(|bytes| bytes == end) {
+                Some(at) => {
+                    let bytes = self.buf.drain(..at + end.len()).collect();
+                    return String::from_utf8(bytes).unwrap();
+                }
+                None => self.read_more("the end of a part"),
+            }
+        }
+    }
+
     /// The next HTTP response, with as much body as it declares.
     pub(crate) fn response(&mut self) -> Response {
         let head_len = loop {

@@ -1,0 +1,251 @@
+//! The hub: every path is a topic. What is published there reaches whoever listens, over WebSocket, server-sent events,
+//! JSON lines or long-poll; what a WebSocket client says is published to its topic.
+//!
+//! `/echo`, and the root, which is no topic, send every message back to its sender. Delivery, history and slow clients are
+//! `wsfast`'s topics; what a message looks like is `dialects`'; who may is `access`'.
+
+use wsfast::proto::handshake::{Request, Status, Upgrade};
+use wsfast::{
+    Accept, Answer, Context, Form, Gap, Handler, Kind, Lag, Message, MessageId, PeerAddr, Refusal,
+    Response, StatusCode, TopicError, TopicMessage,
+};
+
+use crate::app::access::Access;
+use crate::app::dialects::plain;
+use crate::app::route::{self, Route, Target};
+
+/// The standalone server's application.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    access: Access,
+}
+
+/// What is kept for a peer: nothing for who only wants its echo.
+pub(crate) type Peer = Option<Box<Listener>>;
+
+/// Someone who listens to a topic.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    target: Target,
+    form: Form,
+}
+
+impl Hub {
+    pub(crate) const fn new(access: Access) -> Self {
+        Self { access }
+    }
+
+    /// Whether the page that asks may, if it is a page that does.
+    fn admit(&self, request: &Request<'_>, peer: PeerAddr) -> Result<(), Refusal> {
+        self.access.check(request.origin(), request.host()).map_err(|denied| {
+            tracing::debug!(%peer, origin = request.origin(), why = ?denied, "origin refused");
+            Refusal { status: Status::Forbidden, reason: denied.reason() }
+        })
+    }
+
+    fn publish(
+        &self,
+        request: &Request<'_>,
+        topic: &str,
+        body: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Answer<Peer> {
+        if !self.access.is_open() {
+            return refuse(Status::Forbidden, "publishing is closed here: see --publish-key");
+        }
+        let Some(kind) = route::kind_of(request, body) else {
+            return refuse(Status::BadRequest, "a text message must be UTF-8");
+        };
+        match cx.publish(topic, kind, body) {
+            Ok(published) => {
+                let json = format!(
+                    "{{\"id\":\"{}\",\"subscribers\":{}}}\n",
+                    published.id, published.subscribers
+                );
+                self.respond_to(request, Response::new(Status::Ok, "application/json", json))
+            }
+            Err(error) => {
+                let (status, reason) = reason_of(error);
+                refuse(status, reason)
+            }
+        }
+    }
+
+    /// Listening without WebSocket.
+    fn listen(&self, request: &Request<'_>, target: Target) -> Answer<Peer> {
+        let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
+        headers.extend(self.cors(request));
+        let (form, media_type) = match route::transport(request) {
+            route::Transport::Events => (plain::EVENTS, "text/event-stream"),
+            route::Transport::Lines => (plain::LINES, "application/x-ndjson"),
+            route::Transport::Poll { wait_ms } => {
+                let Target { topic, since, .. } = target;
+                return Answer::Wait { topic, form: plain::POLL, since, wait_ms, headers };
+            }
+        };
+        headers.push(("X-Accel-Buffering", "no".to_owned()));
+        let mut response = Response::new(Status::Ok, media_type, plain::keep_alive(form));
+        response.headers.extend(headers);
+        let state = Some(Box::new(Listener { target, form }));
+        Answer::Stream { response, state, keep_alive: plain::keep_alive(form) }
+    }
+
+    fn respond_to(&self, request: &Request<'_>, mut response: Response) -> Answer<Peer> {
+        response.headers.extend(self.cors(request));
+        Answer::Respond(response)
+    }
+
+    /// What lets a page from elsewhere, which `admit` let in, read the answer (Fetch §3.2).
+    fn cors(&self, request: &Request<'_>) -> Vec<(&'static str, String)> {
+        match request.origin() {
+            None => Vec::new(),
+            Some(origin) => vec![
+                ("Access-Control-Allow-Origin", origin.to_owned()),
+                ("Access-Control-Expose-Headers", "ETag".to_owned()),
+                ("Vary", "Origin".to_owned()),
+            ],
+        }
+    }
+}
+
+impl Handler for Hub {
+    type State = Peer;
+
+    fn on_upgrade(
+        &mut self,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+        peer: PeerAddr,
+    ) -> Result<Accept<Peer>, Refusal> {
+        self.admit(request, peer)?;
+        let target = match route::route(request)? {
+            Route::Topic(target) => target,
+            Route::Root | Route::Echo | Route::Health => return Ok(Accept::new(None)),
+        };
+        let speaks_meta = upgrade.subprotocols().any(|name| name == META);
+        let form = if speaks_meta { plain::META } else { plain::BARE };
+        let state = Some(Box::new(Listener { target, form }));
+        Ok(Accept { state, subprotocol: speaks_meta.then_some(META) })
+    }
+
+    fn on_request(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        peer: PeerAddr,
+        cx: &mut Context<'_>,
+    ) -> Answer<Peer> {
+        if let Err(refusal) = self.admit(request, peer) {
+            return Answer::Refuse(refusal);
+        }
+        let route = match route::route(request) {
+            Ok(route) => route,
+            Err(refusal) => return Answer::Refuse(refusal),
+        };
+        match (request.method(), route) {
+            ("OPTIONS", _) => {
+                let response = Response::empty(Status::NoContent)
+                    .with("Allow", "GET, HEAD, POST, OPTIONS")
+                    .with("Access-Control-Allow-Methods", "GET, POST")
+                    .with(
+                        "Access-Control-Allow-Headers",
+                        "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-API-Key",
+                    )
+                    .with("Access-Control-Max-Age", "600");
+                self.respond_to(request, response)
+            }
+            ("GET" | "HEAD", Route::Health) => {
+                self.respond_to(request, Response::new(Status::Ok, TEXT, "ok\n"))
+            }
+            ("GET" | "HEAD", Route::Root) => {
+                self.respond_to(request, Response::new(Status::Ok, TEXT, USAGE))
+            }
+            ("GET" | "HEAD", Route::Echo) => {
+                refuse(Status::UpgradeRequired, "no Upgrade: websocket")
+            }
+            ("GET" | "HEAD", Route::Topic(target)) => self.listen(request, target),
+            ("POST" | "PUT", Route::Topic(target)) => {
+                self.publish(request, &target.topic, body, cx)
+            }
+            _ => refuse(Status::MethodNotAllowed, "publish with POST, listen with GET"),
+        }
+    }
+
+    fn on_open(&mut self, state: &mut Peer, cx: &mut Context<'_>) {
+        let Some(listener) = state else { return };
+        let Target { topic, since, mutes_own } = &listener.target;
+        match cx.subscribe(topic, listener.form, *mutes_own, *since) {
+            Ok(position) => {
+                if let Some(gap) = position.gap {
+                    let mut notice = Vec::new();
+                    match plain::encode_gap(listener.form, gap, &mut notice) {
+                        Lag::Told(kind) => {
+                            let _sent = cx.send_notice(kind, &notice);
+                        }
+                        Lag::Close(code, reason) => cx.close(code, &reason),
+                    }
+                }
+            }
+            Err(error) => cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1),
+        }
+    }
+
+    fn on_message(&mut self, state: &mut Peer, message: Message<'_>, cx: &mut Context<'_>) {
+        let Some(listener) = state else {
+            // A peer that does not take its replies is paused and in the end closed by the server.
+            let _sent = cx.send(message.kind(), message.payload());
+            return;
+        };
+        if !self.access.is_open() {
+            return cx.close(StatusCode::POLICY_VIOLATION, "publishing is closed to clients here");
+        }
+        if let Err(error) = cx.publish(&listener.target.topic, message.kind(), message.payload()) {
+            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
+        }
+    }
+
+    fn encode(&self, form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
+        plain::encode(form, message, out)
+    }
+
+    fn on_gap(&self, form: Form, _topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
+        plain::encode_gap(form, gap, out)
+    }
+
+    fn respond(&self, _form: Form, last: MessageId, body: Vec<u8>) -> Response {
+        Response::new(Status::Ok, "application/x-ndjson", body).with("ETag", format!("\"{last}\""))
+    }
+}
+
+fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
+    Answer::Refuse(Refusal { status, reason })
+}
+
+const fn reason_of(error: TopicError) -> (Status, &'static str) {
+    match error {
+        TopicError::MessageTooBig => {
+            (Status::ContentTooLarge, "the message is larger than topic-bytes")
+        }
+        TopicError::NameTooLong => (Status::BadRequest, "a topic's name has 1 to 255 bytes"),
+        // `TopicError` is non-exhaustive; the others are about how many there are.
+        _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
+    }
+}
+
+/// The subprotocol in which each message is preceded by its name.
+const META: &str = "wsfast.meta";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+const USAGE: &str = "\
+wsfast: every path is a topic.
+
+  new WebSocket('ws://HOST/news').onmessage = event => console.log(event.data)
+  curl -d hello http://HOST/news                              publish
+  curl -N -H 'Accept: text/event-stream' http://HOST/news     listen, as server-sent events
+  curl -N -H 'Accept: application/x-ndjson' http://HOST/news  listen, as JSON lines
+  curl 'http://HOST/news?since=last:10'                       the last ten messages
+  curl 'http://HOST/news?wait=25'                             long-poll
+
+?since=ID, last:N or all replays on each of them; /echo sends back what a WebSocket says.
+";

@@ -1,0 +1,409 @@
+//! The hub as it is started: each path a topic, over WebSocket, server-sent events, JSON lines and long-poll.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr};
+use std::thread::{self, JoinHandle};
+
+use crate::support::client::{RawClient, Response};
+use crate::support::process::Process;
+use crate::support::wire::{self, Frame};
+
+#[test]
+fn what_is_published_is_heard_on_every_transport() {
+    let server = Process::start(&[]);
+    let addr = server.addr;
+    let mut bare = open(addr, "/news", "");
+    let mut meta = open(addr, "/news", META);
+    let mut events = Stream::open(addr, "/news", "text/event-stream", "");
+    let mut lines = Stream::open(addr, "/news", "application/x-ndjson", "");
+    let mut poll = RawClient::connect(addr);
+    get(&mut poll, "/news?wait=300", "");
+    let mut elsewhere = open(addr, "/other", "");
+
+    // The long-poll is waiting once the topic has five subscribers.
+    let mut publisher = RawClient::connect(addr);
+    let first = loop {
+        let published = publish(&mut publisher, "/news", "text/plain", b"one\ntwo \"three\"");
+        if published.subscribers == 5 {
+            break published.id;
+        }
+        assert!(published.subscribers >= 4, "{}", published.subscribers);
+        bare.expect_text("one\ntwo \"three\"");
+        meta.expect_text(&format!("id: {}\n\none\ntwo \"three\"", published.id));
+        events.expect_event(&published.id, "one\ntwo \"three\"");
+        lines.expect_line(&format!(r#"{{"id":"{}","text":"one\ntwo \"three\""}}"#, published.id));
+    };
+    bare.expect_text("one\ntwo \"three\"");
+    meta.expect_text(&format!("id: {first}\n\none\ntwo \"three\""));
+    events.expect_event(&first, "one\ntwo \"three\"");
+    let line = format!(r#"{{"id":"{first}","text":"one\ntwo \"three\""}}"#);
+    lines.expect_line(&line);
+    let response = poll.response();
+    assert_eq!((response.status, &*response.body), (200, &*format!("{line}\n")));
+    assert_eq!(response.values("etag"), [format!("\"{first}\"")]);
+
+    // A client speaks, and hears itself; binary stays binary.
+    bare.send(wire::binary(&[0xFF, 0]));
+    bare.expect(&Frame::binary(&[0xFF, 0]));
+    let next = next_of(&first);
+    meta.expect(&Frame::binary(&[format!("id: {next}\n\n").as_bytes(), &[0xFF, 0]].concat()));
+    assert_eq!(events.until(b"\n\n"), format!("id: {next}\nevent: binary\ndata: /wA=\n\n"));
+    lines.expect_line(&format!(r#"{{"id":"{next}","base64":"/wA="}}"#));
+    // On the same connection the long-poll goes on from where it was.
+    get(&mut poll, "/news?wait=300", &format!("If-None-Match: \"{first}\"\r\n"));
+    assert_eq!(poll.response().body, format!("{{\"id\":\"{next}\",\"base64\":\"/wA=\"}}\n"));
+    elsewhere.send(wire::ping(b"?"));
+    elsewhere.expect(&Frame::pong(b"?"));
+}
+
+/// What `curl -d hello` sends reaches the three-line client of a page as text.
+#[test]
+fn what_curl_posts_is_text_and_keeps_its_connection() {
+    let server = Process::start(&[]);
+    let mut page = open(server.addr, "/xxoo", "Origin: http://localhost:63342\r\n");
+    let mut curl = RawClient::connect(server.addr);
+    let form = "application/x-www-form-urlencoded";
+    for text in ["hello", "", "héllo"] {
+        assert_eq!(publish(&mut curl, "/xxoo", form, text.as_bytes()).subscribers, 1);
+        page.expect_text(text);
+    }
+    // Two in one segment, the second's body cut.
+    let two = [post("/xxoo", form, b"a"), post("/xxoo", form, b"bcd")].concat();
+    curl.send(&two[..two.len() - 2]);
+    page.expect_text("a");
+    assert_eq!(curl.response().status, 200);
+    curl.send(&two[two.len() - 2..]);
+    page.expect_text("bcd");
+    assert_eq!(curl.response().status, 200);
+    // 100-continue is answered before the body is sent.
+    let large = vec![b'x'; 500_000];
+    curl.send(
+        format!("POST /xxoo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", large.len()),
+    );
+    assert_eq!(curl.response().status, 100);
+    curl.send(&large);
+    assert_eq!(curl.response().status, 200);
+    page.expect(&Frame::text(str::from_utf8(&large).unwrap()));
+}
+
+#[test]
+fn requests_that_make_no_sense_get_their_status() {
+    let server = Process::start(&["--max-message-bytes", "1000"]);
+    for (request, status) in [
+        ("GET /health HTTP/1.1\r\n", 200),
+        ("GET / HTTP/1.1\r\n", 200),
+        ("GET /t HTTP/1.1\r\n", 204),
+        ("GET /t?wait=0 HTTP/1.1\r\n", 204),
+        ("OPTIONS /t HTTP/1.1\r\nOrigin: http://localhost:1\r\n", 204),
+        ("GET /echo HTTP/1.1\r\n", 426),
+        ("GET /t?since=yesterday HTTP/1.1\r\n", 400),
+        ("GET /t%zz HTTP/1.1\r\n", 400),
+        ("DELETE /t HTTP/1.1\r\n", 405),
+        ("POST / HTTP/1.1\r\nContent-Length: 0\r\n", 405),
+        ("POST /t HTTP/1.1\r\nContent-Length: 1001\r\n", 413),
+        ("POST /t HTTP/1.1\r\nContent-Length: 99999999999999\r\n", 413),
+        ("POST /t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", 411),
+        ("POST /t HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n\u{80}", 400),
+        ("GET /t HTTP/1.1\r\nOrigin: https://example.com\r\n", 403),
+        ("POST /t HTTP/1.1\r\nOrigin: https://example.com\r\nContent-Length: 0\r\n", 403),
+    ] {
+        let mut client = RawClient::connect(server.addr);
+        let (line, rest) = request.split_once("\r\n").unwrap();
+        client.send(format!("{line}\r\nHost: {}\r\n{rest}\r\n", server.addr));
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        let response = client.response();
+        assert_eq!(response.status, status, "{request}: {}", response.body);
+    }
+}
+
+/// 10,000 numbered messages, the client cut off at 50 random moments: each arrives exactly once, in order.
+#[test]
+fn a_bare_client_that_keeps_count_resumes_over_meta() {
+    resume(|addr, since| Box::new(MetaReader::open(addr, since)));
+}
+
+#[test]
+fn an_event_source_resumes_by_its_last_event_id() {
+    resume(|addr, since| Box::new(EventReader::open(addr, since)));
+}
+
+#[test]
+fn a_reader_of_lines_resumes_by_since() {
+    resume(|addr, since| Box::new(LineReader::open(addr, since)));
+}
+
+#[test]
+fn a_long_poll_resumes_by_its_etag() {
+    resume(|addr, since| Box::new(PollReader::open(addr, since)));
+}
+
+/// What fell off the history is declared on every transport, and the stream goes on behind it.
+#[test]
+fn what_is_gone_is_declared() {
+    let server = Process::start(&["--history", "10"]);
+    let mut publisher = RawClient::connect(server.addr);
+    let ids: Vec<String> = (0..30)
+        .map(|number| publish(&mut publisher, "/t", "text/plain", number.to_string().as_bytes()).id)
+        .collect();
+    let gap = format!(r#"{{"from":"{}","to":"{}","lost":14}}"#, ids[5], ids[20]);
+    let mut meta = open(server.addr, &format!("/t?since={}", ids[5]), META);
+    meta.expect_text(&format!("gap: {gap}\n\n"));
+    meta.expect_text(&format!("id: {}\n\n20", ids[20]));
+    let last_id = format!("Last-Event-ID: {}\r\n", ids[5]);
+    let mut events = Stream::open(server.addr, "/t", "text/event-stream", &last_id);
+    assert_eq!(events.until(b"\n\n"), format!("event: gap\ndata: {gap}\n\n"));
+    events.expect_event(&ids[20], "20");
+    let mut poll = RawClient::connect(server.addr);
+    get(&mut poll, &format!("/t?wait=10&since={}", ids[5]), "");
+    let body = poll.response().body;
+    assert!(body.starts_with(&format!("{{\"gap\":{gap}}}\n{{\"id\":\"{}\"", ids[20])), "{body}");
+    assert_eq!(body.lines().count(), 11);
+    // A bare one is told by its end.
+    let mut bare = open(server.addr, &format!("/t?since={}", ids[5]), "");
+    assert_eq!(bare.expect_close(1013), format!("too slow; go on with ?since={}", ids[5]));
+    // A topic that nothing is left of: the long-poll does not wait for what will never come.
+    get(&mut poll, "/fresh?wait=300&since=abc:5", "");
+    assert!(poll.response().body.starts_with("{\"gap\":{\"from\":\"abc:5\","));
+    // And so is a restart: an id of another life.
+    let stale = "Last-Event-ID: abc:5\r\n";
+    let mut events = Stream::open(server.addr, "/t", "text/event-stream", stale);
+    let notice = events.until(b"\n\n");
+    assert!(
+        notice.starts_with("event: gap\ndata: {\"from\":\"abc:5\",") && notice.contains("null")
+    );
+}
+
+/// Nothing is lost if a subscriber does not want to hear itself, and the others do.
+#[test]
+fn who_mutes_itself_hears_the_others() {
+    let server = Process::start(&[]);
+    let mut mute = open(server.addr, "/t?self=0", "");
+    let mut other = open(server.addr, "/t", "");
+    for round in 0..20 {
+        mute.send([wire::text("mine"), wire::text("mine too")].concat());
+        other.expect_text("mine");
+        other.expect_text("mine too");
+        other.send(wire::text(&format!("theirs {round}")));
+        other.expect_text(&format!("theirs {round}"));
+        mute.expect_text(&format!("theirs {round}"));
+    }
+}
+
+const META: &str = "Sec-WebSocket-Protocol: wsfast.meta\r\n";
+const COUNT: usize = 10_000;
+
+/// Reads messages one after the other: each its id and number.
+trait Reader {
+    fn next(&mut self) -> (String, usize);
+}
+
+fn resume(open: fn(SocketAddr, &str) -> Box<dyn Reader>) {
+    let server = Process::start(&["--history", "20000", "--history-bytes", "64M"]);
+    let addr = server.addr;
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |most: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % most as u64).unwrap()
+    };
+    let mut reader = open(addr, "since=last:0");
+    let mut publisher = RawClient::connect(addr);
+    let first = publish(&mut publisher, "/t", "text/plain", b"0").id;
+    assert_eq!(reader.next(), (first.clone(), 0));
+    let publishing = publish_all(addr);
+    let mut cuts: Vec<usize> = (0..50).map(|_| 1 + below(COUNT - 2)).collect();
+    cuts.sort_unstable();
+    let (mut last, mut expected) = (first, 1);
+    for cut in cuts.into_iter().chain([COUNT - 1]) {
+        while expected <= cut {
+            let (id, number) = reader.next();
+            assert_eq!((number, &*id), (expected, &*next_of(&last)));
+            (last, expected) = (id, expected + 1);
+        }
+        drop(reader);
+        reader = open(addr, &format!("since={last}"));
+    }
+    publishing.join().unwrap();
+    // Nothing comes twice behind the last.
+    let end = publish(&mut publisher, "/t", "text/plain", b"10000").id;
+    assert_eq!(reader.next(), (end, COUNT));
+}
+
+/// Publishes 1 to 9,999 by a WebSocket, hearing itself, so that it is never far ahead.
+fn publish_all(addr: SocketAddr) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut speaker = open(addr, "/t", "");
+        for numbers in (1..COUNT).collect::<Vec<_>>().chunks(50) {
+            let burst: Vec<u8> =
+                numbers.iter().flat_map(|number| wire::text(&number.to_string())).collect();
+            speaker.send(burst);
+            numbers.iter().for_each(|number| speaker.expect_text(&number.to_string()));
+        }
+    })
+}
+
+struct MetaReader(RawClient);
+
+impl MetaReader {
+    fn open(addr: SocketAddr, since: &str) -> Self {
+        Self(open(addr, &format!("/t?{since}"), META))
+    }
+}
+
+impl Reader for MetaReader {
+    fn next(&mut self) -> (String, usize) {
+        let text = String::from_utf8(self.0.frame().payload).unwrap();
+        let (id, number) = text.strip_prefix("id: ").unwrap().split_once("\n\n").unwrap();
+        (id.to_owned(), number.parse().unwrap())
+    }
+}
+
+struct EventReader(Stream);
+
+impl EventReader {
+    fn open(addr: SocketAddr, since: &str) -> Self {
+        let line = match since.strip_prefix("since=").filter(|id| !id.starts_with("last")) {
+            Some(id) => format!("Last-Event-ID: {id}\r\n"),
+            None => String::new(),
+        };
+        Self(Stream::open(addr, "/t", "text/event-stream", &line))
+    }
+}
+
+impl Reader for EventReader {
+    fn next(&mut self) -> (String, usize) {
+        let event = self.0.until(b"\n\n");
+        let (id, data) = event.strip_prefix("id: ").unwrap().split_once("\ndata: ").unwrap();
+        (id.to_owned(), data.trim_end().parse().unwrap())
+    }
+}
+
+struct LineReader(Stream);
+
+impl LineReader {
+    fn open(addr: SocketAddr, since: &str) -> Self {
+        Self(Stream::open(addr, &format!("/t?{since}"), "application/x-ndjson", ""))
+    }
+}
+
+impl Reader for LineReader {
+    fn next(&mut self) -> (String, usize) {
+        id_and_number(&self.0.until(b"\n"))
+    }
+}
+
+/// One request after the other on one connection.
+struct PollReader {
+    client: RawClient,
+    since: String,
+    lines: Vec<String>,
+}
+
+impl PollReader {
+    fn open(addr: SocketAddr, since: &str) -> Self {
+        let mut client = RawClient::connect(addr);
+        // Without a position to go on from, the first request is sent before there is anything to hear.
+        if since == "since=last:0" {
+            get(&mut client, "/t?wait=100", "");
+        }
+        Self { client, since: since.to_owned(), lines: Vec::new() }
+    }
+}
+
+impl Reader for PollReader {
+    fn next(&mut self) -> (String, usize) {
+        if self.lines.is_empty() {
+            if self.since != "since=last:0" {
+                let etag = format!("If-None-Match: \"{}\"\r\n", &self.since["since=".len()..]);
+                get(&mut self.client, "/t?wait=100", &etag);
+            }
+            let response = self.client.response();
+            assert_eq!(response.status, 200, "{}", response.head);
+            let etag = response.values("etag")[0].trim_matches('"').to_owned();
+            self.since = format!("since={etag}");
+            self.lines = response.body.lines().rev().map(str::to_owned).collect();
+        }
+        id_and_number(&self.lines.pop().unwrap())
+    }
+}
+
+fn id_and_number(line: &str) -> (String, usize) {
+    let (id, text) = line.strip_prefix(r#"{"id":""#).unwrap().split_once(r#"","text":""#).unwrap();
+    (id.to_owned(), text.trim_end().strip_suffix("\"}").unwrap().parse().unwrap())
+}
+
+/// A response without an end.
+struct Stream(RawClient);
+
+impl Stream {
+    fn open(addr: SocketAddr, target: &str, accept: &str, lines: &str) -> Self {
+        let mut client = RawClient::connect(addr);
+        get(&mut client, target, &format!("Accept: {accept}\r\n{lines}"));
+        let response = client.response();
+        assert_eq!(response.status, 200, "{}", response.body);
+        assert_eq!(response.values("content-type"), [accept]);
+        assert_eq!(response.values("cache-control"), ["no-cache"]);
+        let mut stream = Self(client);
+        // The first sign of life says that it is open.
+        let sign = if accept == "text/event-stream" { ":\n\n" } else { "\n" };
+        assert_eq!(stream.until(&sign.as_bytes()[sign.len().saturating_sub(2)..]), sign);
+        stream
+    }
+
+    fn until(&mut self, end: &[u8]) -> String {
+        self.0.until(end)
+    }
+
+    fn expect_event(&mut self, id: &str, text: &str) {
+        let data: String = text.lines().map(|line| format!("data: {line}\n")).collect();
+        assert_eq!(self.until(b"\n\n"), format!("id: {id}\n{data}\n"));
+    }
+
+    fn expect_line(&mut self, line: &str) {
+        assert_eq!(self.until(b"\n"), format!("{line}\n"));
+    }
+}
+
+struct Published {
+    id: String,
+    subscribers: usize,
+}
+
+fn publish(client: &mut RawClient, target: &str, content_type: &str, body: &[u8]) -> Published {
+    client.send(post(target, content_type, body));
+    let Response { status, body, .. } = client.response();
+    assert_eq!(status, 200, "{body}");
+    let json: HashMap<&str, &str> = body
+        .trim()
+        .trim_matches(['{', '}'])
+        .split(',')
+        .map(|pair| pair.split_once("\":").unwrap())
+        .map(|(key, value)| (key.trim_matches('"'), value.trim_matches('"')))
+        .collect();
+    Published { id: json["id"].to_owned(), subscribers: json["subscribers"].parse().unwrap() }
+}
+
+fn post(target: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn get(client: &mut RawClient, target: &str, lines: &str) {
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"));
+}
+
+fn open(addr: SocketAddr, target: &str, lines: &str) -> RawClient {
+    let mut client = RawClient::connect(addr);
+    client.send(wire::request_with(lines).replacen("GET /", &format!("GET {target}"), 1));
+    client.expect_open(wire::KEY);
+    client
+}
+
+fn next_of(id: &str) -> String {
+    let (epoch, offset) = id.split_once(':').unwrap();
+    format!("{epoch}:{}", offset.parse::<u64>().unwrap() + 1)
+}
