@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, request as sendRequest } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,7 +20,11 @@ const COMMAND = process.env.WSFAST_SERVER ?? `${REPOSITORY}target/release/wsfast
 
 // Starts the server with `args` and waits until its port accepts.
 export async function startServer(t, ...args) {
-  const port = await freePort();
+  return startServerAt(t, await freePort(), ...args);
+}
+
+// The same on a port that is known, as when a server is started again.
+export async function startServerAt(t, port, ...args) {
   const [command, ...words] = COMMAND.replaceAll("{port}", port).split(" ");
   const child = spawn(command, [...words, ...args], { cwd: REPOSITORY, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
@@ -63,6 +67,71 @@ export async function startPages(t) {
   await once(server, "listening");
   t.after(() => server.close());
   return server.address().port;
+}
+
+// A proxy in front of the server at `port`, which can be told to be in the way:
+// `refused` and `held` are sets of "ws" and "sse". What is held is never answered.
+export async function startProxy(t, port) {
+  const refused = new Set();
+  const held = new Set();
+  const live = { ws: new Set(), sse: new Set(), other: new Set() };
+  const server = createServer((request, response) => {
+    const kind = request.headers.accept === "text/event-stream" ? "sse" : "other";
+    if (held.has(kind)) return;
+    if (refused.has(kind)) return void response.writeHead(502).end();
+    const { method, url: path, headers } = request;
+    const onward = sendRequest({ host: "127.0.0.1", port, method, path, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      response.flushHeaders();
+      answer.on("error", () => response.destroy()).pipe(response);
+    });
+    live[kind].add(request.socket);
+    response.on("close", () => {
+      live[kind].delete(request.socket);
+      onward.destroy();
+    });
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
+  });
+  const sockets = new Set();
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
+  server.on("upgrade", (request, socket, head) => {
+    socket.on("error", () => {});
+    if (held.has("ws")) return;
+    if (refused.has("ws")) return void socket.end("HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n");
+    const lines = [`${request.method} ${request.url} HTTP/1.1`];
+    for (let at = 0; at < request.rawHeaders.length; at += 2) {
+      lines.push(`${request.rawHeaders[at]}: ${request.rawHeaders[at + 1]}`);
+    }
+    const onward = connect(port, "127.0.0.1");
+    onward.write(`${lines.join("\r\n")}\r\n\r\n`);
+    onward.write(head);
+    onward.on("error", () => socket.destroy()).on("close", () => socket.destroy());
+    live.ws.add(socket);
+    socket.on("close", () => {
+      live.ws.delete(socket);
+      onward.destroy();
+    });
+    onward.pipe(socket).pipe(onward);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return {
+    port: server.address().port,
+    refused,
+    held,
+    // Ends the connections of a kind that there are, without a closing handshake.
+    cut(kind) {
+      for (const socket of live[kind]) socket.destroy();
+    },
+  };
 }
 
 // A page of a headless Chromium of its own. `foreign.test` is this machine.
