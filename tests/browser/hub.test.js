@@ -107,6 +107,47 @@ test("a proxy that answers neither upgrade nor event stream is found out", limit
   await shows(page, numbers(1, 200));
 });
 
+test("a browser without WebSocket and EventSource polls", limited, async (t) => {
+  const [server, page] = await Promise.all([startServer(t, ...HUB), openPage(t)]);
+  await page.addInitScript(() => {
+    delete window.WebSocket;
+    delete window.EventSource;
+  });
+  await page.goto(`http://127.0.0.1:${server.port}/bare`);
+  await uses(page, "poll");
+  await say(page, "hello");
+  await shows(page, ["hello"]);
+});
+
+test("a refusal is shown with its reason, and not asked for again until told to", limited, async (t) => {
+  const [server, page] = await Promise.all([startServer(t, ...HUB), openPage(t)]);
+  const proxy = await startProxy(t, server.port);
+  proxy.refused.add("ws").add("sse");
+  let asked = 0;
+  await page.route("**/*wait=*", (route) => {
+    asked += 1;
+    return route.fulfill({ status: 403, body: "this topic is not yours\n" });
+  });
+  await page.goto(`http://127.0.0.1:${proxy.port}/private`);
+  await page.waitForFunction(() => document.body.dataset.state === "refused");
+  assert.equal(await page.textContent("#state"), "refused: 403 this topic is not yours");
+  assert.equal(asked, 1);
+
+  proxy.refused.clear();
+  await page.click("#again");
+  await uses(page, "ws");
+});
+
+test("a message that is not taken is said to be, and is not lost", limited, async (t) => {
+  const [server, page] = await Promise.all([startServer(t, ...HUB), openPage(t)]);
+  await join(page, server.port, "/readonly?transport=sse");
+  await page.route("**/readonly", (route) => route.fulfill({ status: 403, body: "publishing needs a key\n" }));
+  await say(page, "may I?");
+  await page.waitForSelector(".row.note");
+  assert.equal(await page.textContent(".row.note"), "Not sent: 403 publishing needs a key");
+  assert.equal(await page.inputValue("#text"), "may I?");
+});
+
 test("WebSocket is taken up again once it opens", limited, async (t) => {
   const [server, page] = await Promise.all([startServer(t, ...HUB), openPage(t)]);
   const proxy = await startProxy(t, server.port);
@@ -328,13 +369,14 @@ test("a picture for the documentation", { ...limited, skip: !process.env.WSFAST_
   const [server, page] = await Promise.all([startServer(t, ...HUB), openPage(t)]);
   await page.setViewportSize({ width: 760, height: 520 });
   await join(page, server.port, "/chat");
-  for (const text of ["Anyone there?", `{"sensor":"hall","temperature":21.4}`, "你好，世界 🌍"]) {
-    await publish(server.port, "/chat", text);
+  for (let reading = 1; reading <= 60; reading += 1) {
+    await publish(server.port, "/chat", `{"sensor":"hall","reading":${reading},"temperature":${20 + (reading % 7) / 10}}`);
+    // The picture is to show a rate, so the readings take their time.
+    await page.waitForTimeout(40 + 35 * (reading % 9));
   }
   await publish(server.port, "/chat", Uint8Array.from({ length: 24 }, (_, at) => at * 11), "application/octet-stream");
   await say(page, "Yes: a page, curl and a sensor.");
-  await page.waitForFunction(() => document.querySelectorAll("[data-id]").length === 5);
-  await page.waitForFunction(() => document.getElementById("bars").getAttribute("d") !== "");
+  await page.waitForFunction(() => document.querySelectorAll("[data-id]").length === 62);
   await page.screenshot({ path: process.env.WSFAST_SCREENSHOT });
   assert.equal(readFileSync(process.env.WSFAST_SCREENSHOT).length < 150 * 1024, true);
 });
