@@ -74,6 +74,12 @@ test("a carriage return can't smuggle lines into the event stream", limited, asy
 test("what WebSocket can't carry goes on over events, then by polling, and nothing is missed", limited, async (t) => {
   const [server, page] = await Promise.all([startServer(t, ...HUB), openPage(t)]);
   const proxy = await startProxy(t, server.port);
+  const resumedFrom = { sse: [], poll: [] };
+  page.on("request", (request) => {
+    const { searchParams } = new URL(request.url());
+    if (request.resourceType() === "eventsource") resumedFrom.sse.push(searchParams.get("since"));
+    if (searchParams.has("wait")) resumedFrom.poll.push(request.headers()["if-none-match"]);
+  });
   await join(page, proxy.port, "/stream");
   await publishNumbers(server.port, "/stream", 1, 50);
   await shows(page, numbers(1, 50));
@@ -91,6 +97,8 @@ test("what WebSocket can't carry goes on over events, then by polling, and nothi
   await shows(page, numbers(1, 200));
   assert.equal(await page.textContent("#gaps"), "none");
   assert.equal(await page.textContent("#count"), "200");
+  assert.match(resumedFrom.sse[0], /:50$/, "asks for what is new, not for all");
+  assert.match(resumedFrom.poll[0], /:120"$/);
 
   await say(page, "still here");
   await shows(page, ["still here"], 200);
@@ -154,8 +162,10 @@ test("WebSocket is taken up again once it opens", limited, async (t) => {
   await join(page, proxy.port, "/climb");
   proxy.refused.add("ws");
   proxy.cut("ws");
-  await uses(page, "sse");
+  // The topic was empty when the page joined, so it has no id to resume from.
   await publishNumbers(server.port, "/climb", 1, 10);
+  await uses(page, "sse");
+  await shows(page, numbers(1, 10));
 
   proxy.refused.delete("ws");
   await uses(page, "ws");
@@ -426,13 +436,13 @@ async function uses(page, transport) {
   );
 }
 
-// What reaches past the right edge: tags, with the page itself in front.
+// What reaches past the right edge, or would have to be scrolled sideways.
 async function overflow(page) {
   return page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.scrollingElement;
-    const wide = [...document.querySelectorAll("body *")]
-      .filter((one) => !one.closest("svg, .away") && one.getBoundingClientRect().right > clientWidth + 1)
+    const { clientWidth } = document.scrollingElement;
+    const isWide = (one) => one.getBoundingClientRect().right > clientWidth + 1 || one.scrollWidth > one.clientWidth + 1;
+    return [document.scrollingElement, ...document.querySelectorAll("body *")]
+      .filter((one) => !one.closest("svg, .away") && getComputedStyle(one).display !== "inline" && isWide(one))
       .map((one) => `${one.tagName}#${one.id}`);
-    return scrollWidth > clientWidth ? ["page", ...wide] : wide;
   });
 }
