@@ -157,11 +157,12 @@ impl Handler for Hub {
             ("GET" | "HEAD", Route::Health) => {
                 self.respond_to(request, Response::new(Status::Ok, TEXT, "ok\n"))
             }
-            ("GET" | "HEAD", Route::Root) => {
-                self.respond_to(request, Response::new(Status::Ok, TEXT, USAGE))
-            }
+            ("GET" | "HEAD", Route::Root) => self.respond_to(request, page(INDEX)),
             ("GET" | "HEAD", Route::Echo) => {
                 refuse(Status::UpgradeRequired, "no Upgrade: websocket")
+            }
+            ("GET" | "HEAD", Route::Topic(_)) if route::wants_page(request) => {
+                self.respond_to(request, page(PAGE))
             }
             ("GET" | "HEAD", Route::Topic(target)) => self.listen(request, target),
             ("POST" | "PUT", Route::Topic(target)) => {
@@ -212,9 +213,26 @@ impl Handler for Hub {
         plain::encode_gap(form, gap, out)
     }
 
-    fn respond(&self, _form: Form, last: MessageId, body: Vec<u8>) -> Response {
-        Response::new(Status::Ok, "application/x-ndjson", body).with("ETag", format!("\"{last}\""))
+    fn respond(&self, _form: Form, last: Option<MessageId>, body: Vec<u8>) -> Response {
+        let response = match body.is_empty() {
+            true => Response::empty(Status::NoContent),
+            false => Response::new(Status::Ok, "application/x-ndjson", body),
+        };
+        match last {
+            Some(last) => response.with("ETag", format!("\"{last}\"")),
+            None => response,
+        }
     }
+}
+
+/// A page of the server's own. It names by hash what it may run (its Content-Security-Policy is in it).
+fn page(html: &'static str) -> Response {
+    Response::new(Status::Ok, "text/html; charset=utf-8", html)
+        .with("Cache-Control", "no-cache")
+        .with("Content-Security-Policy", "frame-ancestors 'none'")
+        .with("X-Content-Type-Options", "nosniff")
+        .with("Referrer-Policy", "no-referrer")
+        .with("Vary", "Accept")
 }
 
 fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
@@ -237,15 +255,8 @@ const META: &str = "wsfast.meta";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-const USAGE: &str = "\
-wsfast: every path is a topic.
+/// How to use the server.
+const INDEX: &str = include_str!("index.html");
 
-  new WebSocket('ws://HOST/news').onmessage = event => console.log(event.data)
-  curl -d hello http://HOST/news                              publish
-  curl -N -H 'Accept: text/event-stream' http://HOST/news     listen, as server-sent events
-  curl -N -H 'Accept: application/x-ndjson' http://HOST/news  listen, as JSON lines
-  curl 'http://HOST/news?since=last:10'                       the last ten messages
-  curl 'http://HOST/news?wait=25'                             long-poll
-
-?since=ID, last:N or all replays on each of them; /echo sends back what a WebSocket says.
-";
+/// Joins the topic whose path it is at.
+const PAGE: &str = include_str!("page.html");

@@ -74,20 +74,27 @@ pub(crate) fn route(request: &Request<'_>) -> Result<Route, Refusal> {
     Ok(Route::Topic(Target { topic, since, mutes_own }))
 }
 
+/// Whether a GET is a browser's that goes there, and not a program's that listens.
+pub(crate) fn wants_page(request: &Request<'_>) -> bool {
+    accepts(request, "text/html") && query(request, "wait").is_none()
+}
+
+/// Whether Accept lists this media type, however willingly.
+fn accepts(request: &Request<'_>, media_type: &str) -> bool {
+    let names_it = |value: &[u8]| {
+        value.split(|&byte| byte == b',').any(|it| {
+            let name = it.split(|&byte| byte == b';').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+        })
+    };
+    request.headers("accept").any(names_it)
+}
+
 /// The transport that a GET asks for by its Accept header and `?wait=`.
 pub(crate) fn transport(request: &Request<'_>) -> Transport {
-    let accepts = |media_type: &str| {
-        let names_it = |value: &[u8]| {
-            value.split(|&byte| byte == b',').any(|it| {
-                let name = it.split(|&byte| byte == b';').next().unwrap_or_default();
-                name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
-            })
-        };
-        request.headers("accept").any(names_it)
-    };
-    if accepts("text/event-stream") {
+    if accepts(request, "text/event-stream") {
         Transport::Events
-    } else if accepts("application/x-ndjson") && query(request, "wait").is_none() {
+    } else if accepts(request, "application/x-ndjson") && query(request, "wait").is_none() {
         Transport::Lines
     } else {
         let seconds = query(request, "wait").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);

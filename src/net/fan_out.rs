@@ -205,7 +205,7 @@ fn bridge_gap<H: Handler>(
 ) {
     turn.counters.gaps += 1;
     let id = |offset| MessageId { epoch: topic.epoch, offset };
-    let gap = Gap { from: id(subscriber.next - 1), to: id(topic.first) };
+    let gap = Gap { from: id(subscriber.next - 1), to: id(topic.first - 1) };
     let mut notice = Vec::new();
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
         Lag::Told(kind) => {

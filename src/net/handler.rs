@@ -56,9 +56,13 @@ pub trait Handler {
         Answer::Refuse(Refusal { status: Status::UpgradeRequired, reason })
     }
 
-    /// Makes the response of an [`Answer::Wait`]: `body` has the messages in their form, the last of which is `last`.
-    fn respond(&self, _form: Form, _last: MessageId, body: Vec<u8>) -> Response {
-        Response::new(Status::Ok, "application/octet-stream", body)
+    /// Makes the response of an [`Answer::Wait`]: `body` has the messages in their form, or is empty if there were none in
+    /// time. `last`: the last of them, or where the topic stands, if there is such a topic.
+    fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {
+        match body.is_empty() {
+            true => Response::empty(Status::NoContent),
+            false => Response::new(Status::Ok, "application/octet-stream", body),
+        }
     }
 
     /// Writes a topic's message in one of the forms that peers subscribed with; called once for all of them.

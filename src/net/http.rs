@@ -349,8 +349,10 @@ impl<H: Handler> Server<H> {
         let Self { turn, handler, .. } = self;
         let mut body = Vec::new();
         let mut last = None;
+        let mut stands_at = None;
         if let Some(topic) = turn.topics.find(&waiting.topic) {
             let position = topic.position(waiting.since);
+            stands_at = Some(position.last);
             if let Some(gap) = position.gap {
                 // However it ends the connection of others: here the notice is all there is.
                 let _told = handler.on_gap(waiting.form, &waiting.topic, gap, &mut body);
@@ -363,11 +365,11 @@ impl<H: Handler> Server<H> {
                 last = Some(message.id);
                 offset += 1;
             }
-            last = last.or(position.gap.map(|_| position.last));
+            last = last.or(position.gap.map(|gap| gap.to));
         }
         let mut response = match last {
-            Some(last) => handler.respond(waiting.form, last, body),
-            None => Response::empty(Status::NoContent),
+            Some(last) => handler.respond(waiting.form, Some(last), body),
+            None => handler.respond(waiting.form, stands_at, body),
         };
         response.headers.extend(waiting.headers.iter().cloned());
         self.respond(key, &response, waiting.after)

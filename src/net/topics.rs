@@ -184,7 +184,7 @@ pub struct TopicMessage<'a> {
 pub struct Gap {
     /// The last message before the gap.
     pub from: MessageId,
-    /// The first message behind it.
+    /// The last message in it: who goes on behind this one misses nothing more.
     pub to: MessageId,
 }
 
@@ -192,7 +192,7 @@ impl Gap {
     /// How many messages are gone; `None`: nobody knows, since they were of another life of the topic.
     pub const fn lost(&self) -> Option<u64> {
         if self.from.epoch == self.to.epoch {
-            Some(self.to.offset - self.from.offset - 1)
+            Some(self.to.offset - self.from.offset)
         } else {
             None
         }
@@ -516,7 +516,7 @@ impl Topic {
         };
         let gap = match since {
             Since::Id(from) => {
-                let to = MessageId { epoch: self.epoch, offset: next };
+                let to = MessageId { epoch: self.epoch, offset: next - 1 };
                 let is_whole = from.epoch == self.epoch && from.offset + 1 == next;
                 (!is_whole).then_some(Gap { from, to })
             }

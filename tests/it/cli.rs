@@ -162,8 +162,8 @@ fn it_listens_on_several_addresses_of_both_families() {
 #[test]
 fn help_and_version_are_pages_on_stdout() {
     for (arg, begins) in [
-        ("--help", "A fast WebSocket server (RFC 6455)"),
-        ("-h", "A fast WebSocket server (RFC 6455)"),
+        ("--help", "A fast server that pushes messages to browsers"),
+        ("-h", "A fast server that pushes messages to browsers"),
         ("--version", concat!("wsfast ", env!("CARGO_PKG_VERSION"))),
         ("-V", concat!("wsfast ", env!("CARGO_PKG_VERSION"))),
     ] {

@@ -145,13 +145,13 @@ fn what_is_gone_is_declared() {
     let ids: Vec<String> = (0..30)
         .map(|number| publish(&mut publisher, "/t", "text/plain", number.to_string().as_bytes()).id)
         .collect();
-    let gap = format!(r#"{{"from":"{}","to":"{}","lost":14}}"#, ids[5], ids[20]);
+    let gap = format!(r#"{{"from":"{}","to":"{}","lost":14}}"#, ids[5], ids[19]);
     let mut meta = open(server.addr, &format!("/t?since={}", ids[5]), META);
     meta.expect_text(&format!("gap: {gap}\n\n"));
     meta.expect_text(&format!("id: {}\n\n20", ids[20]));
     let last_id = format!("Last-Event-ID: {}\r\n", ids[5]);
     let mut events = Stream::open(server.addr, "/t", "text/event-stream", &last_id);
-    assert_eq!(events.until(b"\n\n"), format!("event: gap\ndata: {gap}\n\n"));
+    assert_eq!(events.until(b"\n\n"), format!("id: {}\nevent: gap\ndata: {gap}\n\n", ids[19]));
     events.expect_event(&ids[20], "20");
     let mut poll = RawClient::connect(server.addr);
     get(&mut poll, &format!("/t?wait=10&since={}", ids[5]), "");
@@ -168,9 +168,7 @@ fn what_is_gone_is_declared() {
     let stale = "Last-Event-ID: abc:5\r\n";
     let mut events = Stream::open(server.addr, "/t", "text/event-stream", stale);
     let notice = events.until(b"\n\n");
-    assert!(
-        notice.starts_with("event: gap\ndata: {\"from\":\"abc:5\",") && notice.contains("null")
-    );
+    assert!(notice.contains("event: gap\ndata: {\"from\":\"abc:5\",") && notice.contains("null"));
 }
 
 /// Nothing is lost if a subscriber does not want to hear itself, and the others do.

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | bare | its payload | (Close 1013) |
 //! | meta | `id: EPOCH:OFFSET`, a blank line, the payload | `gap: {"from":..,"to":..,"lost":..}`, a blank line |
-//! | SSE | `id:`, a `data:` for each line; binary is `event: binary` in base64 | `event: gap` |
+//! | SSE | `id:`, a `data:` for each line; binary is `event: binary` in base64 | `event: gap`, its `id:` the last that is lost |
 //! | lines | `{"id":..,"text":..}` or `{"id":..,"base64":..}` | `{"gap":{"from":..,"to":..,"lost":..}}` |
 
 use base64::Engine as _;
@@ -53,7 +53,7 @@ pub(crate) fn encode_gap(form: Form, gap: Gap, out: &mut Vec<u8>) -> Lag {
     let json = format!(r#"{{"from":"{}","to":"{}","lost":{lost}}}"#, gap.from, gap.to);
     let notice = match form {
         META => format!("gap: {json}\n\n"),
-        EVENTS => format!("event: gap\ndata: {json}\n\n"),
+        EVENTS => format!("id: {}\nevent: gap\ndata: {json}\n\n", gap.to),
         LINES | POLL => format!("{{\"gap\":{json}}}\n"),
         _ => {
             return Lag::Close(
@@ -159,8 +159,12 @@ mod tests {
         let id = |epoch, offset| MessageId { epoch, offset };
         let gap = Gap { from: id(14, 3), to: id(14, 9) };
         for (form, gap, expected) in [
-            (META, gap, "gap: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":5}\n\n"),
-            (EVENTS, gap, "event: gap\ndata: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":5}\n\n"),
+            (META, gap, "gap: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":6}\n\n"),
+            (
+                EVENTS,
+                gap,
+                "id: e:9\nevent: gap\ndata: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":6}\n\n",
+            ),
             (
                 LINES,
                 Gap { from: id(1, 3), ..gap },
