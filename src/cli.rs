@@ -617,6 +617,8 @@ Who can connect:
   may connect and, while it listens on loopback addresses only, pages from localhost, 127.0.0.1
   and [::1] at any port. --allow-origin adds others: scheme://host or scheme://host:port, 'null'
   for local files, '*' for all. Programs that are not browsers send no Origin and may connect.
+  On loopback alone, other names than localhost are refused, since their owners can have them
+  resolve to 127.0.0.1; a proxy here that passes on its own needs --allow-origin with it.
 
 Examples:
   wsfast                                        this machine only, port 8002

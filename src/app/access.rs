@@ -8,15 +8,22 @@
 //!
 //! | Origin                                        | on loopback only       | elsewhere       |
 //! |-----------------------------------------------|------------------------|-----------------|
-//! | none (not a browser)                          | yes                    | yes             |
-//! | same as Host                                  | yes                    | yes             |
-//! | localhost, 127.0.0.1, `[::1]`, any port       | yes                    | if allowed      |
-//! | any other, also `null`                        | if allowed             | if allowed      |
+//! | one that is allowed                           | yes                    | yes             |
+//! | same as Host                                  | if Host is ours        | yes             |
+//! | localhost, 127.0.0.1, `[::1]`, any port       | if Host is ours        | no              |
+//! | any other, also `null`                        | no                     | no              |
+//! | none, on an upgrade (not a browser)           | yes                    | yes             |
+//! | none, on any other request                    | if Host is ours        | yes             |
+//!
+//! "Ours" is a Host that only this machine answers to (localhost and names below it, 127.0.0.0/8, `[::1]`), or the host of an
+//! origin that is allowed. Whoever owns a name can have it resolve to 127.0.0.1 once their page is loaded (DNS rebinding);
+//! then the page's origin and its Host agree, and only the name itself tells. Browsers send no Origin with a page's GET to its own
+//! origin, so that without one the Host counts, too; with an upgrade they always send it.
 //!
 //! A request with two Origin headers does not come this far: `proto::handshake` refuses it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Who may connect. Built once at start; asked at each opening handshake.
@@ -32,12 +39,7 @@ impl Access {
         Self { reach, allowed }
     }
 
-    /// Whether whoever reaches the server may publish: it can be reached from this machine alone.
-    pub(crate) const fn is_open(&self) -> bool {
-        matches!(self.reach, Reach::Loopback)
-    }
-
-    /// Decides on a request's Origin, if it has one; `host` is the host that it asks for.
+    /// Decides on an upgrade by its Origin, if it has one; `host` is the host that it asks for.
     ///
     /// # Errors
     ///
@@ -54,13 +56,49 @@ impl Access {
         let origin = Origin::parse(text).ok_or(Denied::Malformed)?;
         let is_listed =
             |it: &AllowedOrigin| matches!(it, AllowedOrigin::Exactly(it) if *it == origin);
-        if origin.is_same_as_host(host)
-            || (self.reach == Reach::Loopback && origin.is_loopback())
-            || self.allowed.iter().any(is_listed)
-        {
+        if self.allowed.iter().any(is_listed) {
             return Ok(());
         }
+        let is_local = self.reach == Reach::Loopback && origin.is_loopback();
+        if is_local || origin.is_same_as_host(host) {
+            return self.check_host(host);
+        }
         Err(Denied::Foreign)
+    }
+
+    /// Decides on a request that asks for no upgrade: as [`Access::check`] does, and without an Origin by its Host.
+    ///
+    /// # Errors
+    ///
+    /// The rule that keeps this page out.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks it"))]
+    pub(crate) fn check_plain(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
+        match origin {
+            Some(_) => self.check(origin, host),
+            None => self.check_host(host),
+        }
+    }
+
+    /// The Origin that a response may name as allowed to read it (Access-Control-Allow-Origin), if this one is.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks it"))]
+    pub(crate) fn readable_by<'a>(&self, origin: &'a str, host: &str) -> Option<&'a str> {
+        // Where every origin is allowed, one need not be well-formed to pass; it is not repeated then.
+        let is_origin = origin == "null" || Origin::parse(origin).is_some();
+        (is_origin && self.check(Some(origin), host).is_ok()).then_some(origin)
+    }
+
+    /// Whether a page can have come by `host` without its name being turned to this machine behind the browser's back.
+    fn check_host(&self, host: &str) -> Result<(), Denied> {
+        if self.reach != Reach::Loopback || self.allowed.contains(&AllowedOrigin::Any) {
+            return Ok(());
+        }
+        let (host, _) = parse_authority(host).ok_or(Denied::ForeignHost)?;
+        let is_listed =
+            |it: &AllowedOrigin| matches!(it, AllowedOrigin::Exactly(it) if it.host == host);
+        if host.is_this_machine() || self.allowed.iter().any(is_listed) {
+            return Ok(());
+        }
+        Err(Denied::ForeignHost)
     }
 }
 
@@ -119,6 +157,8 @@ pub(crate) enum Denied {
     Null,
     /// An origin that nobody allowed.
     Foreign,
+    /// A Host that is not this machine's, on a server that is for this machine only.
+    ForeignHost,
 }
 
 impl Denied {
@@ -135,6 +175,10 @@ impl Denied {
             Self::Foreign => {
                 "This page's origin is not allowed. Start the server with --allow-origin and the page's origin, such as \
                  --allow-origin https://example.com"
+            }
+            Self::ForeignHost => {
+                "The Host header is not this machine's, which this server is for. Use localhost or 127.0.0.1, or start the \
+                 server with --allow-origin and the page's origin, such as --allow-origin https://example.com"
             }
         }
     }
@@ -277,6 +321,20 @@ enum Host {
     /// A name or an IPv4 address, in lower case.
     Name(Box<str>),
     Ipv6(Ipv6Addr),
+}
+
+impl Host {
+    /// Whether no other machine can be meant. Names below localhost never leave it (RFC 6761 §6.3).
+    fn is_this_machine(&self) -> bool {
+        match self {
+            Self::Name(name) => {
+                &**name == "localhost"
+                    || name.ends_with(".localhost")
+                    || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            Self::Ipv6(ip) => ip.to_canonical().is_loopback(),
+        }
+    }
 }
 
 /// Parses `host[:port]`. User information, paths, spaces and empty parts are all refused.
@@ -431,6 +489,78 @@ mod tests {
     fn a_request_without_origin_is_no_browsers() {
         for bind in ["127.0.0.1", "0.0.0.0"] {
             assert_eq!(access(bind, &[]).check(None, HOST), Ok(()), "{bind}");
+        }
+    }
+
+    /// The name's owner lets it resolve to 127.0.0.1: origin and Host agree, and are still not ours.
+    #[test]
+    fn on_loopback_a_rebound_name_is_refused() {
+        let foreign = Err(Denied::ForeignHost);
+        let bare = access("127.0.0.1", &[]);
+        let listed = access("127.0.0.1", &["https://Chat.example", "null"]);
+        let open = access("127.0.0.1", &["*"]);
+        for (access, origin, host, upgrade, plain) in [
+            (&bare, Some("http://evil.example:8002"), "evil.example:8002", foreign, foreign),
+            (&bare, Some("https://evil.example"), "evil.example", foreign, foreign),
+            (&bare, Some("http://localhost:3000"), "evil.example:8002", foreign, foreign),
+            (&bare, Some("http://192.0.2.1:8002"), "192.0.2.1:8002", foreign, foreign),
+            (&bare, Some("http://0.0.0.0:8002"), "0.0.0.0:8002", foreign, foreign),
+            (
+                &bare,
+                Some("http://localhost.evil.example"),
+                "localhost.evil.example",
+                foreign,
+                foreign,
+            ),
+            (&bare, Some("http://notlocalhost"), "notlocalhost", foreign, foreign),
+            (&bare, Some("http://localhost"), "", foreign, foreign),
+            (&bare, Some("http://evil.example"), HOST, Err(Denied::Foreign), Err(Denied::Foreign)),
+            (&bare, None, "evil.example:8002", Ok(()), foreign),
+            (&bare, None, "", Ok(()), foreign),
+            // This machine's own names.
+            (&bare, Some("http://127.7.7.7:8002"), "127.7.7.7:8002", Ok(()), Ok(())),
+            (&bare, Some("http://a.localhost:8002"), "A.localhost:8002", Ok(()), Ok(())),
+            (&bare, Some("http://[::1]:8002"), "[::1]:8002", Ok(()), Ok(())),
+            (&bare, Some("http://localhost:3000"), "[::ffff:127.0.0.1]:8002", Ok(()), Ok(())),
+            (&bare, None, "localhost:8002", Ok(()), Ok(())),
+            (&bare, None, "127.0.0.1", Ok(()), Ok(())),
+            // A proxy on this machine that passes its own name on.
+            (&listed, Some("https://chat.example"), "chat.example", Ok(()), Ok(())),
+            (&listed, Some("https://chat.example"), "behind.example", Ok(()), Ok(())),
+            (&listed, Some("null"), "behind.example", Ok(()), Ok(())),
+            (&listed, None, "CHAT.example:8443", Ok(()), Ok(())),
+            (&listed, None, "sub.chat.example", Ok(()), foreign),
+            (&open, Some("http://evil.example"), "evil.example", Ok(()), Ok(())),
+            (&open, None, "evil.example", Ok(()), Ok(())),
+        ] {
+            assert_eq!(access.check(origin, host), upgrade, "{origin:?} to {host:?}");
+            assert_eq!(access.check_plain(origin, host), plain, "{origin:?} to {host:?}, plain");
+        }
+    }
+
+    #[test]
+    fn elsewhere_any_host_may_be_ours() {
+        for reach in [Reach::Local, Reach::Network] {
+            let access = Access::new(reach, Vec::new());
+            assert_eq!(access.check(Some("https://chat.example"), "chat.example"), Ok(()));
+            assert_eq!(access.check_plain(None, "chat.example"), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_response_names_only_origins_that_are_allowed_and_are_some() {
+        let bare = access("127.0.0.1", &[]);
+        let open = access("0.0.0.0", &["*"]);
+        for (access, origin, is_named) in [
+            (&bare, "http://localhost:3000", true),
+            (&bare, "https://example.com", false),
+            (&bare, "null", false),
+            (&open, "https://example.com", true),
+            (&open, "null", true),
+            (&open, "file://", false),
+            (&open, "a, b", false),
+        ] {
+            assert_eq!(access.readable_by(origin, HOST), is_named.then_some(origin), "{origin}");
         }
     }
 
