@@ -71,7 +71,6 @@ impl Access {
     /// # Errors
     ///
     /// The rule that keeps this page out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks it"))]
     pub(crate) fn check_plain(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
         match origin {
             Some(_) => self.check(origin, host),
@@ -80,7 +79,6 @@ impl Access {
     }
 
     /// The Origin that a response may name as allowed to read it (Access-Control-Allow-Origin), if this one is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks it"))]
     pub(crate) fn readable_by<'a>(&self, origin: &'a str, host: &str) -> Option<&'a str> {
         // Where every origin is allowed, one need not be well-formed to pass; it is not repeated then.
         let is_origin = origin == "null" || Origin::parse(origin).is_some();

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
 pub(crate) mod dialects;
+pub(crate) mod gate;
 pub(crate) mod hub;
 pub(crate) mod inherited;
 pub(crate) mod logs;

@@ -66,7 +66,7 @@ impl TlsFiles {
 type Stamp = (u64, u64, u64, i64, i64);
 
 /// Reads a file that ought to be small: a path to a device must not fill the memory.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)

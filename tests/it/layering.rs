@@ -91,6 +91,8 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("x509_parser", "src/net/tls.rs"),
         ("zlib_rs", "src/proto/deflate/codec.rs"),
         ("simd_json", "src/app"),
+        ("jsonwebtoken", "src/app/gate/token.rs"),
+        ("aws_lc_rs::digest", "src/app/gate/key.rs"),
         ("clap", "src/cli"),
         ("tracing_subscriber", "src/app/logs.rs"),
     ];
