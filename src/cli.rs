@@ -20,6 +20,7 @@ use wsfast::{Cidr, CompressionMode, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
 use crate::app::dev_cert::DevCert;
+use crate::app::gate::secret::{ClientPublish, GateConfig, Secret};
 use crate::app::tls_files::TlsFiles;
 use crate::cli::listens::AskList;
 use crate::cli::values::{Millis, WindowBits};
@@ -37,6 +38,9 @@ pub(crate) struct Config {
     pub(crate) peers_asked: Option<usize>,
     /// `--allow-origin`.
     pub(crate) origins: Vec<AllowedOrigin>,
+    /// `--publish-key`, `--client-publish` and `--jwt-secret`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the hub takes it, which is not there yet"))]
+    pub(crate) gate: GateConfig,
     /// The certificate and key to serve wss with.
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) log: Log,
@@ -93,6 +97,24 @@ impl From<Mode> for CompressionMode {
             Mode::Off => Self::Off,
             Mode::Shared => Self::Shared,
             Mode::Dedicated => Self::Dedicated,
+        }
+    }
+}
+
+/// The values of `--client-publish`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MessagesPublished {
+    On,
+    Off,
+    Auto,
+}
+
+impl From<MessagesPublished> for ClientPublish {
+    fn from(value: MessagesPublished) -> Self {
+        match value {
+            MessagesPublished::On => Self::On,
+            MessagesPublished::Off => Self::Off,
+            MessagesPublished::Auto => Self::Auto,
         }
     }
 }
@@ -270,6 +292,34 @@ struct Flags {
     )]
     #[arg(help_heading = ACCESS)]
     allow_origin: Vec<AllowedOrigin>,
+
+    /// Key to publish with over HTTP, or @FILE that has it; repeat it for several
+    #[arg(
+        long,
+        env = "WSFAST_PUBLISH_KEY",
+        hide_env = true,
+        value_name = "KEY",
+        value_delimiter = ','
+    )]
+    #[arg(allow_hyphen_values = true, help_heading = ACCESS)]
+    publish_key: Vec<Secret>,
+
+    /// Publish what clients send: on, off or auto (on while all is open to this machine only)
+    #[arg(
+        long,
+        env = "WSFAST_CLIENT_PUBLISH",
+        hide_env = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto"
+    )]
+    #[arg(hide_possible_values = true, help_heading = ACCESS)]
+    client_publish: MessagesPublished,
+
+    /// Secret of the tokens (JWT, HS256) that clients then need, or @FILE that has it
+    #[arg(long, env = "WSFAST_JWT_SECRET", hide_env = true, value_name = "SECRET", help_heading = ACCESS)]
+    #[arg(allow_hyphen_values = true)]
+    jwt_secret: Option<Secret>,
 
     /// Connections at a time; past it, 503 [default: what 'ulimit -n' allows]
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS", hide_env = true, value_name = "COUNT")]
@@ -568,6 +618,11 @@ impl Flags {
             limits,
             peers_asked: self.max_connections,
             origins: self.allow_origin,
+            gate: GateConfig {
+                publish_keys: self.publish_key,
+                client_publish: self.client_publish.into(),
+                jwt_secret: self.jwt_secret,
+            },
             tls,
             listening: Listening {
                 asks,
@@ -619,6 +674,15 @@ Who can connect:
   for local files, '*' for all. Programs that are not browsers send no Origin and may connect.
   On loopback alone, other names than localhost are refused, since their owners can have them
   resolve to 127.0.0.1; a proxy here that passes on its own needs --allow-origin with it.
+
+Who can subscribe and publish:
+  On loopback alone everyone, until --publish-key or --jwt-secret is given. Elsewhere everyone may
+  subscribe; publishing over HTTP needs a --publish-key (X-API-Key or Authorization: Bearer), and
+  what clients send is published with --client-publish on. With --jwt-secret all need a token: a
+  JWT signed with HS256 whose claims 'subscribe' and 'publish' list topics ('news', 'news/*' for
+  all below it, '*' for all), valid from 'nbf' until 'exp'. It comes as Authorization: Bearer,
+  as ?token=, or as the subprotocol bearer.TOKEN, beside another one for the server to choose.
+  A secret has 16 bytes or more ('openssl rand -hex 32' makes one); @FILE keeps it out of 'ps'.
 
 Examples:
   wsfast                                        this machine only, port 8002
@@ -673,6 +737,7 @@ mod tests {
         assert!(!config.listening.reuse_port && config.listening.proxy.is_none());
         assert_eq!(config.peers_asked, None);
         assert_eq!(config.tls, None);
+        assert_eq!(config.gate, GateConfig::default());
         assert_eq!(config.log, Log { format: LogFormat::Text, verbosity: 0 });
     }
 
@@ -868,6 +933,57 @@ mod tests {
             ),
         ] {
             assert_eq!(mistake(args), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_stand_in_place_or_in_files() {
+        let gate = config(&[
+            "--publish-key=one,@/run/two",
+            "--publish-key",
+            "-three",
+            "--client-publish=on",
+            "--jwt-secret=overridden",
+            "--jwt-secret=@/run/jwt,1",
+        ])
+        .gate;
+        let inline = |text: &str| Secret::Inline(text.into());
+        assert_eq!(
+            gate,
+            GateConfig {
+                publish_keys: vec![
+                    inline("one"),
+                    Secret::File("/run/two".into()),
+                    inline("-three")
+                ],
+                client_publish: ClientPublish::On,
+                jwt_secret: Some(Secret::File("/run/jwt,1".into())),
+            }
+        );
+        for (text, expected) in
+            [("off", ClientPublish::Off), ("auto", ClientPublish::Auto), ("on", ClientPublish::On)]
+        {
+            assert_eq!(config(&["--client-publish", text]).gate.client_publish, expected);
+        }
+        assert_eq!(
+            mistake(&["--client-publish", "yes"]),
+            "--client-publish 'yes' is unknown; write one of on, off, auto"
+        );
+    }
+
+    /// Not in the configuration, and not in a mistake, be it the secret's own flag that is misspelt.
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = format!("{:?}", config(&["--publish-key=hunter2", "--jwt-secret=hunter2"]));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        for args in [
+            &["--jwt-secrt=hunter2"][..],
+            &["--jwt-secret=hunter2", "--port=x"],
+            &["--publish-key=hunter2", "--publish-keys=hunter2"],
+            &["--client-publish=x", "--publish-key", "hunter2"],
+        ] {
+            let shown = mistake(args);
+            assert!(!shown.contains("hunter2"), "{shown}");
         }
     }
 
