@@ -39,7 +39,6 @@ pub(crate) struct Config {
     /// `--allow-origin`.
     pub(crate) origins: Vec<AllowedOrigin>,
     /// `--publish-key`, `--client-publish` and `--jwt-secret`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the hub takes it, which is not there yet"))]
     pub(crate) gate: GateConfig,
     /// The certificate and key to serve wss with.
     pub(crate) tls: Option<TlsFiles>,

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use wsfast::{Ended, Error, Server};
 
-use crate::app::access::{Access, Reach};
+use crate::app::access::Reach;
 use crate::app::dev_cert::DevCert;
+use crate::app::gate::Gate;
 use crate::app::hub::Hub;
 use crate::app::start_up::{Announcement, StartError, complain, print};
 use crate::app::{descriptors, inherited, logs, tls_files};
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
 fn start(config: Config) -> Result<Server<Hub>, StartError> {
-    let Config { listening, mut limits, peers_asked, origins, tls, .. } = config;
+    let Config { listening, mut limits, peers_asked, origins, gate, tls, .. } = config;
     let said_by = listening.said_by;
     let tls = match tls {
         Some(files) => files.load().map(|config| Some((files, config)))?,
@@ -62,10 +63,10 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     limits.peers_max = peers_max;
 
     let reach = listens.iter().map(|it| Reach::new(inherited::ip(it), it.proxy.is_some())).max();
-    let access = Access::new(reach.unwrap_or(Reach::Network), origins);
-    let open_to = access.to_string();
+    let gate = Gate::new(reach.unwrap_or(Reach::Network), origins, gate.load()?);
+    let open_to = gate.to_string();
     let mut server =
-        Server::listen(listens, limits, Hub::new(access)).map_err(|error| match error {
+        Server::listen(listens, limits, Hub::new(gate)).map_err(|error| match error {
             Error::Listen { index, cause, .. } => {
                 StartError::Listen { what: asks[index].clone(), said_by, cause }
             }

@@ -189,6 +189,10 @@ impl Gate {
     /// # Errors
     ///
     /// 401 without a key, 403 where there is none to have.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the HTTP API asks it, which is not there yet")
+    )]
     pub(crate) fn may_call_api(&self, caller: &Caller) -> Result<(), Refusal> {
         if self.is_open || caller.has_key() {
             return Ok(());
@@ -296,6 +300,7 @@ enum Key {
 
 impl Caller {
     /// Who it is, as the token says.
+    #[cfg_attr(not(test), expect(dead_code, reason = "presence asks it, which is not there yet"))]
     pub(crate) fn subject(&self) -> Option<&str> {
         self.claims()?.subject()
     }

@@ -2,7 +2,9 @@
 //! JSON lines or long-poll; what a WebSocket client says is published to its topic.
 //!
 //! `/echo`, and the root, which is no topic, send every message back to its sender. Delivery, history and slow clients are
-//! `wsfast`'s topics; what a message looks like is `dialects`'; who may is `access`'.
+//! `wsfast`'s topics; what a message looks like is `dialects`'; who may is `gate`'s.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
@@ -10,14 +12,14 @@ use wsfast::{
     Response, StatusCode, TopicError, TopicMessage,
 };
 
-use crate::app::access::Access;
 use crate::app::dialects::plain;
+use crate::app::gate::{Caller, Cors, Gate, Via};
 use crate::app::route::{self, Route, Target};
 
 /// The standalone server's application.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    access: Access,
+    gate: Gate,
 }
 
 /// What is kept for a peer: nothing for who only wants its echo.
@@ -28,30 +30,36 @@ pub(crate) type Peer = Option<Box<Listener>>;
 pub(crate) struct Listener {
     target: Target,
     form: Form,
+    caller: Caller,
 }
 
 impl Hub {
-    pub(crate) const fn new(access: Access) -> Self {
-        Self { access }
+    pub(crate) const fn new(gate: Gate) -> Self {
+        Self { gate }
     }
 
-    /// Whether the page that asks may, if it is a page that does.
-    fn admit(&self, request: &Request<'_>, peer: PeerAddr) -> Result<(), Refusal> {
-        self.access.check(request.origin(), request.host()).map_err(|denied| {
-            tracing::debug!(%peer, origin = request.origin(), why = ?denied, "origin refused");
-            Refusal { status: Status::Forbidden, reason: denied.reason() }
+    /// Who asks; refused if its page may not, or its credentials do not hold.
+    fn admit(
+        &self,
+        request: &Request<'_>,
+        upgrade: Option<&Upgrade<'_>>,
+        peer: PeerAddr,
+    ) -> Result<Caller, Refusal> {
+        self.gate.admit(request, upgrade, now_s()).inspect_err(|refusal| {
+            tracing::debug!(%peer, origin = request.origin(), why = refusal.reason, "refused");
         })
     }
 
     fn publish(
         &self,
         request: &Request<'_>,
+        caller: &Caller,
         topic: &str,
         body: &[u8],
         cx: &mut Context<'_>,
     ) -> Answer<Peer> {
-        if !self.access.is_open() {
-            return refuse(Status::Forbidden, "publishing is closed here: see --publish-key");
+        if let Err(refusal) = self.gate.may_publish(caller, topic, Via::Http) {
+            return Answer::Refuse(refusal);
         }
         let Some(kind) = route::kind_of(request, body) else {
             return refuse(Status::BadRequest, "a text message must be UTF-8");
@@ -72,7 +80,10 @@ impl Hub {
     }
 
     /// Listening without WebSocket.
-    fn listen(&self, request: &Request<'_>, target: Target) -> Answer<Peer> {
+    fn listen(&self, request: &Request<'_>, caller: Caller, target: Target) -> Answer<Peer> {
+        if let Err(refusal) = self.gate.may_subscribe(&caller, &target.topic) {
+            return Answer::Refuse(refusal);
+        }
         let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
         headers.extend(self.cors(request));
         let (form, media_type) = match route::transport(request) {
@@ -86,7 +97,7 @@ impl Hub {
         headers.push(("X-Accel-Buffering", "no".to_owned()));
         let mut response = Response::new(Status::Ok, media_type, plain::keep_alive(form));
         response.headers.extend(headers);
-        let state = Some(Box::new(Listener { target, form }));
+        let state = Some(Box::new(Listener { target, form, caller }));
         Answer::Stream { response, state, keep_alive: plain::keep_alive(form) }
     }
 
@@ -97,14 +108,7 @@ impl Hub {
 
     /// What lets a page from elsewhere, which `admit` let in, read the answer (Fetch §3.2).
     fn cors(&self, request: &Request<'_>) -> Vec<(&'static str, String)> {
-        match request.origin() {
-            None => Vec::new(),
-            Some(origin) => vec![
-                ("Access-Control-Allow-Origin", origin.to_owned()),
-                ("Access-Control-Expose-Headers", "ETag".to_owned()),
-                ("Vary", "Origin".to_owned()),
-            ],
-        }
+        self.gate.cors(request).map(Cors::lines).unwrap_or_default()
     }
 }
 
@@ -117,14 +121,15 @@ impl Handler for Hub {
         upgrade: &Upgrade<'_>,
         peer: PeerAddr,
     ) -> Result<Accept<Peer>, Refusal> {
-        self.admit(request, peer)?;
+        let caller = self.admit(request, Some(upgrade), peer)?;
         let target = match route::route(request)? {
             Route::Topic(target) => target,
             Route::Root | Route::Echo | Route::Health => return Ok(Accept::new(None)),
         };
+        self.gate.may_subscribe(&caller, &target.topic)?;
         let speaks_meta = upgrade.subprotocols().any(|name| name == META);
         let form = if speaks_meta { plain::META } else { plain::BARE };
-        let state = Some(Box::new(Listener { target, form }));
+        let state = Some(Box::new(Listener { target, form, caller }));
         Ok(Accept { state, subprotocol: speaks_meta.then_some(META) })
     }
 
@@ -135,24 +140,21 @@ impl Handler for Hub {
         peer: PeerAddr,
         cx: &mut Context<'_>,
     ) -> Answer<Peer> {
-        if let Err(refusal) = self.admit(request, peer) {
-            return Answer::Refuse(refusal);
-        }
+        let caller = match self.admit(request, None, peer) {
+            Ok(caller) => caller,
+            Err(refusal) => return Answer::Refuse(refusal),
+        };
         let route = match route::route(request) {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
         };
         match (request.method(), route) {
             ("OPTIONS", _) => {
-                let response = Response::empty(Status::NoContent)
-                    .with("Allow", "GET, HEAD, POST, OPTIONS")
-                    .with("Access-Control-Allow-Methods", "GET, POST")
-                    .with(
-                        "Access-Control-Allow-Headers",
-                        "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-API-Key",
-                    )
-                    .with("Access-Control-Max-Age", "600");
-                self.respond_to(request, response)
+                let mut response =
+                    Response::empty(Status::NoContent).with("Allow", "GET, HEAD, POST, OPTIONS");
+                let lines = self.gate.cors(request).map(Cors::preflight_lines);
+                response.headers.extend(lines.unwrap_or_default());
+                Answer::Respond(response)
             }
             ("GET" | "HEAD", Route::Health) => {
                 self.respond_to(request, Response::new(Status::Ok, TEXT, "ok\n"))
@@ -164,9 +166,9 @@ impl Handler for Hub {
             ("GET" | "HEAD", Route::Topic(_)) if route::wants_page(request) => {
                 self.respond_to(request, page(PAGE))
             }
-            ("GET" | "HEAD", Route::Topic(target)) => self.listen(request, target),
+            ("GET" | "HEAD", Route::Topic(target)) => self.listen(request, caller, target),
             ("POST" | "PUT", Route::Topic(target)) => {
-                self.publish(request, &target.topic, body, cx)
+                self.publish(request, &caller, &target.topic, body, cx)
             }
             _ => refuse(Status::MethodNotAllowed, "publish with POST, listen with GET"),
         }
@@ -197,10 +199,14 @@ impl Handler for Hub {
             let _sent = cx.send(message.kind(), message.payload());
             return;
         };
-        if !self.access.is_open() {
-            return cx.close(StatusCode::POLICY_VIOLATION, "publishing is closed to clients here");
+        let topic = &listener.target.topic;
+        if listener.caller.ends_at_s().is_some_and(|end_s| now_s() >= end_s) {
+            return cx.close(StatusCode::POLICY_VIOLATION, "the token is no longer valid");
         }
-        if let Err(error) = cx.publish(&listener.target.topic, message.kind(), message.payload()) {
+        if let Err(refusal) = self.gate.may_publish(&listener.caller, topic, Via::ClientMessage) {
+            return cx.close(StatusCode::POLICY_VIOLATION, refusal.reason);
+        }
+        if let Err(error) = cx.publish(topic, message.kind(), message.payload()) {
             cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
         }
     }
@@ -223,6 +229,11 @@ impl Handler for Hub {
             None => response,
         }
     }
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// A page of the server's own. It names by hash what it may run (its Content-Security-Policy is in it).

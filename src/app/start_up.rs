@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use wsfast::{Error, ListenError, LocalAddr};
 
 use crate::app::descriptors::TooFew;
+use crate::app::gate::secret::SecretError;
 use crate::app::inherited::Unheard;
 use crate::app::tls_files::FileError;
 use crate::cli::{Ask, AskAt, SaidBy};
@@ -19,7 +20,7 @@ use crate::cli::{Ask, AskAt, SaidBy};
 pub(crate) struct Announcement<'a> {
     /// Where the server listens, with the ports that the kernel chose.
     pub(crate) addresses: &'a [LocalAddr],
-    /// What `Access` displays.
+    /// What `Gate` displays.
     pub(crate) access: &'a str,
     pub(crate) peers_max: usize,
     /// The limit of open files; `None`: unlimited.
@@ -63,6 +64,7 @@ pub(crate) enum StartError {
     Descriptors(TooFew),
     Unheard(Unheard),
     Tls(FileError),
+    Secret(SecretError),
     /// `what` was asked for so, and cannot be listened on.
     Listen {
         what: Ask,
@@ -78,6 +80,7 @@ impl fmt::Display for StartError {
             Self::Descriptors(error) => error.fmt(f),
             Self::Unheard(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
+            Self::Secret(error) => error.fmt(f),
             Self::Listen { what, said_by, cause } => write_listen(f, what, *said_by, cause),
             Self::Server(error) => error.fmt(f),
         }
@@ -95,6 +98,12 @@ impl From<TooFew> for StartError {
 impl From<Unheard> for StartError {
     fn from(error: Unheard) -> Self {
         Self::Unheard(error)
+    }
+}
+
+impl From<SecretError> for StartError {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(error)
     }
 }
 

@@ -187,6 +187,80 @@ fn who_mutes_itself_hears_the_others() {
     }
 }
 
+/// Keys and tokens, on each way in. The token is for `news/*`, and publishes to `news/today` alone.
+#[test]
+fn keys_and_tokens_say_who_may() {
+    let secret = "a secret of more than sixteen bytes";
+    let server =
+        Process::start(&["--jwt-secret", secret, "--publish-key", "the-key-of-the-operator"]);
+    let addr = server.addr;
+    let status = |target: &str, lines: &str| {
+        let mut client = RawClient::connect(addr);
+        get(&mut client, target, lines);
+        client.response().status
+    };
+    let bearer = format!("Authorization: Bearer {GOOD}\r\n");
+    for (target, lines, expected) in [
+        ("/news/today?wait=0", "", 401),
+        ("/news/today?wait=0", "Authorization: Bearer x.y.z\r\n", 401),
+        ("/news/today?wait=0", &format!("Authorization: Bearer {EXPIRED}\r\n"), 401),
+        ("/news/today?wait=0", &bearer, 204),
+        (&format!("/news/today?wait=0&token={GOOD}"), "", 204),
+        ("/sports?wait=0", &bearer, 403),
+        ("/health", "", 200),
+    ] {
+        assert_eq!(status(target, lines), expected, "{target} {lines}");
+    }
+    let post = |target: &str, lines: &str| {
+        let mut client = RawClient::connect(addr);
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: 2\r\n\r\nhi"
+        ));
+        client.response().status
+    };
+    for (target, lines, expected) in [
+        ("/news/today", "", 401),
+        ("/news/today", &bearer, 200),
+        ("/news/other", &bearer, 403),
+        ("/sports", "X-API-Key: the-key-of-the-operator\r\n", 200),
+        ("/sports", "X-API-Key: another\r\n", 401),
+    ] {
+        assert_eq!(post(target, lines), expected, "{target} {lines}");
+    }
+    // By WebSocket: the token as a subprotocol is not repeated, another that is offered is chosen.
+    let offer = format!("Sec-WebSocket-Protocol: bearer.{GOOD}, wsfast.meta\r\n");
+    let mut client = RawClient::connect(addr);
+    client.send(wire::request_with(&offer).replacen("GET /", "GET /news/today", 1));
+    assert_eq!(client.expect_open(wire::KEY).values("sec-websocket-protocol"), ["wsfast.meta"]);
+    client.send(wire::text("mine"));
+    assert!(String::from_utf8(client.frame().payload).unwrap().ends_with("\n\nmine"));
+    let mut listener = open(addr, &format!("/news/other?token={GOOD}"), "");
+    listener.send(wire::text("may I?"));
+    assert!(listener.expect_close(1008).contains("does not grant publishing"));
+    let mut refused = RawClient::connect(addr);
+    refused.send(wire::request().replacen("GET /", "GET /news/today", 1));
+    assert_eq!(refused.response().status, 401);
+}
+
+/// What a page from elsewhere may read, and what it gets without being let in.
+#[test]
+fn pages_from_elsewhere_need_to_be_allowed() {
+    let server = Process::start(&["--allow-origin", "https://example.com"]);
+    for (origin, expected) in [("https://example.com", 204), ("https://evil.example", 403)] {
+        let mut client = RawClient::connect(server.addr);
+        get(&mut client, "/t?wait=0", &format!("Origin: {origin}\r\n"));
+        let response = client.response();
+        assert_eq!(response.status, expected);
+        let named = response.values("access-control-allow-origin");
+        assert_eq!(named, if expected == 204 { vec![origin] } else { vec![] });
+    }
+}
+
+/// HS256, without `exp`.
+const GOOD: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwic3Vic2NyaWJlIjpbIm5ld3MvKiJdLCJwdWJsaXNoIjpbIm5ld3MvdG9kYXkiXX0._Mu6R-ziJ0pUOb8bb8WUcxqDI4a1ZZwMyne-FBhqgas";
+/// Of 2001.
+const EXPIRED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwiZXhwIjoxMDAwMDAwMDAwLCJzdWJzY3JpYmUiOlsiKiJdfQ.2kgHoXHdNIimsG4XOANJwtELjWWpsAI-sEqj7E5LBNg";
+
 const META: &str = "Sec-WebSocket-Protocol: wsfast.meta\r\n";
 const COUNT: usize = 10_000;
 

@@ -16,27 +16,33 @@ impl<'a> Cors<'a> {
         Self { origin }
     }
 
-    /// Appends the header lines that any response to the page needs, refusals too.
-    pub(crate) fn encode(self, out: &mut Vec<u8>) {
-        self.encode_origin(out);
-        out.extend_from_slice(b"Access-Control-Expose-Headers: ETag, Retry-After\r\n");
+    /// The header lines that any response to the page needs, refusals too.
+    pub(crate) fn lines(self) -> Vec<(&'static str, String)> {
+        let mut lines = self.origin_lines();
+        lines.push(("Access-Control-Expose-Headers", "ETag, Retry-After".to_owned()));
+        lines
     }
 
-    /// Appends the header lines of the answer to a preflight request: OPTIONS, which asks what the page may send.
-    pub(crate) fn encode_preflight(self, out: &mut Vec<u8>) {
-        self.encode_origin(out);
-        out.extend_from_slice(
-            b"Access-Control-Allow-Methods: GET, POST\r\n\
-              Access-Control-Allow-Headers: Authorization, X-API-Key, Content-Type, If-None-Match, Last-Event-ID, Cache-Control\r\n\
-              Access-Control-Max-Age: 7200\r\n",
-        );
+    /// The header lines of the answer to a preflight request: OPTIONS, which asks what the page may send.
+    pub(crate) fn preflight_lines(self) -> Vec<(&'static str, String)> {
+        let mut lines = self.origin_lines();
+        for (name, value) in [
+            ("Access-Control-Allow-Methods", "GET, POST"),
+            (
+                "Access-Control-Allow-Headers",
+                "Authorization, X-API-Key, Content-Type, If-None-Match, Last-Event-ID, Cache-Control",
+            ),
+            ("Access-Control-Max-Age", "7200"),
+        ] {
+            lines.push((name, value.to_owned()));
+        }
+        lines
     }
 
-    fn encode_origin(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Access-Control-Allow-Origin: ");
-        out.extend_from_slice(self.origin.as_bytes());
+    fn origin_lines(self) -> Vec<(&'static str, String)> {
         // Another origin's answer is another, which caches must know.
-        out.extend_from_slice(b"\r\nVary: Origin\r\n");
+        let origin = self.origin.to_owned();
+        vec![("Access-Control-Allow-Origin", origin), ("Vary", "Origin".to_owned())]
     }
 }
 
@@ -47,18 +53,19 @@ mod tests {
     #[test]
     fn the_lines_name_the_origin_and_what_it_may_send() {
         let cors = Cors::new("https://example.com");
-        let mut out = b"kept\r\n".to_vec();
-        cors.encode(&mut out);
+        let written = |lines: Vec<(&str, String)>| {
+            lines.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>()
+        };
         assert_eq!(
-            str::from_utf8(&out).unwrap(),
-            "kept\r\nAccess-Control-Allow-Origin: https://example.com\r\nVary: Origin\r\n\
-             Access-Control-Expose-Headers: ETag, Retry-After\r\n"
+            written(cors.lines()),
+            [
+                "Access-Control-Allow-Origin: https://example.com",
+                "Vary: Origin",
+                "Access-Control-Expose-Headers: ETag, Retry-After",
+            ]
         );
-        out.clear();
-        cors.encode_preflight(&mut out);
-        let lines: Vec<&str> = str::from_utf8(&out).unwrap().split_terminator("\r\n").collect();
         assert_eq!(
-            lines,
+            written(cors.preflight_lines()),
             [
                 "Access-Control-Allow-Origin: https://example.com",
                 "Vary: Origin",
