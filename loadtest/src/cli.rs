@@ -30,14 +30,15 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) path: Option<String>,
 
-    /// echo: open loop at a constant rate; throughput: closed loop, each reply sends the next message
+    /// echo: open loop at a constant rate; throughput: closed loop, each reply sends the next message; broadcast: open
+    /// loop, what publishers publish must reach every subscriber
     #[arg(long, value_enum, default_value_t = Mode::Echo, help_heading = "Load")]
     pub(crate) mode: Mode,
-    /// Connections
+    /// Connections; subscribers, in a broadcast
     #[arg(short, long, default_value_t = 100, value_name = "N", help_heading = "Load",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) conns: u32,
-    /// Messages a second over all connections [default: one per connection]
+    /// Messages a second over all connections [default: one per connection; 10 in all, in a broadcast]
     #[arg(short, long, value_name = "N", help_heading = "Load", conflicts_with = "rate_per_conn")]
     pub(crate) rate: Option<f64>,
     /// Messages a second on each connection [default: 1]
@@ -62,6 +63,37 @@ pub(crate) struct Args {
     /// How long to wait for the last replies; what is then missing is lost [default: the timeout]
     #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
     pub(crate) drain: Option<Duration>,
+
+    /// Connections that publish, beside the subscribers [default: one per topic]
+    #[arg(long, value_name = "P", help_heading = "Broadcast", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) publishers: Option<u32>,
+    /// Topics that subscribers and publishers are spread over; from 2 on, -0, -1 and so on is added to the path
+    #[arg(long, value_name = "K", help_heading = "Broadcast", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) topics: Option<u32>,
+    /// What {topic} stands for in a path or a template [default: the path, or loadtest]
+    #[arg(long, value_name = "NAME", help_heading = "Broadcast")]
+    pub(crate) topic: Option<String>,
+    /// Messages that are due at once; the rate stays what it is
+    #[arg(long, value_name = "B", help_heading = "Broadcast", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) burst: Option<u32>,
+    /// What every connection says once it is open; {topic} is replaced; may be repeated
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Broadcast")]
+    pub(crate) hello: Vec<String>,
+    /// What every subscriber says then; may be repeated
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Broadcast")]
+    pub(crate) subscribe: Vec<String>,
+    /// What publishes a message: text with {payload} and, if need be, {topic}
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Broadcast")]
+    pub(crate) publish: Option<String>,
+    /// Where publishers publish [default: where subscribers subscribe]
+    #[arg(long, value_name = "PATH", help_heading = "Broadcast")]
+    pub(crate) publish_path: Option<String>,
+    /// Publish by POST over connections that are kept alive, instead of by WebSocket message
+    #[arg(long, help_heading = "Broadcast")]
+    pub(crate) publish_http: bool,
+    /// From the last subscription to the first message [default: 500ms]
+    #[arg(long, value_name = "TIME", help_heading = "Broadcast", value_parser = parse_duration)]
+    pub(crate) settle: Option<Duration>,
 
     /// Connections opened a second at most [default: as fast as the window lets]
     #[arg(long, value_name = "N", help_heading = "Connect")]
@@ -137,6 +169,8 @@ pub(crate) enum Mode {
     Echo,
     /// Closed loop: a fixed number of messages is under way on each connection.
     Throughput,
+    /// Open loop: each message that is published goes to all subscribers of its topic.
+    Broadcast,
 }
 
 /// What of a reply is proved.
@@ -235,11 +269,14 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const AFTER_HELP: &str = "\
-Examples:
+const AFTER_HELP: &str = r#"Examples:
   loadtest --conns 10000 --port 8002           10,000 connections, one message a second on each
   loadtest -c 1000 -r 50000 -d 30s             50,000 messages a second over 1,000 connections
   loadtest --mode throughput -c 50 -p 16       as many as the server takes, 16 under way on each
+  loadtest --mode broadcast -c 1000 -r 20      each of 20 messages a second to 1,000 subscribers
+  loadtest --mode broadcast --publish-http --publish-path /api/publish \
+    --hello '{"connect":{},"id":1}' --subscribe '{"subscribe":{"channel":"{topic}"},"id":2}' \
+    --publish '{"channel":"{topic}","data":"{payload}"}' ws://127.0.0.1:8000/connection/websocket
   loadtest wss://127.0.0.1:8443/ --cacert ca.pem    over TLS; no session is resumed
   loadtest ws+unix:/run/wsfast.sock:/chat      over a Unix socket
   loadtest -c 100 --json | jq .response.p99    figures for a script
@@ -249,11 +286,13 @@ How to read it:
             server that stalls is charged for every message that was due meanwhile.
   service   from when the message did leave.
   send lag  how late this client was. If it is near the response, the response is the client's own.
+  first     in a broadcast, for each message: how long until its first subscriber had it; then until half, 99 of
+            100 and all of them had it; spread is from the first to the last. reach is exact.
   A percentile appears only if at least ten samples lie above it. Replies that never came are samples too,
   of the age they had at the end. VALID, DEGRADED or INVALID says whether the figures can be trusted, and why.
 
 Exit codes: 0 fine, 2 usage or plan, 3 could not connect, 4 wrong or lost replies, 5 invalid with --strict,
-130 interrupted (it still reports).";
+130 interrupted (it still reports)."#;
 
 #[cfg(test)]
 mod tests {

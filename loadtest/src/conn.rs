@@ -1,13 +1,14 @@
 //! One connection: its socket, its frames, and where in its life it stands.
 //!
 //! ```text
-//! Connecting ──► Securing ──► Upgrading ──► Open ──► Closing ──► Ended
-//!     └─────────────┴─────────────┴──────────┴──────────┘ on any failure
+//! Connecting ──► Securing ──┬► Upgrading ──► Open ──► Closing ──► Ended
+//!     │              │      └► Posting       │          │           ▲
+//!     └──────────────┴──────────────┴────────┴──────────┘ on any failure
 //! ```
 //!
-//! The only user of `wsfast::proto` besides `upgrade`. Owns a link and, while a frame is cut or the kernel refuses
-//! bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a reply proves is
-//! `judge`'s business.
+//! The only user of `wsfast::proto` besides `upgrade` and `post`. Owns a link and, while a frame is cut or the kernel
+//! refuses bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a message
+//! proves is the [`Referee`]'s business.
 
 use std::collections::VecDeque;
 
@@ -16,24 +17,23 @@ use wsfast::proto::deflate::Agreed;
 use wsfast::proto::error::ProtocolError;
 use wsfast::proto::header::Role;
 use wsfast::proto::inbound::{BodyPool, Inbound, Rules, Step};
-use wsfast::proto::message::{Kind, Message};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
 
 use crate::clock::now_ns;
-use crate::judge::{Judge, Lane};
 use crate::link::{Drained, Fill, Link, LinkError, Rest, Secured};
-use crate::outstanding::Outstanding;
 use crate::packing::Packer;
+use crate::post::{Answers, PostHead};
 use crate::rate::Random;
+use crate::referee::{Opening as Way, Referee, Then};
 use crate::tls::{Connector, WIRE_BYTES};
 use crate::upgrade::{OpenFailure, Request, Upgrade};
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Conn {
-    /// Its messages under way.
-    pub(crate) lane: Lane,
+pub(crate) struct Conn<L> {
+    /// What the referee keeps of it.
+    pub(crate) lane: L,
     /// `None` once it has ended.
     link: Option<Link>,
     phase: Phase,
@@ -65,6 +65,8 @@ enum Phase {
     Upgrading(Box<Opening>),
     /// Messages flow.
     Open,
+    /// HTTP requests do.
+    Posting(Box<Posting>),
     /// Our Close frame is sent; the server's end is awaited.
     Closing,
     /// The socket is gone.
@@ -75,15 +77,27 @@ enum Phase {
 #[derive(Debug)]
 struct Opening {
     upgrade: Upgrade,
+    /// The place of its request on the desk.
+    ask: usize,
     tcp_ns: u64,
     tls_ns: Option<u64>,
     /// When the request was sent.
     asked_ns: u64,
 }
 
+/// What a connection keeps that publishes by HTTP.
+#[derive(Debug)]
+struct Posting {
+    /// The place of its head on the desk.
+    head: usize,
+    answers: Answers,
+    /// When the requests left that are not answered.
+    sent_ns: VecDeque<u64>,
+}
+
 /// What the measuring thread lends to the connection whose turn it is.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Desk<R> {
     /// What is read.
     scratch: Vec<u8>,
     /// The same before it is decrypted; empty without TLS.
@@ -100,10 +114,19 @@ pub(crate) struct Desk {
     pool: BodyPool,
     /// Masking keys and the like.
     random: Random,
-    /// The opening handshake's request.
-    request: Request,
-    /// Judges the replies.
-    pub(crate) judge: Judge,
+    /// What is asked for.
+    asks: Asks,
+    /// Judges what comes.
+    pub(crate) referee: R,
+}
+
+/// What connections ask a server for, by the places that the referee names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asks {
+    /// Opening handshakes' requests.
+    pub(crate) upgrades: Vec<Request>,
+    /// Publications' heads.
+    pub(crate) posts: Vec<PostHead>,
 }
 
 /// What an event says of a socket.
@@ -130,8 +153,8 @@ pub(crate) enum News {
         tcp_ns: u64,
         /// How long the TLS handshake took.
         tls_ns: Option<u64>,
-        /// How long the opening handshake took.
-        upgrade_ns: u64,
+        /// How long the opening handshake took, if there was one.
+        upgrade_ns: Option<u64>,
     },
     /// It could not be opened.
     Failed(OpenFailure),
@@ -146,8 +169,10 @@ enum End {
     Closed,
     /// It broke.
     Reset,
-    /// The server broke a rule.
+    /// The server broke a rule of RFC 6455.
     Protocol(ProtocolError),
+    /// The server answered a POST with what is no answer.
+    Http,
 }
 
 impl From<LinkError> for End {
@@ -169,11 +194,11 @@ const OWED_BYTES_MAX: usize = 144;
 /// Frames that a reply may come in.
 const FRAGMENTS_MAX: u32 = 1 << 16;
 
-impl Desk {
-    /// A desk for messages that `judge` judges.
+impl<R: Referee> Desk<R> {
+    /// A desk for messages that `referee` judges.
     pub(crate) fn new(
-        judge: Judge,
-        request: Request,
+        referee: R,
+        asks: Asks,
         random: Random,
         connector: Option<Connector>,
     ) -> Self {
@@ -186,16 +211,14 @@ impl Desk {
             packer: Packer::default(),
             pool: BodyPool::new(16 << 20),
             random,
-            request,
-            judge,
+            asks,
+            referee,
         }
     }
 
     /// Appends the next message of `lane` to what is to be written.
-    fn append_message(&mut self, lane: &mut Lane, deflate: Option<Agreed>, now_ns: u64) {
-        let name = self.judge.sent(lane, now_ns);
-        self.judge.pattern.write(name, &mut self.payload);
-        let kind = if self.judge.sends_text() { Kind::Text } else { Kind::Binary };
+    fn append_message(&mut self, lane: &mut R::Lane, deflate: Option<Agreed>, now_ns: u64) {
+        let kind = self.referee.next_message(lane, now_ns, &mut self.payload);
         let key = masking_key(&mut self.random);
         match deflate.and_then(|agreed| self.packer.pack(agreed, &self.payload)) {
             Some(packed) => outbound::append_compressed_masked(&mut self.out, kind, packed, key),
@@ -203,18 +226,36 @@ impl Desk {
         }
     }
 
-    /// What replies may be: somewhat longer than what is sent, so that a wrong length is a wrong reply.
+    /// Appends the request that publishes the next message of `lane` to what is to be written.
+    fn append_post(&mut self, lane: &mut R::Lane, head: usize, now_ns: u64) {
+        self.referee.next_message(lane, now_ns, &mut self.payload);
+        self.asks.posts[head].append(&self.payload, &mut self.out);
+    }
+
+    /// Appends what `lane` says first.
+    fn append_greetings(&mut self, lane: &R::Lane) {
+        for greeting in self.referee.greetings(lane) {
+            let key = masking_key(&mut self.random);
+            outbound::append_masked(&mut self.out, Opcode::Text, greeting.as_bytes(), key);
+        }
+    }
+
+    /// What messages may be: somewhat longer than what is sent, so that a wrong length is a wrong message.
     fn rules(&self) -> Rules {
-        let message_bytes_max = self.judge.pattern.size() as u64 * 2 + (64 << 10);
-        Rules::new(Role::Client, message_bytes_max, FRAGMENTS_MAX)
+        Rules::new(Role::Client, self.referee.message_bytes_max(), FRAGMENTS_MAX)
     }
 }
 
-impl Conn {
+impl<L> Conn<L> {
     /// The connection number `conn` on a link that is connecting since `started_ns`.
-    pub(crate) fn new(conn: u32, link: Link, started_ns: u64, desk: &Desk) -> Self {
+    pub(crate) fn new(
+        conn: u32,
+        link: Link,
+        started_ns: u64,
+        desk: &Desk<impl Referee<Lane = L>>,
+    ) -> Self {
         Self {
-            lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
+            lane: desk.referee.lane(conn),
             link: Some(link),
             phase: Phase::Connecting { started_ns },
             inbound: Inbound::new(desk.rules()),
@@ -225,9 +266,9 @@ impl Conn {
     }
 
     /// A connection that could not even begin.
-    pub(crate) fn stillborn(conn: u32, desk: &Desk) -> Self {
+    pub(crate) fn stillborn(conn: u32, desk: &Desk<impl Referee<Lane = L>>) -> Self {
         Self {
-            lane: Lane { conn, turn: 0, outstanding: Outstanding::default() },
+            lane: desk.referee.lane(conn),
             link: None,
             phase: Phase::Ended,
             inbound: Inbound::new(desk.rules()),
@@ -239,7 +280,7 @@ impl Conn {
 
     /// Whether messages flow.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.phase, Phase::Open | Phase::Posting(_))
     }
 
     /// Whether the socket is gone.
@@ -265,7 +306,11 @@ impl Conn {
     }
 
     /// Takes in an event.
-    pub(crate) fn on_ready(&mut self, ready: Ready, desk: &mut Desk) -> News {
+    pub(crate) fn on_ready(
+        &mut self,
+        ready: Ready,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> News {
         match self.phase {
             Phase::Connecting { started_ns } => {
                 self.on_connected(started_ns, desk).unwrap_or_else(|failure| self.fail(failure))
@@ -280,15 +325,30 @@ impl Conn {
             Phase::Open | Phase::Closing => {
                 self.on_frames(ready, desk).unwrap_or_else(|end| self.ended(end, desk))
             }
+            Phase::Posting(_) => {
+                self.on_answers(ready, desk).unwrap_or_else(|end| self.ended(end, desk))
+            }
             Phase::Ended => News::None,
         }
     }
 
     /// Sends `count` messages in one write.
-    pub(crate) fn send(&mut self, count: u32, now_ns: u64, desk: &mut Desk) -> News {
+    pub(crate) fn send(
+        &mut self,
+        count: u32,
+        now_ns: u64,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> News {
         debug_assert!(self.is_open());
-        for _ in 0..count {
-            desk.append_message(&mut self.lane, self.deflate, now_ns);
+        if let Phase::Posting(posting) = &mut self.phase {
+            for _ in 0..count {
+                desk.append_post(&mut self.lane, posting.head, now_ns);
+                posting.sent_ns.push_back(now_ns);
+            }
+        } else {
+            for _ in 0..count {
+                desk.append_message(&mut self.lane, self.deflate, now_ns);
+            }
         }
         match self.flush(desk) {
             Ok(()) => News::None,
@@ -296,9 +356,13 @@ impl Conn {
         }
     }
 
-    /// Begins the closing handshake (RFC 6455 §7.1.2).
-    pub(crate) fn close(&mut self, desk: &mut Desk) -> News {
+    /// Begins the closing handshake (RFC 6455 §7.1.2); HTTP has none.
+    pub(crate) fn close(&mut self, desk: &mut Desk<impl Referee<Lane = L>>) -> News {
         debug_assert!(self.is_open());
+        if matches!(self.phase, Phase::Posting(_)) {
+            self.end();
+            return News::Ended;
+        }
         let key = masking_key(&mut desk.random);
         outbound::append_close(&mut desk.out, Some(key), StatusCode::NORMAL, "");
         self.phase = Phase::Closing;
@@ -314,7 +378,11 @@ impl Conn {
     }
 
     /// The TCP handshake may be over.
-    fn on_connected(&mut self, started_ns: u64, desk: &mut Desk) -> Result<News, OpenFailure> {
+    fn on_connected(
+        &mut self,
+        started_ns: u64,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> Result<News, OpenFailure> {
         let Some(link) = &mut self.link else { return Ok(News::None) };
         if !link.is_connected()? {
             return Ok(News::None);
@@ -328,12 +396,12 @@ impl Conn {
         self.on_secured(started_ns, tcp_open_ns, desk)
     }
 
-    /// The TLS handshake may be over, or there is none: sends the upgrade request then.
+    /// The TLS handshake may be over, or there is none: sends the upgrade request then, if it is to be a WebSocket.
     fn on_secured(
         &mut self,
         started_ns: u64,
         tcp_open_ns: u64,
-        desk: &mut Desk,
+        desk: &mut Desk<impl Referee<Lane = L>>,
     ) -> Result<News, OpenFailure> {
         let Some(link) = &mut self.link else { return Ok(News::None) };
         if link.secure(&mut desk.wire)? == Secured::NotYet {
@@ -342,17 +410,29 @@ impl Conn {
         let tcp_ns = tcp_open_ns.saturating_sub(started_ns);
         let asked_ns = if link.is_tls() { now_ns() } else { tcp_open_ns };
         let tls_ns = link.is_tls().then(|| asked_ns.saturating_sub(tcp_open_ns));
+        let ask = match desk.referee.opening(&self.lane) {
+            Way::Upgrade(ask) => ask,
+            Way::Http(head) => {
+                let (answers, sent_ns) = (Answers::new(), VecDeque::new());
+                self.phase = Phase::Posting(Box::new(Posting { head, answers, sent_ns }));
+                return Ok(News::Opened { tcp_ns, tls_ns, upgrade_ns: None });
+            }
+        };
         let upgrade = Upgrade::new(&mut desk.random);
         desk.out.clear();
-        upgrade.encode_request(&desk.request, &mut desk.out);
+        upgrade.encode_request(&desk.asks.upgrades[ask], &mut desk.out);
         // A socket that has just opened has room for a request; if not, the rest waits as for any other write.
-        self.phase = Phase::Upgrading(Box::new(Opening { upgrade, tcp_ns, tls_ns, asked_ns }));
+        self.phase = Phase::Upgrading(Box::new(Opening { upgrade, ask, tcp_ns, tls_ns, asked_ns }));
         self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
         Ok(News::None)
     }
 
     /// Reads the server's answer to the upgrade request.
-    fn on_response(&mut self, ready: Ready, desk: &mut Desk) -> Result<News, OpenFailure> {
+    fn on_response(
+        &mut self,
+        ready: Ready,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> Result<News, OpenFailure> {
         if ready.writable {
             self.flush_unsent().map_err(|_| OpenFailure::ClosedEarly)?;
         }
@@ -364,7 +444,8 @@ impl Conn {
             Fill::WouldBlock => return Ok(News::None),
             Fill::End => return Err(OpenFailure::ClosedEarly),
         };
-        let taken = opening.upgrade.take_in(&desk.scratch[..len], &desk.request)?;
+        let request = &desk.asks.upgrades[opening.ask];
+        let taken = opening.upgrade.take_in(&desk.scratch[..len], request)?;
         let Some((head_len, deflate)) = taken else {
             // A response that comes in pieces is rare; the event repeats once there is more.
             let is_last = rest == Rest::Drained && !ready.ended;
@@ -374,7 +455,7 @@ impl Conn {
         let news = News::Opened {
             tcp_ns: opening.tcp_ns,
             tls_ns: opening.tls_ns,
-            upgrade_ns: opened_ns.saturating_sub(opening.asked_ns),
+            upgrade_ns: Some(opened_ns.saturating_sub(opening.asked_ns)),
         };
         self.phase = Phase::Open;
         if let Some(agreed) = deflate {
@@ -383,6 +464,7 @@ impl Conn {
             self.inbound = Inbound::new(desk.rules().with_deflate(window_bits));
             self.deflate = deflate;
         }
+        desk.append_greetings(&self.lane);
         desk.scratch.copy_within(head_len..len, 0);
         self.walk(len - head_len, opened_ns, desk).map_err(|_| OpenFailure::ClosedEarly)?;
         self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
@@ -390,7 +472,11 @@ impl Conn {
     }
 
     /// Reads frames, answers what wants an answer, writes what waits.
-    fn on_frames(&mut self, ready: Ready, desk: &mut Desk) -> Result<News, End> {
+    fn on_frames(
+        &mut self,
+        ready: Ready,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> Result<News, End> {
         if ready.writable {
             self.flush_unsent()?;
         }
@@ -415,8 +501,44 @@ impl Conn {
         Ok(News::More)
     }
 
+    /// Reads the answers to publications.
+    fn on_answers(
+        &mut self,
+        ready: Ready,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> Result<News, End> {
+        if ready.writable {
+            self.flush_unsent()?;
+        }
+        for _ in 0..READS_PER_TURN_MAX {
+            let (Some(link), Phase::Posting(posting)) = (&mut self.link, &mut self.phase) else {
+                return Ok(News::None);
+            };
+            let (len, rest) = match link.read(&mut desk.scratch, &mut desk.wire)? {
+                Fill::Bytes { len, rest } => (len, rest),
+                Fill::WouldBlock => return Ok(News::None),
+                Fill::End => return Err(End::Closed),
+            };
+            let (mut input, now_ns) = (&desk.scratch[..len], now_ns());
+            while let Some(status) = posting.answers.next(&mut input).map_err(|_| End::Http)? {
+                // An answer to nothing is no answer.
+                let sent_ns = posting.sent_ns.pop_front().ok_or(End::Http)?;
+                desk.referee.answered(&self.lane, status, sent_ns, now_ns);
+            }
+            if rest == Rest::Drained && !ready.ended {
+                return Ok(News::None);
+            }
+        }
+        Ok(News::More)
+    }
+
     /// Steps over the first `len` bytes of the scratch buffer and keeps what is less than a frame.
-    fn walk(&mut self, len: usize, now_ns: u64, desk: &mut Desk) -> Result<(), End> {
+    fn walk(
+        &mut self,
+        len: usize,
+        now_ns: u64,
+        desk: &mut Desk<impl Referee<Lane = L>>,
+    ) -> Result<(), End> {
         let mut at = 0;
         loop {
             let input = &mut desk.scratch[at..len];
@@ -426,15 +548,16 @@ impl Conn {
                 Step::NeedBytes(_) => break,
                 Step::Absorbed | Step::Pong(_) => {}
                 Step::Message(message) => {
-                    let settled = judged(&mut self.lane, &message, now_ns, &mut desk.judge);
-                    if settled && matches!(self.phase, Phase::Open) && desk.judge.sends_at(now_ns) {
+                    let (kind, payload) = (message.kind(), message.payload());
+                    let then = desk.referee.take_in(&mut self.lane, kind, payload, now_ns);
+                    if then == Then::Send && matches!(self.phase, Phase::Open) {
                         desk.append_message(&mut self.lane, self.deflate, now_ns);
                     }
                 }
                 Step::Ping(payload) => {
                     let key = masking_key(&mut desk.random);
                     outbound::append_masked(&mut desk.out, Opcode::Pong, payload, key);
-                    desk.judge.counts.pings += 1;
+                    desk.referee.book_mut().counts.pings += 1;
                 }
                 Step::Close(_) => return Err(End::Closed),
             }
@@ -461,7 +584,7 @@ impl Conn {
     }
 
     /// Writes what is on the desk; what the kernel refuses waits.
-    fn flush(&mut self, desk: &mut Desk) -> Result<(), End> {
+    fn flush(&mut self, desk: &mut Desk<impl Referee<Lane = L>>) -> Result<(), End> {
         let mut at = 0;
         if self.unsent.is_empty() {
             let Some(link) = &mut self.link else { return Ok(()) };
@@ -482,29 +605,32 @@ impl Conn {
     }
 
     /// Counts the end of an open connection.
-    fn ended(&mut self, end: End, desk: &mut Desk) -> News {
+    fn ended<R: Referee<Lane = L>>(&mut self, end: End, desk: &mut Desk<R>) -> News {
         desk.out.clear();
         // What the server does after our Close frame is its own affair.
-        if matches!(self.phase, Phase::Open) {
-            let counts = &mut desk.judge.counts;
-            match end {
-                End::Closed => counts.closed_by_server += 1,
-                End::Reset => counts.reset += 1,
-                End::Protocol(error) => {
-                    counts.protocol_errors += 1;
-                    desk.judge.first_error.get_or_insert((self.lane.conn, error.reason()));
+        if self.is_open() {
+            let book = desk.referee.book_mut();
+            let broken_rule = match end {
+                End::Closed => {
+                    book.counts.closed_by_server += 1;
+                    None
                 }
+                End::Reset => {
+                    book.counts.reset += 1;
+                    None
+                }
+                End::Protocol(error) => Some(error.reason()),
+                End::Http => Some("an answer to a POST breaks RFC 9112"),
+            };
+            if let Some(reason) = broken_rule {
+                book.counts.protocol_errors += 1;
+                book.first_error.get_or_insert((R::number(&self.lane), reason));
             }
-            desk.judge.abandon(&self.lane);
+            desk.referee.abandon(&self.lane, now_ns());
         }
         self.end();
         News::Ended
     }
-}
-
-/// Has a message judged. True: it settled one of ours.
-fn judged(lane: &mut Lane, message: &Message<'_>, now_ns: u64, judge: &mut Judge) -> bool {
-    judge.reply(lane, message.kind() == Kind::Text, message.payload(), now_ns)
 }
 
 /// A masking key (RFC 6455 §5.3). Unpredictable enough: the payload is our own.

@@ -122,7 +122,9 @@ impl Ramp {
                 if let Some(tls_ns) = tls_ns {
                     self.connects.tls.saturating_record(tls_ns);
                 }
-                self.connects.upgrade.saturating_record(upgrade_ns);
+                if let Some(upgrade_ns) = upgrade_ns {
+                    self.connects.upgrade.saturating_record(upgrade_ns);
+                }
             }
             News::Failed(failure) => {
                 let failures = &mut self.connects.failures;
@@ -227,7 +229,7 @@ fn dial(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
 
-    const OPENED: News = News::Opened { tcp_ns: 5, tls_ns: None, upgrade_ns: 7 };
+    const OPENED: News = News::Opened { tcp_ns: 5, tls_ns: None, upgrade_ns: Some(7) };
 
     #[test]
     fn the_window_bounds_what_is_under_way() {

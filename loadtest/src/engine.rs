@@ -1,4 +1,5 @@
-//! The measuring thread: opens the connections, paces the messages, waits for replies, and does nothing else.
+//! The measuring thread: opens the connections, keeps a schedule, waits for messages, and does nothing else. Which load
+//! it is, is `modes`' business.
 //!
 //! ```text
 //! connect ─► warm-up ─► measure ─► drain ─► close
@@ -20,15 +21,17 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
-use crate::conn::{Conn, Desk, News, Ready};
+use crate::conn::{Asks, Conn, Desk, News, Ready};
 use crate::connect::{Connects, Ramp};
-use crate::judge::{Judge, Pace};
 use crate::link::Link;
 use crate::live::{Live, Phase};
 use crate::packing::Account;
-use crate::plan::{LoadPlan, Plan};
-use crate::rate::{Random, Rate, Schedule, shuffled};
-use crate::upgrade::{OpenFailure, Request};
+use crate::plan::Plan;
+use crate::rate::{Random, Schedule};
+use crate::reach::Reach;
+use crate::referee::Referee;
+use crate::stats::Book;
+use crate::upgrade::OpenFailure;
 
 /// What the measuring thread shares with the others.
 #[derive(Clone, Debug)]
@@ -46,8 +49,10 @@ pub(crate) struct Shared {
 pub(crate) struct Finished {
     /// What opening the connections came to.
     pub(crate) connects: Connects,
-    /// What the replies came to.
-    pub(crate) judge: Judge,
+    /// What the messages came to.
+    pub(crate) book: Book,
+    /// Whom they reached, in a broadcast.
+    pub(crate) reach: Option<Reach>,
     /// What was compressed.
     pub(crate) packed: Account,
     /// How well the schedule was kept; `None` in a closed loop.
@@ -69,17 +74,17 @@ pub(crate) struct Sending {
 
 /// The measuring thread's state.
 #[derive(Debug)]
-pub(crate) struct Engine<'a> {
-    plan: &'a Plan,
+pub(crate) struct Engine<'a, R: Referee> {
+    pub(crate) plan: &'a Plan,
     shared: &'a Shared,
     poll: Poll,
     timer: Timer,
-    conns: Vec<Conn>,
-    desk: Desk,
+    pub(crate) conns: Vec<Conn<R::Lane>>,
+    pub(crate) desk: Desk<R>,
     /// Connections with more to read than their share of a turn.
     again: Vec<usize>,
     /// What connections told in the last turn.
-    news: Vec<(usize, News)>,
+    pub(crate) news: Vec<(usize, News)>,
     wait: Wait,
 }
 
@@ -131,7 +136,7 @@ const PREEMPTED_NS_MIN: u64 = 200_000;
 const BACK_OFF_NS: u64 = 20 * MILLISECOND_NS;
 
 /// Messages sent before the next poll.
-const SENDS_PER_TURN_MAX: u32 = 64;
+pub(crate) const SENDS_PER_TURN_MAX: u32 = 64;
 
 /// The longest wait, after which `stop` is looked at again.
 const WAIT_NS_MAX: u64 = 100 * MILLISECOND_NS;
@@ -142,22 +147,23 @@ const CLOSE_NS_MAX: u64 = SECOND_NS;
 /// The token of the timer.
 const TIMER: Token = Token(usize::MAX);
 
-/// Decides the order of connections, and nothing that has to be secret.
-const SEED: u64 = 1;
-
-impl<'a> Engine<'a> {
+impl<'a, R: Referee> Engine<'a, R> {
     /// An engine for `plan`, with nothing open.
     ///
     /// # Errors
     ///
     /// What epoll_create(2) and timerfd_create(2) say.
-    pub(crate) fn new(plan: &'a Plan, request: Request, shared: &'a Shared) -> io::Result<Self> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        asks: Asks,
+        shared: &'a Shared,
+        referee: R,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new()?;
         let fd = timer.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let judge = Judge::new(plan, Arc::clone(&shared.live));
         Ok(Self {
             plan,
             shared,
@@ -166,8 +172,8 @@ impl<'a> Engine<'a> {
             conns: Vec::with_capacity(usize::try_from(plan.conns).unwrap_or(0)),
             // Keys differ from run to run, so that no cache between here and the server can answer.
             desk: Desk::new(
-                judge,
-                request,
+                referee,
+                asks,
                 Random::new(now_ns()),
                 plan.endpoint.connector().cloned(),
             ),
@@ -177,31 +183,31 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Runs the plan to its end, or to the person's patience's.
+    /// Opens the connections, puts them under `load`, and sees them to their end, or to the person's patience's.
     ///
     /// # Errors
     ///
     /// What epoll_wait(2) or timerfd_settime(2) say; a connection's troubles are results.
-    pub(crate) fn run(mut self) -> io::Result<Finished> {
+    pub(crate) fn run(
+        mut self,
+        load: impl FnOnce(&mut Self, &mut Events) -> io::Result<Option<Sending>>,
+    ) -> io::Result<Finished> {
         let mut events = Events::with_capacity(1024);
         let connects = self.connect(&mut events)?;
         let mut sending = None;
         if connects.opened > 0 && !self.is_stopped() {
-            match self.plan.load {
-                LoadPlan::Echo(rate) => sending = Some(self.open_loop(rate, &mut events)?),
-                LoadPlan::Throughput(depth) => self.closed_loop(depth, &mut events)?,
-            }
+            sending = load(&mut self, &mut events)?;
             self.enter(Phase::Drain);
             let drained_ns = self.drain(&mut events)?;
             self.close(&mut events)?;
-            for conn in &self.conns {
-                self.desk.judge.give_up(&conn.lane, drained_ns);
-            }
+            let lanes = self.conns.iter().map(|conn| &conn.lane);
+            self.desk.referee.give_up(lanes, drained_ns);
         }
         self.enter(Phase::Done);
         let interrupted = self.is_stopped();
         let packed = self.desk.packer.account;
-        Ok(Finished { connects, judge: self.desk.judge, packed, sending, interrupted })
+        let (book, reach) = self.desk.referee.into_results();
+        Ok(Finished { connects, book, reach, packed, sending, interrupted })
     }
 
     /// Opens the connections.
@@ -221,7 +227,7 @@ impl<'a> Engine<'a> {
             }
             now = self.turn(ramp.wake_ns(), now, events)?;
             for (index, news) in self.news.drain(..) {
-                ramp.take_in(self.conns[index].lane.conn, news, now);
+                ramp.take_in(R::number(&self.conns[index].lane), news, now);
             }
             self.shared.live.opened.set(u64::from(ramp.connects.opened));
             self.shared.live.failed.set(u64::from(ramp.connects.failed()));
@@ -250,23 +256,26 @@ impl<'a> Engine<'a> {
         Ok(link)
     }
 
-    /// Sends on schedule, whatever the server does. A client that is behind by more than the drain when the window
-    /// ends gives up: it will never reach the rate, and the verdict says so.
-    fn open_loop(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
-        let by_turn = self.assign_turns();
-        let turns = u32::try_from(by_turn.len()).unwrap_or(u32::MAX);
+    /// Sends on `schedule`, whatever the server does; `by_turn` names the connections by turn. A client that is behind
+    /// by more than the drain when the window ends gives up: it will never reach the rate, and the verdict says so.
+    pub(crate) fn open_loop(
+        &mut self,
+        mut schedule: Schedule,
+        by_turn: &[usize],
+        events: &mut Events,
+    ) -> io::Result<Sending> {
         let mut now = now_ns();
-        let (warmup_ns, duration_ns) = (self.plan.warmup_ns, self.plan.duration_ns);
-        let mut schedule = Schedule::new(rate, now + MILLISECOND_NS, warmup_ns, duration_ns, turns);
         let from = schedule.measured_from();
-        self.desk.judge.window_ns = (schedule.due_ns(from), schedule.due_ns(schedule.end()));
-        self.desk.judge.pace = Pace::Open(schedule.clone());
+        self.desk.referee.book_mut().window_ns =
+            (schedule.due_ns(from), schedule.due_ns(schedule.end()));
+        let lanes = self.conns.iter().map(|conn| (&conn.lane, conn.is_open()));
+        self.desk.referee.begin(&schedule, lanes);
         self.enter(Phase::Warmup);
         let give_up_ns = schedule.due_ns(schedule.end()).saturating_add(self.plan.drain_ns);
         let mut last_sent_ns = now;
         let mut k = 0;
         while k < schedule.end() && now < give_up_ns && !self.is_stopped() {
-            if self.shared.live.phase() == Phase::Warmup && schedule.due_ns(from) <= now {
+            if self.phase() == Phase::Warmup && schedule.due_ns(from) <= now {
                 self.enter(Phase::Measure);
             }
             let mut sends = 0;
@@ -278,26 +287,15 @@ impl<'a> Engine<'a> {
                 now = now_ns();
             }
             now = self.turn(schedule.due_ns(k), now, events)?;
+            self.desk.referee.sweep(now);
             self.news.clear();
         }
         if self.is_stopped() {
             schedule.cut(k);
         }
-        let window = &mut self.desk.judge.window_ns;
+        let window = &mut self.desk.referee.book_mut().window_ns;
         window.1 = window.1.min(now.max(window.0));
         Ok(self.sending(&schedule, last_sent_ns))
-    }
-
-    /// Gives every open connection its turn in the schedule; returns the connections by turn.
-    fn assign_turns(&mut self) -> Vec<usize> {
-        let open: Vec<usize> =
-            (0..self.conns.len()).filter(|&index| self.conns[index].is_open()).collect();
-        let order = shuffled(u32::try_from(open.len()).unwrap_or(u32::MAX), SEED);
-        let by_turn: Vec<usize> = order.iter().map(|&at| open[index_of(at)]).collect();
-        for (turn, &index) in (0..).zip(&by_turn) {
-            self.conns[index].lane.turn = turn;
-        }
-        by_turn
     }
 
     fn send_scheduled(&mut self, k: u64, index: usize, now: u64) {
@@ -306,7 +304,7 @@ impl<'a> Engine<'a> {
             // Its end, if that is what the send brings, is counted.
             conn.send(1, now, &mut self.desk);
         } else {
-            self.desk.judge.unsent(k);
+            self.desk.referee.unsent(k);
         }
     }
 
@@ -314,7 +312,7 @@ impl<'a> Engine<'a> {
     fn sending(&self, schedule: &Schedule, last_sent_ns: u64) -> Sending {
         let (from, end) = (schedule.measured_from(), schedule.end());
         let due = end.saturating_sub(from);
-        let sent = self.desk.judge.latencies.send_lag.len();
+        let sent = self.desk.referee.book().latencies.send_lag.len();
         let planned_ns = schedule.due_ns(end).saturating_sub(schedule.due_ns(from));
         let late_ns = last_sent_ns.saturating_sub(schedule.due_ns(end.saturating_sub(1)));
         let left = sent as f64 / due.max(1) as f64;
@@ -322,48 +320,14 @@ impl<'a> Engine<'a> {
         Sending { due, sent, rate_reached }
     }
 
-    /// Keeps `depth` messages under way on each connection.
-    fn closed_loop(&mut self, depth: u32, events: &mut Events) -> io::Result<()> {
-        let mut now = now_ns();
-        let from_ns = now + self.plan.warmup_ns;
-        let end_ns = from_ns + self.plan.duration_ns;
-        self.desk.judge.window_ns = (from_ns, end_ns);
-        self.desk.judge.pace = Pace::Closed { from_ns, end_ns };
-        self.enter(Phase::Warmup);
-        let mut unprimed = 0;
-        while now < end_ns && !self.is_stopped() {
-            if self.shared.live.phase() == Phase::Warmup && from_ns <= now {
-                self.enter(Phase::Measure);
-            }
-            for _ in 0..SENDS_PER_TURN_MAX {
-                let Some(conn) = self.conns.get_mut(unprimed) else { break };
-                unprimed += 1;
-                if conn.is_open() {
-                    conn.send(depth, now_ns(), &mut self.desk);
-                }
-            }
-            let is_primed = unprimed == self.conns.len();
-            let wake_ns = match (is_primed, now < from_ns) {
-                (false, _) => now,
-                (true, true) => from_ns,
-                (true, false) => end_ns,
-            };
-            now = self.turn(wake_ns, now, events)?;
-            self.news.clear();
-        }
-        let end_ns = end_ns.min(now.max(from_ns));
-        self.desk.judge.window_ns.1 = end_ns;
-        self.desk.judge.pace = Pace::Closed { from_ns, end_ns };
-        Ok(())
-    }
-
     /// Waits for the last replies; returns when it stopped waiting.
     fn drain(&mut self, events: &mut Events) -> io::Result<u64> {
         let mut now = now_ns();
         let patience_ns = if self.is_stopped() { SECOND_NS } else { self.plan.drain_ns };
         let deadline_ns = now + patience_ns.min(self.plan.drain_ns);
-        while self.desk.judge.awaited > 0 && now < deadline_ns {
+        while self.desk.referee.book().awaited > 0 && now < deadline_ns {
             now = self.turn(deadline_ns, now, events)?;
+            self.desk.referee.sweep(now);
             self.news.clear();
         }
         Ok(now)
@@ -392,8 +356,13 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// The phase that the others are told.
+    pub(crate) fn phase(&self) -> Phase {
+        self.shared.live.phase()
+    }
+
     /// Waits until something comes, or until `wake_ns`; lets connections act on what came. Returns the time.
-    fn turn(&mut self, wake_ns: u64, now: u64, events: &mut Events) -> io::Result<u64> {
+    pub(crate) fn turn(&mut self, wake_ns: u64, now: u64, events: &mut Events) -> io::Result<u64> {
         let sleep_until_ns =
             self.wait.sleep_until_ns(now, wake_ns).min(now.saturating_add(WAIT_NS_MAX));
         let must_not_sleep = sleep_until_ns <= now || !self.again.is_empty();
@@ -449,16 +418,19 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    /// Tells the others that a phase begins.
+    pub(crate) fn enter(&self, phase: Phase) {
         self.shared.live.enter(phase);
         self.shared.watcher.unpark();
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether a person wants the run to end.
+    pub(crate) fn is_stopped(&self) -> bool {
         self.shared.stop.load(Ordering::Relaxed)
     }
 }
 
-fn index_of(conn: u32) -> usize {
+/// A connection's place.
+pub(crate) fn index_of(conn: u32) -> usize {
     usize::try_from(conn).unwrap_or(usize::MAX)
 }

@@ -26,6 +26,9 @@ struct Document<'a> {
     insecure: bool,
     /// Absent without --compression.
     compression: Option<Compression>,
+    /// Absent in other modes. `response` and `service` are then times of deliveries, from the intended send and the
+    /// actual one, and `replies_per_s` counts deliveries.
+    broadcast: Option<Broadcast>,
     conns: u32,
     size_bytes: usize,
     text: bool,
@@ -83,6 +86,45 @@ struct Compression {
     sent_bytes: u64,
 }
 
+/// Whom a broadcast reached, warm-up included, and how fast each measured message did.
+#[derive(Debug, Serialize)]
+struct Broadcast {
+    subscribers: u32,
+    publishers: u32,
+    topics: usize,
+    burst: u32,
+    /// `websocket` or `http`.
+    publish: &'static str,
+    /// Messages times the subscribers of their topic.
+    expected: u64,
+    /// Deliveries that came and were right.
+    received: u64,
+    /// Subscribers that missed a message.
+    subscribers_short: u64,
+    /// The one that missed most.
+    worst: Option<Worst>,
+    /// Messages that publishers heard; no deliveries.
+    echoes: u64,
+    /// Frames of a protocol's own.
+    other_frames: u64,
+    first: Times,
+    median: Times,
+    /// The 99th of a hundred subscribers.
+    p99: Times,
+    last: Times,
+    /// From the first to the last.
+    spread: Times,
+    /// From a POST to its answer.
+    answer: Times,
+    server_cpu_ns_per_delivery: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Worst {
+    connection: u32,
+    missed: u64,
+}
+
 #[derive(Debug, Serialize)]
 struct Failure {
     reason: String,
@@ -131,12 +173,13 @@ struct Grade<'a> {
 /// The results of `outcome` as one line of JSON.
 pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
     let (plan, finished, usage) = (outcome.plan, &outcome.finished, &outcome.usage);
-    let (judge, connects) = (&finished.judge, &finished.connects);
-    let (rate_per_s, pipeline) = match plan.load {
+    let (book, connects) = (&finished.book, &finished.connects);
+    let (rate_per_s, pipeline) = match &plan.load {
         LoadPlan::Echo(rate) => (Some(rate.per_second()), None),
-        LoadPlan::Throughput(depth) => (None, Some(depth)),
+        LoadPlan::Throughput(depth) => (None, Some(*depth)),
+        LoadPlan::Broadcast(casting) => (Some(casting.rate.per_second()), None),
     };
-    let first_error = judge.first_error.map(|(conn, why)| format!("connection {conn}: {why}"));
+    let first_error = book.first_error.map(|(conn, why)| format!("connection {conn}: {why}"));
     let document = Document {
         schema: SCHEMA,
         tool: concat!("loadtest ", env!("CARGO_PKG_VERSION")),
@@ -148,6 +191,7 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
             plain_bytes: finished.packed.plain_bytes,
             sent_bytes: finished.packed.sent_bytes,
         }),
+        broadcast: broadcast(outcome),
         conns: plan.conns,
         size_bytes: plan.size,
         text: plan.text,
@@ -168,16 +212,16 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
             tls: Times::of(&connects.tls),
             upgrade: Times::of(&connects.upgrade),
         },
-        counts: &judge.counts,
-        first_fault: judge.first_fault.map(|fault| fault.to_string()).or(first_error),
+        counts: &book.counts,
+        first_fault: book.first_fault.clone().or(first_error),
         measured_due: finished.sending.map(|sending| sending.due),
         measured_sent: finished.sending.map(|sending| sending.sent),
         rate_reached: finished.sending.map(|sending| sending.rate_reached),
         replies_per_s: outcome.replies_per_second(),
-        censored: judge.latencies.censored,
-        response: Times::of(&judge.latencies.response),
-        service: Times::of(&judge.latencies.service),
-        send_lag: Times::of(&judge.latencies.send_lag),
+        censored: book.latencies.censored,
+        response: Times::of(&book.latencies.response),
+        service: Times::of(&book.latencies.service),
+        send_lag: Times::of(&book.latencies.send_lag),
         server: usage.server.as_ref().map(|server| Server {
             pids: server.pids.clone(),
             cpu: server.cpu,
@@ -194,6 +238,32 @@ pub(crate) fn document(outcome: &Outcome<'_>, exit_code: u8) -> String {
     };
     // Strings, numbers and lists of them: there is nothing that JSON could refuse.
     serde_json::to_string(&document).unwrap_or_default()
+}
+
+/// What there is to say of a broadcast.
+fn broadcast(outcome: &Outcome<'_>) -> Option<Broadcast> {
+    let LoadPlan::Broadcast(casting) = &outcome.plan.load else { return None };
+    let reach = outcome.finished.reach.as_ref()?;
+    Some(Broadcast {
+        subscribers: casting.subscribers,
+        publishers: casting.publishers,
+        topics: casting.topics.len(),
+        burst: casting.burst,
+        publish: casting.via.name(),
+        expected: reach.expected,
+        received: reach.received,
+        subscribers_short: reach.short,
+        worst: reach.worst.map(|(connection, missed)| Worst { connection, missed }),
+        echoes: reach.echoes,
+        other_frames: reach.other_frames,
+        first: Times::of(&reach.first),
+        median: Times::of(&reach.median),
+        p99: Times::of(&reach.p99),
+        last: Times::of(&reach.last),
+        spread: Times::of(&reach.spread),
+        answer: Times::of(&reach.answer),
+        server_cpu_ns_per_delivery: outcome.server_cpu_ns_per_message(),
+    })
 }
 
 impl Times {

@@ -4,12 +4,16 @@
 
 use std::sync::Arc;
 
+use wsfast::proto::message::Kind;
+
 use crate::cli::Verify;
 use crate::live::Live;
 use crate::outstanding::{Arrival, Outstanding};
 use crate::plan::Plan;
 use crate::rate::Schedule;
-use crate::stats::{Counts, Latencies};
+use crate::reach::Reach;
+use crate::referee::{Opening, Referee, Then};
+use crate::stats::Book;
 use crate::verify::{Name, Pattern};
 
 /// What a connection lends to have its replies judged.
@@ -76,24 +80,11 @@ pub(crate) struct Judge {
     pub(crate) pattern: Pattern,
     /// How they are paced.
     pub(crate) pace: Pace,
-    /// What became of them.
-    pub(crate) counts: Counts,
-    /// How long it took.
-    pub(crate) latencies: Latencies,
-    /// The first fault.
-    pub(crate) first_fault: Option<Fault>,
-    /// The first connection whose server broke RFC 6455, and how.
-    pub(crate) first_error: Option<(u32, &'static str)>,
-    /// Messages under way on connections that have not ended.
-    pub(crate) awaited: u64,
-    /// Replies that came within `window_ns`.
-    pub(crate) replies_in_window: u64,
-    /// The measured window, from and to.
-    pub(crate) window_ns: (u64, u64),
+    /// What came of them.
+    pub(crate) book: Book,
     verify: Verify,
     text: bool,
     timeout_ns: u64,
-    live: Arc<Live>,
 }
 
 impl Judge {
@@ -102,42 +93,30 @@ impl Judge {
         Self {
             pattern: Pattern::new(plan.size, plan.filling()),
             pace: Pace::Waiting,
-            counts: Counts::default(),
-            latencies: Latencies::new(),
-            first_fault: None,
-            first_error: None,
-            awaited: 0,
-            replies_in_window: 0,
-            window_ns: (0, 0),
+            book: Book::new(live),
             verify: plan.verify,
             text: plan.text,
             timeout_ns: plan.timeout_ns,
-            live,
         }
     }
 
-    /// Whether messages are text, else binary.
-    pub(crate) fn sends_text(&self) -> bool {
-        self.text
-    }
-
     /// Whether a message that is settled at `now_ns` is followed by the next.
-    pub(crate) fn sends_at(&self, now_ns: u64) -> bool {
+    fn sends_at(&self, now_ns: u64) -> bool {
         matches!(self.pace, Pace::Closed { end_ns, .. } if now_ns < end_ns)
     }
 
     /// Notes that the next message of `lane` leaves at `now_ns`; returns its name.
-    pub(crate) fn sent(&mut self, lane: &mut Lane, now_ns: u64) -> Name {
+    fn sent(&mut self, lane: &mut Lane, now_ns: u64) -> Name {
         let seq = lane.outstanding.next_seq();
         lane.outstanding.push(now_ns);
-        self.counts.sent += 1;
-        self.awaited += 1;
-        self.live.sent.bump();
+        self.book.counts.sent += 1;
+        self.book.awaited += 1;
+        self.book.live.sent.bump();
         if let Pace::Open(schedule) = &self.pace {
             let k = schedule.message(lane.turn, seq);
             if schedule.is_measured(k) {
                 let lag_ns = now_ns.saturating_sub(schedule.due_ns(k));
-                self.latencies.send_lag.saturating_record(lag_ns);
+                self.book.latencies.send_lag.saturating_record(lag_ns);
             }
         }
         Name { conn: lane.conn, seq }
@@ -145,60 +124,33 @@ impl Judge {
 
     /// Judges a data message that came on `lane` at `now_ns`. True: it settled a message, so a closed loop may send
     /// the next.
-    pub(crate) fn reply(
-        &mut self,
-        lane: &mut Lane,
-        text: bool,
-        payload: &[u8],
-        now_ns: u64,
-    ) -> bool {
-        self.live.received.bump();
-        if self.window_ns.0 <= now_ns && now_ns < self.window_ns.1 {
-            self.replies_in_window += 1;
-        }
+    fn reply(&mut self, lane: &mut Lane, text: bool, payload: &[u8], now_ns: u64) -> bool {
+        self.book.received(now_ns);
         let due = lane.outstanding.expected();
         let settled = if let Some(seq) = due
             && self.proves(Name { conn: lane.conn, seq }, text, payload)
             && let Arrival::InOrder { sent_ns } = lane.outstanding.settle(seq)
         {
             self.answered(lane, seq, sent_ns, now_ns);
-            self.counts.verified += 1;
+            self.book.counts.verified += 1;
             true
         } else {
             self.odd_reply(lane, due, text, payload, now_ns)
         };
-        self.awaited -= u64::from(settled);
+        self.book.awaited -= u64::from(settled);
         settled
-    }
-
-    /// Notes that `lane` has ended: what it awaits will not come, and no one need wait for it.
-    pub(crate) fn abandon(&mut self, lane: &Lane) {
-        self.awaited -= lane.outstanding.unanswered().count() as u64;
     }
 
     /// Settles what `lane` still awaits at the end of the run: it is lost, and each measured message is a sample of
     /// the age it has, which is the least that its reply would have taken.
-    pub(crate) fn give_up(&mut self, lane: &Lane, now_ns: u64) {
+    fn give_up_on(&mut self, lane: &Lane, now_ns: u64) {
         for (seq, sent_ns) in lane.outstanding.unanswered() {
-            self.counts.lost += 1;
+            self.book.counts.lost += 1;
             if let Some(intended_ns) = self.intended_ns(lane, seq, sent_ns) {
-                self.latencies.response.saturating_record(now_ns.saturating_sub(intended_ns));
-                self.latencies.service.saturating_record(now_ns.saturating_sub(sent_ns));
-                self.latencies.censored += 1;
+                self.book.latencies.response.saturating_record(now_ns.saturating_sub(intended_ns));
+                self.book.latencies.service.saturating_record(now_ns.saturating_sub(sent_ns));
+                self.book.latencies.censored += 1;
             }
-        }
-    }
-
-    /// Notes that message `k` of the schedule, due at `due_ns`, could not leave.
-    pub(crate) fn unsent(&mut self, k: u64) {
-        self.counts.unsent += 1;
-        if let Pace::Open(schedule) = &self.pace
-            && schedule.is_measured(k)
-        {
-            // Nobody will ever answer it. Its age at the end of the run is the sample, as for a lost one.
-            let age_ns = self.window_ns.1.saturating_sub(schedule.due_ns(k));
-            self.latencies.response.saturating_record(age_ns);
-            self.latencies.censored += 1;
         }
     }
 
@@ -216,12 +168,12 @@ impl Judge {
         let service_ns = now_ns.saturating_sub(sent_ns);
         if let Some(intended_ns) = self.intended_ns(lane, seq, sent_ns) {
             let response_ns = now_ns.saturating_sub(intended_ns);
-            self.latencies.response.saturating_record(response_ns);
-            self.latencies.service.saturating_record(service_ns);
-            self.live.response(response_ns);
+            self.book.latencies.response.saturating_record(response_ns);
+            self.book.latencies.service.saturating_record(service_ns);
+            self.book.live.response(response_ns);
         }
         if service_ns > self.timeout_ns {
-            self.counts.late += 1;
+            self.book.counts.late += 1;
         }
     }
 
@@ -256,17 +208,17 @@ impl Judge {
             Some((seq, Arrival::InOrder { sent_ns })) => {
                 // Its place is right; the replies before it are missing, and may still come.
                 self.answered(lane, seq, sent_ns, now_ns);
-                self.counts.verified += 1;
+                self.book.counts.verified += 1;
                 true
             }
             Some((seq, Arrival::Reordered { sent_ns })) => {
                 self.answered(lane, seq, sent_ns, now_ns);
-                self.counts.reordered += 1;
+                self.book.counts.reordered += 1;
                 self.fault(lane, due, FaultKind::Reordered(seq));
                 true
             }
             Some((seq, Arrival::Duplicate)) => {
-                self.counts.duplicated += 1;
+                self.book.counts.duplicated += 1;
                 self.fault(lane, due, FaultKind::Duplicate(seq));
                 false
             }
@@ -286,12 +238,12 @@ impl Judge {
         claimed: Option<Name>,
     ) -> bool {
         let Some(seq) = due else {
-            self.counts.unasked += 1;
+            self.book.counts.unasked += 1;
             self.fault(lane, due, FaultKind::Unasked);
             return false;
         };
         lane.outstanding.settle(seq);
-        self.counts.corrupt += 1;
+        self.book.counts.corrupt += 1;
         let kind = match claimed {
             Some(name) => FaultKind::OtherConnection(name.conn),
             None if text != self.text => FaultKind::Opcode,
@@ -317,8 +269,80 @@ impl Judge {
     }
 
     fn fault(&mut self, lane: &Lane, due: Option<u64>, kind: FaultKind) {
-        self.live.wrong.bump();
-        self.first_fault.get_or_insert(Fault { conn: lane.conn, due, kind });
+        self.book.wrong(&Fault { conn: lane.conn, due, kind });
+    }
+}
+
+impl Referee for Judge {
+    type Lane = Lane;
+
+    fn lane(&self, conn: u32) -> Lane {
+        Lane { conn, turn: 0, outstanding: Outstanding::default() }
+    }
+
+    fn number(lane: &Lane) -> u32 {
+        lane.conn
+    }
+
+    fn opening(&self, _: &Lane) -> Opening {
+        Opening::Upgrade(0)
+    }
+
+    fn greetings(&self, _: &Lane) -> &[String] {
+        &[]
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        self.pattern.size() as u64 * 2 + (64 << 10)
+    }
+
+    fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Kind {
+        let name = self.sent(lane, now_ns);
+        self.pattern.write(name, payload);
+        if self.text { Kind::Text } else { Kind::Binary }
+    }
+
+    fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then {
+        let settled = self.reply(lane, kind == Kind::Text, payload, now_ns);
+        if settled && self.sends_at(now_ns) { Then::Send } else { Then::Wait }
+    }
+
+    fn abandon(&mut self, lane: &Lane, _: u64) {
+        self.book.awaited -= lane.outstanding.unanswered().count() as u64;
+    }
+
+    fn begin<'a>(&mut self, schedule: &Schedule, _: impl Iterator<Item = (&'a Lane, bool)>) {
+        self.pace = Pace::Open(schedule.clone());
+    }
+
+    fn unsent(&mut self, k: u64) {
+        self.book.counts.unsent += 1;
+        if let Pace::Open(schedule) = &self.pace
+            && schedule.is_measured(k)
+        {
+            // Nobody will ever answer it. Its age at the end of the run is the sample, as for a lost one.
+            let age_ns = self.book.window_ns.1.saturating_sub(schedule.due_ns(k));
+            self.book.latencies.response.saturating_record(age_ns);
+            self.book.latencies.censored += 1;
+        }
+    }
+
+    fn give_up<'a>(&mut self, lanes: impl Iterator<Item = &'a Lane>, now_ns: u64) {
+        for lane in lanes {
+            self.give_up_on(lane, now_ns);
+        }
+    }
+
+    fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn book_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
+
+    fn into_results(self) -> (Book, Option<Reach>) {
+        (self.book, None)
     }
 }
 
@@ -350,6 +374,7 @@ mod tests {
     use super::*;
     use crate::cli::Args;
     use crate::plan::Machine;
+    use crate::stats::Counts;
 
     fn judge(line: &str) -> Judge {
         let words = std::iter::once("loadtest").chain(line.split_whitespace());
@@ -387,10 +412,10 @@ mod tests {
         for (text, payload) in replies(&payloads) {
             judge.reply(&mut lane, text, &payload, 100);
         }
-        judge.give_up(&lane, 1000);
-        assert_eq!(judge.latencies.censored, judge.counts.lost);
-        assert_eq!(judge.counts.sent, 4);
-        judge.counts
+        judge.give_up_on(&lane, 1000);
+        assert_eq!(judge.book.latencies.censored, judge.book.counts.lost);
+        assert_eq!(judge.book.counts.sent, 4);
+        judge.book.counts
     }
 
     fn binary(payloads: &[Vec<u8>], order: &[usize]) -> Vec<(bool, Vec<u8>)> {
@@ -435,10 +460,11 @@ mod tests {
         let from_a = send(&mut judge, &mut a, 1).remove(0);
         send(&mut judge, &mut b, 1);
         assert!(judge.reply(&mut b, false, &from_a, 5));
-        assert_eq!(judge.first_fault.map(|f| f.kind), Some(FaultKind::OtherConnection(1)));
+        let fault = judge.book.first_fault.clone().unwrap();
+        assert!(fault.contains("belongs to connection 1"), "{fault}");
         assert!(!judge.reply(&mut b, true, b"Welcome", 6));
         let expected = Counts { sent: 2, corrupt: 1, unasked: 1, ..Counts::default() };
-        assert_eq!(judge.counts, expected);
+        assert_eq!(judge.book.counts, expected);
     }
 
     #[test]
@@ -466,7 +492,7 @@ mod tests {
             judge.pattern.write(name, &mut payload);
             judge.reply(&mut lane, false, &payload, sent_ns + 100_000);
         }
-        let latencies = &judge.latencies;
+        let latencies = &judge.book.latencies;
         assert_eq!(latencies.response.len(), 1);
         assert!(latencies.response.equivalent(latencies.response.max(), 600_000));
         assert!(latencies.service.equivalent(latencies.service.max(), 100_000));

@@ -7,28 +7,37 @@
 //!                progress (second thread) ─► sample
 //! ```
 //!
-//! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), `verify` and `outstanding` say
-//! what a reply must be, `judge` decides and `stats` remembers. A further mode is a pace of its own in `engine`; it
-//! changes no other file but `plan`, which reads its flags, and the reports.
+//! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
+//! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
+//! must be) and `fanout` (`casting` says who subscribes and publishes, by `post` or as a message, `stamp` what must come,
+//! `reach` to whom it came). A further mode is a load of its own in `modes`; it changes no other file but `plan`, which
+//! reads its flags, and the reports.
 
+mod casting;
 mod cli;
 mod clock;
 mod conn;
 mod connect;
 mod engine;
+mod fanout;
 mod json;
 mod judge;
 mod link;
 mod live;
 mod machine;
+mod modes;
 mod outcome;
 mod outstanding;
 mod packing;
 mod plan;
+mod post;
 mod progress;
 mod rate;
+mod reach;
+mod referee;
 mod report;
 mod sample;
+mod stamp;
 mod stats;
 mod target;
 mod tls;
@@ -47,12 +56,12 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Args, ServerPid};
-use crate::engine::{Engine, Finished, Shared};
+use crate::conn::Asks;
+use crate::engine::{Finished, Shared};
 use crate::live::{Live, Phase};
 use crate::outcome::{Exit, Outcome};
 use crate::plan::{Machine, Plan};
 use crate::sample::{Sources, Usage};
-use crate::upgrade::Request;
 
 fn main() -> ExitCode {
     match run() {
@@ -68,7 +77,7 @@ fn main() -> ExitCode {
 fn run() -> Result<Exit, String> {
     let args = Args::from_command_line()?;
     let plan = Plan::new(&args, Machine::this())?;
-    let request = Request::new(&plan)?;
+    let asks = modes::asks(&plan)?;
     let json = args.json.as_deref();
     let json_to_stdout = json.is_some_and(|path| path == Path::new("-"));
     let print = |text: &str| match (args.quiet, json_to_stdout) {
@@ -78,7 +87,7 @@ fn run() -> Result<Exit, String> {
     };
     print(&report::heading(&plan)).map_err(|error| error.to_string())?;
 
-    let (finished, usage) = measure(&plan, request, args.quiet).map_err(|e| e.to_string())?;
+    let (finished, usage) = measure(&plan, asks, args.quiet).map_err(|e| e.to_string())?;
     let outcome = Outcome::new(&plan, finished, usage);
     let exit = outcome.exit(args.strict);
     print(&report::results(&outcome)).map_err(|error| error.to_string())?;
@@ -90,7 +99,7 @@ fn run() -> Result<Exit, String> {
 }
 
 /// Runs the plan on this thread while another one watches.
-fn measure(plan: &Plan, request: Request, quiet: bool) -> io::Result<(Finished, Usage)> {
+fn measure(plan: &Plan, asks: Asks, quiet: bool) -> io::Result<(Finished, Usage)> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The first one ends the run, which still reports; the second one ends the process.
@@ -114,7 +123,7 @@ fn measure(plan: &Plan, request: Request, quiet: bool) -> io::Result<(Finished, 
             .name("progress".to_owned())
             .spawn_scoped(scope, || progress::watch(plan, &live, &sources, quiet))?;
         let shared = Shared { live: Arc::clone(&live), stop, watcher: watcher.thread().clone() };
-        let finished = Engine::new(plan, request, &shared).and_then(Engine::run);
+        let finished = modes::run(plan, asks, &shared);
         // Also where the engine failed, so that the watcher ends.
         live.enter(Phase::Done);
         watcher.thread().unpark();

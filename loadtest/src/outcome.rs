@@ -25,13 +25,13 @@ pub(crate) struct Outcome<'a> {
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Every connection was opened, every message rightly answered.
+    /// Every connection was opened, every message rightly answered or delivered.
     Fine,
     /// The flags make no sense, or the plan cannot work here.
     Usage,
     /// A connection could not be opened.
     NotConnected,
-    /// A reply was wrong, late or missing, or a connection ended before its time.
+    /// A reply or a delivery was wrong, late or missing, or a connection ended before its time.
     WrongReplies,
     /// The figures are worth nothing, and `--strict` was given.
     Untrusted,
@@ -56,7 +56,7 @@ impl Exit {
 impl<'a> Outcome<'a> {
     /// Weighs a run.
     pub(crate) fn new(plan: &'a Plan, finished: Finished, usage: Usage) -> Self {
-        let latencies = &finished.judge.latencies;
+        let latencies = &finished.book.latencies;
         let pair = |times| [0.5, 0.99].map(|q| quantile_ns(times, q));
         let open_loop = finished.sending.map(|sending| OpenLoop {
             rate_reached: sending.rate_reached,
@@ -84,7 +84,7 @@ impl<'a> Outcome<'a> {
             Exit::Interrupted
         } else if self.finished.connects.failed() > 0 {
             Exit::NotConnected
-        } else if !self.finished.judge.counts.is_faultless() {
+        } else if !self.finished.book.counts.is_faultless() {
             Exit::WrongReplies
         } else if strict && self.verdict.grade == Grade::Invalid {
             Exit::Untrusted
@@ -93,9 +93,17 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Replies a second within the measured window.
+    /// Server CPU time for each message that came, ns; `None`: the server is not known, or none came.
+    pub(crate) fn server_cpu_ns_per_message(&self) -> Option<f64> {
+        let (server, book) = (self.usage.server.as_ref()?, &self.finished.book);
+        let window_ns = book.window_ns.1 - book.window_ns.0;
+        let came = book.received_in_window;
+        (came > 0).then(|| server.cpu * window_ns as f64 / came as f64)
+    }
+
+    /// Messages a second within the measured window.
     pub(crate) fn replies_per_second(&self) -> f64 {
-        let (from_ns, to_ns) = self.finished.judge.window_ns;
-        self.finished.judge.replies_in_window as f64 / seconds((to_ns - from_ns).max(1))
+        let (from_ns, to_ns) = self.finished.book.window_ns;
+        self.finished.book.received_in_window as f64 / seconds((to_ns - from_ns).max(1))
     }
 }

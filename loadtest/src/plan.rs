@@ -5,10 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::casting::{self, Casting, Envelope};
 use crate::cli::{Args, Mode, ServerPid, Source, Verify};
 use crate::connect::Endpoint;
 use crate::rate::Rate;
-use crate::target::{DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve};
+use crate::target::{BROADCAST_URL, DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve};
 use crate::tls::{Connector, Trust};
 use crate::units::{as_ns, bytes, count};
 use crate::verify::Filling;
@@ -63,12 +64,14 @@ pub(crate) struct Plan {
 }
 
 /// How messages are paced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LoadPlan {
     /// Open loop at this rate over all connections.
     Echo(Rate),
     /// Closed loop, this many messages under way on each connection.
     Throughput(u32),
+    /// Open loop: publishers publish, subscribers listen.
+    Broadcast(Box<Casting>),
 }
 
 /// What a machine grants a process, as far as a plan can fail on it.
@@ -120,30 +123,34 @@ impl Plan {
     ///
     /// One line: what does not work, and what would.
     pub(crate) fn new(args: &Args, machine: Machine) -> Result<Self, String> {
-        let target = Target::parse(args.url.as_deref().unwrap_or(DEFAULT_URL))?;
+        let default = if args.mode == Mode::Broadcast { BROADCAST_URL } else { DEFAULT_URL };
+        let target = Target::parse(args.url.as_deref().unwrap_or(default))?;
         let target = target.overridden(args.host.as_deref(), args.port, args.path.as_deref())?;
         let endpoint = endpoint(args, &target.place)?;
-        let load = load_plan(args)?;
+        let load = load_plan(args, &target.path)?;
+        let conns = load.conns(args.conns);
         if args.duration.is_zero() {
             return Err("--duration 0 measures nothing; try --duration 10s".to_owned());
         }
         if args.connect_timeout.is_zero() {
             return Err("--connect-timeout 0 opens nothing; try 10s".to_owned());
         }
-        let sources = sources(args, &endpoint)?;
-        let room = room(args.conns, &endpoint, sources.len(), machine);
-        check_room(args, &endpoint, load, &room)?;
+        let sources = sources(args, conns, &endpoint)?;
+        let room = room(conns, &endpoint, sources.len(), machine);
+        check_room(args, conns, &endpoint, &load, &room)?;
         let timeout_ns = as_ns(args.timeout);
+        // Protocols that wrap messages are protocols of text, unless they are said not to be.
+        let text = args.text || load.envelope() == Envelope::Unknown && !args.binary;
         Ok(Self {
             target,
             endpoint,
             insecure: args.insecure,
             compression: args.compression,
             load,
-            conns: args.conns,
+            conns,
             sources,
             size: args.size,
-            text: args.text,
+            text,
             verify: args.verify,
             warmup_ns: as_ns(args.warmup),
             duration_ns: as_ns(args.duration),
@@ -169,6 +176,7 @@ impl Plan {
     /// What payloads are made of.
     pub(crate) fn filling(&self) -> Filling {
         match (self.compression, self.text) {
+            _ if self.load.envelope() == Envelope::Unknown => Filling::Letters,
             (true, _) => Filling::Words,
             (false, true) => Filling::Ascii,
             (false, false) => Filling::Bytes,
@@ -180,6 +188,25 @@ impl Plan {
         match self.load {
             LoadPlan::Echo(_) => "echo",
             LoadPlan::Throughput(_) => "throughput",
+            LoadPlan::Broadcast(_) => "broadcast",
+        }
+    }
+}
+
+impl LoadPlan {
+    /// All connections, of which `asked_for` do the listening.
+    fn conns(&self, asked_for: u32) -> u32 {
+        match self {
+            Self::Echo(_) | Self::Throughput(_) => asked_for,
+            Self::Broadcast(casting) => casting.conns(),
+        }
+    }
+
+    /// What messages come wrapped in.
+    fn envelope(&self) -> Envelope {
+        match self {
+            Self::Echo(_) | Self::Throughput(_) => Envelope::None,
+            Self::Broadcast(casting) => casting.envelope,
         }
     }
 }
@@ -205,8 +232,17 @@ fn endpoint(args: &Args, place: &Place) -> Result<Endpoint, String> {
 }
 
 /// The pace that the flags ask for, and no flag that this mode would ignore.
-fn load_plan(args: &Args) -> Result<LoadPlan, String> {
+fn load_plan(args: &Args, path: &str) -> Result<LoadPlan, String> {
+    if args.mode != Mode::Broadcast {
+        casting::refuse_flags(args)?;
+    }
     match args.mode {
+        Mode::Broadcast => {
+            if args.pipeline.is_some() {
+                return Err("--pipeline has no meaning with --mode broadcast".to_owned());
+            }
+            Ok(LoadPlan::Broadcast(Box::new(Casting::new(args, path)?)))
+        }
         Mode::Throughput => {
             if args.rate.is_some() || args.rate_per_conn.is_some() {
                 return Err(
@@ -234,7 +270,7 @@ fn rate(per_second: f64, flag: &str) -> Result<Rate, String> {
 }
 
 /// The addresses to connect from.
-fn sources(args: &Args, endpoint: &Endpoint) -> Result<Vec<IpAddr>, String> {
+fn sources(args: &Args, conns: u32, endpoint: &Endpoint) -> Result<Vec<IpAddr>, String> {
     let Some(addr) = endpoint.addr() else {
         return match args.source_ip {
             Source::Auto => Ok(Vec::new()),
@@ -248,7 +284,7 @@ fn sources(args: &Args, endpoint: &Endpoint) -> Result<Vec<IpAddr>, String> {
         Source::Addr(ip) => Ok(vec![ip]),
         Source::Auto if !is_loopback_v4(addr) => Ok(Vec::new()),
         Source::Auto => {
-            let turns = args.conns.div_ceil(CONNS_PER_SOURCE);
+            let turns = conns.div_ceil(CONNS_PER_SOURCE);
             Ok((1..=turns).map(|n| Ipv4Addr::from_bits(LOOPBACK_NET + n).into()).collect())
         }
     }
@@ -265,8 +301,14 @@ fn room(conns: u32, endpoint: &Endpoint, sources: usize, machine: Machine) -> Ro
 }
 
 /// Refuses what cannot work.
-fn check_room(args: &Args, endpoint: &Endpoint, load: LoadPlan, room: &Room) -> Result<(), String> {
-    let conns = u64::from(args.conns);
+fn check_room(
+    args: &Args,
+    conns: u32,
+    endpoint: &Endpoint,
+    load: &LoadPlan,
+    room: &Room,
+) -> Result<(), String> {
+    let conns = u64::from(conns);
     let machine = &room.machine;
     if room.fds > machine.fds_max {
         let missing = room.fds - machine.fds_max;
@@ -292,7 +334,7 @@ fn check_room(args: &Args, endpoint: &Endpoint, load: LoadPlan, room: &Room) -> 
             count(ports),
         ));
     }
-    let needed = memory_bytes(args, endpoint, load);
+    let needed = memory_bytes(args, conns, endpoint, load);
     if needed > machine.memory_bytes {
         return Err(format!(
             "{} connections with messages of {} take about {} of memory, {} more than is free: \
@@ -308,7 +350,7 @@ fn check_room(args: &Args, endpoint: &Endpoint, load: LoadPlan, room: &Room) -> 
 
 /// A rough upper bound of what the run takes: sockets (both ends, where the server is here), TLS sessions, and messages
 /// under way in the kernel's buffers and ours.
-fn memory_bytes(args: &Args, endpoint: &Endpoint, load: LoadPlan) -> u64 {
+fn memory_bytes(args: &Args, conns: u64, endpoint: &Endpoint, load: &LoadPlan) -> u64 {
     const SOCKET_BYTES: u64 = 4 << 10;
     const CONN_BYTES: u64 = 512;
     const SESSION_BYTES: u64 = 16 << 10;
@@ -319,11 +361,20 @@ fn memory_bytes(args: &Args, endpoint: &Endpoint, load: LoadPlan) -> u64 {
     };
     let ends = if is_here { 2 } else { 1 };
     let under_way = match load {
-        LoadPlan::Echo(_) => 1,
-        LoadPlan::Throughput(depth) => u64::from(depth),
+        LoadPlan::Echo(_) | LoadPlan::Broadcast(_) => 1,
+        LoadPlan::Throughput(depth) => u64::from(*depth),
     };
     let messages = under_way * args.size as u64 * 2;
-    u64::from(args.conns) * (CONN_BYTES + ends * (SOCKET_BYTES + tls_bytes) + messages)
+    let accounts = match load {
+        LoadPlan::Echo(_) | LoadPlan::Throughput(_) => 0,
+        LoadPlan::Broadcast(casting) => casting.memory_bytes(patience_s(args)),
+    };
+    conns * (CONN_BYTES + ends * (SOCKET_BYTES + tls_bytes) + messages) + accounts
+}
+
+/// How long a broadcast message may be under way.
+fn patience_s(args: &Args) -> f64 {
+    (args.timeout + args.drain.unwrap_or(args.timeout)).as_secs_f64()
 }
 
 #[cfg(test)]
@@ -388,6 +439,11 @@ mod tests {
             ("--source-ip ::1", MACHINE, "--source-ip"),
             ("--mode throughput -r 5", MACHINE, "--mode echo"),
             ("-p 5", MACHINE, "--mode throughput"),
+            ("--mode broadcast -p 5", MACHINE, "--pipeline"),
+            ("--mode broadcast -c 30000", MACHINE, "10,017 more"),
+            ("--mode broadcast -c 1000 -r 100000", poor, "of memory"),
+            ("--topics 3", MACHINE, "--mode broadcast"),
+            ("--publish-http", MACHINE, "--mode broadcast"),
             ("-r 0", MACHINE, "--rate"),
             ("-c 1000000 --rate-per-conn 100", roomy, "--rate-per-conn"),
             ("-d 0", MACHINE, "--duration"),

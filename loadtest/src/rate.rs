@@ -48,6 +48,8 @@ pub(crate) struct Schedule {
     end: u64,
     /// Connections that take turns.
     turns: u64,
+    /// Messages that are due at once; at least one.
+    burst: u64,
 }
 
 impl Schedule {
@@ -61,12 +63,26 @@ impl Schedule {
     ) -> Self {
         let measured_from = rate.count_in(warmup_ns);
         let end = measured_from + rate.count_in(duration_ns);
-        Self { rate, start_ns, measured_from, end, turns: u64::from(turns) }
+        Self { rate, start_ns, measured_from, end, turns: u64::from(turns), burst: 1 }
+    }
+
+    /// The same with `burst` messages at once, and whole bursts.
+    pub(crate) fn in_bursts(self, burst: u32) -> Self {
+        let burst = u64::from(burst.max(1));
+        let whole = |messages: u64| messages.div_ceil(burst).saturating_mul(burst);
+        let (measured_from, end) = (whole(self.measured_from), whole(self.end));
+        Self { burst, measured_from, end, ..self }
+    }
+
+    /// When message 0 is due.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.start_ns
     }
 
     /// When message `k` is due.
     pub(crate) fn due_ns(&self, k: u64) -> u64 {
-        self.start_ns + self.rate.span_ns(k)
+        let first = if self.burst == 1 { k } else { k - k % self.burst };
+        self.start_ns + self.rate.span_ns(first)
     }
 
     /// Which turn message `k` has, below the number of connections.
@@ -163,6 +179,14 @@ mod tests {
         let schedule = schedule(10_000.0, 2, 10, 10_000);
         assert_eq!((schedule.measured_from(), schedule.end()), (20_000, 120_000));
         assert!(!schedule.is_measured(19_999) && schedule.is_measured(20_000));
+    }
+
+    #[test]
+    fn a_burst_is_due_at_once_and_is_never_cut() {
+        let schedule = schedule(100.0, 1, 1, 1).in_bursts(30);
+        assert_eq!((schedule.measured_from(), schedule.end()), (120, 210));
+        let due = |k| schedule.due_ns(k) - schedule.start_ns();
+        assert_eq!([0, 29, 30, 59, 60].map(due), [0, 0, 300_000_000, 300_000_000, 600_000_000]);
     }
 
     #[test]

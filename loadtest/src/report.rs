@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 
 use hdrhistogram::Histogram;
 
+use crate::casting::{Casting, Via};
 use crate::outcome::Outcome;
 use crate::plan::{LoadPlan, Plan};
 use crate::stats::{QUANTILES, quantile_ns};
@@ -14,9 +15,10 @@ use crate::verdict::Grade;
 
 /// The first line and the plan's, which are known before the run.
 pub(crate) fn heading(plan: &Plan) -> String {
-    let pace = match plan.load {
+    let pace = match &plan.load {
         LoadPlan::Echo(per_second) => format!("open loop {} msg/s", rate(per_second.per_second())),
         LoadPlan::Throughput(depth) => format!("closed loop, {depth} deep, queueing included"),
+        LoadPlan::Broadcast(casting) => cast(casting),
     };
     let kind = if plan.text { "text" } else { "binary" };
     let room = &plan.room;
@@ -40,6 +42,27 @@ pub(crate) fn heading(plan: &Plan) -> String {
     )
 }
 
+/// Who publishes to whom, and how often.
+fn cast(casting: &Casting) -> String {
+    let counted =
+        |n: u64, what: &str| format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" });
+    let via = match casting.via {
+        Via::WebSocket => "",
+        Via::Http => " by HTTP",
+    };
+    let burst = match casting.burst {
+        1 => String::new(),
+        burst => format!(", {} at once", count(u64::from(burst))),
+    };
+    format!(
+        "{}, {}{via}, {} · open loop {} msg/s{burst}",
+        counted(u64::from(casting.subscribers), "subscriber"),
+        counted(u64::from(casting.publishers), "publisher"),
+        counted(casting.topics.len() as u64, "topic"),
+        rate(casting.rate.per_second()),
+    )
+}
+
 /// What a report must not hide.
 const INSECURE: &str =
     " !! TLS   --insecure: NO CERTIFICATE IS CHECKED, anyone can be the server that is measured\n";
@@ -58,8 +81,9 @@ fn write_results(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         run_line(out, outcome)?;
         fault_lines(out, outcome)?;
         deflate_line(out, outcome)?;
+        reach_line(out, outcome)?;
         table(out, outcome)?;
-        out.push_str(&chart(&outcome.finished.judge.latencies.response));
+        out.push_str(&chart(&outcome.finished.book.latencies.response));
         server_line(out, outcome)?;
     }
     verdict_lines(out, outcome)
@@ -93,7 +117,7 @@ fn connect_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
 }
 
 fn run_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
-    let judge = &outcome.finished.judge;
+    let book = &outcome.finished.book;
     let replies = outcome.replies_per_second();
     match outcome.finished.sending {
         Some(sending) => write!(
@@ -111,7 +135,7 @@ fn run_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
             replies * outcome.plan.size as f64 / 1e6,
         )?,
     }
-    let counts = &judge.counts;
+    let counts = &book.counts;
     write!(out, " · lost {}", count(counts.lost))?;
     for (name, times) in counts.faults().iter().filter(|&&(name, n)| n > 0 && name != "lost") {
         write!(out, " · {name} {}", count(*times))?;
@@ -145,26 +169,47 @@ fn deflate_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
 }
 
 fn fault_lines(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
-    let judge = &outcome.finished.judge;
-    if let Some(fault) = judge.first_fault {
+    let book = &outcome.finished.book;
+    if let Some(fault) = &book.first_fault {
         writeln!(out, "          first fault: {fault}")?;
     }
-    if let Some((conn, reason)) = judge.first_error {
+    if let Some((conn, reason)) = book.first_error {
         writeln!(out, "          first protocol error: connection {conn}: {reason}")?;
     }
-    if judge.latencies.censored > 0 {
-        let censored = count(judge.latencies.censored);
+    if book.latencies.censored > 0 {
+        let censored = count(book.latencies.censored);
         writeln!(
             out,
-            "          {censored} unanswered are in the percentiles with their age at the end"
+            "          {censored} that never came are in the percentiles with their age at the end"
         )?;
     }
     Ok(())
 }
 
+/// Whom a broadcast reached.
+fn reach_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let Some(reach) = &outcome.finished.reach else { return Ok(()) };
+    write!(out, " reach    {}/{} deliveries", count(reach.received), count(reach.expected))?;
+    if let Some((conn, missed)) = reach.worst {
+        let short = count(reach.short);
+        write!(
+            out,
+            " · {short} subscribers missed some, connection {conn} most: {}",
+            count(missed)
+        )?;
+    }
+    for (what, n) in [("echoes", reach.echoes), ("other frames", reach.other_frames)] {
+        if n > 0 {
+            write!(out, " · {what} {}", count(n))?;
+        }
+    }
+    out.push('\n');
+    Ok(())
+}
+
 /// The table of times. A column appears only if the samples allow it.
 fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
-    let latencies = &outcome.finished.judge.latencies;
+    let latencies = &outcome.finished.book.latencies;
     let is_told = |&&(_, q): &&(&str, f64)| quantile_ns(&latencies.response, q).is_some();
     let columns: Vec<&(&str, f64)> = QUANTILES.iter().filter(is_told).collect();
     write!(out, "{:>10}{:>9}", "", "min")?;
@@ -172,17 +217,19 @@ fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         write!(out, "{name:>9}")?;
     }
     writeln!(out, "{:>9}", "max")?;
-    let rows = [
-        ("response", &latencies.response),
-        ("service", &latencies.service),
-        ("send lag", &latencies.send_lag),
-    ];
+    let reach = outcome.finished.reach.as_ref();
+    let first = if reach.is_some() { "delivery" } else { "response" };
+    let mut rows = vec![(first, &latencies.response)];
     // In a closed loop a message is meant to leave when it does: there is one row.
-    let rows = if outcome.finished.sending.is_some() { &rows[..] } else { &rows[..1] };
-    for (at, (name, times)) in rows.iter().enumerate() {
-        if times.is_empty() {
-            continue;
-        }
+    if outcome.finished.sending.is_some() {
+        rows.extend([("service", &latencies.service), ("send lag", &latencies.send_lag)]);
+    }
+    if let Some(reach) = reach {
+        let of_messages = [&reach.first, &reach.median, &reach.p99, &reach.last, &reach.spread];
+        rows.extend(["first", "median", "99th", "last", "spread"].into_iter().zip(of_messages));
+        rows.push(("answer", &reach.answer));
+    }
+    for (at, (name, times)) in rows.iter().enumerate().filter(|(_, (_, times))| !times.is_empty()) {
         write!(out, " {name:<9}{:>9}", latency(times.min()))?;
         for (_, q) in &columns {
             let time = quantile_ns(times, *q).map_or("-".to_owned(), latency);
@@ -191,7 +238,11 @@ fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         write!(out, "{:>9}", latency(times.max()))?;
         if at == 0 {
             let verified = times.len() - latencies.censored;
-            write!(out, "   {} answered", count(verified))?;
+            let what = if reach.is_some() { "deliveries" } else { "answered" };
+            write!(out, "   {} {what}", count(verified))?;
+        }
+        if *name == "first" {
+            write!(out, "   of {} messages", count(times.len()))?;
         }
         out.push('\n');
     }
@@ -269,6 +320,11 @@ fn server_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
                 bytes(server.rss_bytes),
                 bytes(per_conn),
             )?;
+            if let (Some(_), Some(ns)) =
+                (&outcome.finished.reach, outcome.server_cpu_ns_per_message())
+            {
+                write!(out, " · CPU {:.2}µs/delivery", ns / 1e3)?;
+            }
         }
         None => out.push_str(" Server   process not known (--server-pid PID)"),
     }

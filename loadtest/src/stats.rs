@@ -2,13 +2,72 @@
 //!
 //! Belongs to the measuring thread alone; nothing here is shared or locked.
 
+use std::fmt::Display;
+use std::sync::Arc;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::clock::SECOND_NS;
+use crate::live::Live;
+
+/// What every mode writes down.
+#[derive(Debug)]
+pub(crate) struct Book {
+    /// What became of the messages.
+    pub(crate) counts: Counts,
+    /// How long it took.
+    pub(crate) latencies: Latencies,
+    /// The first wrong message, for a person who debugs.
+    pub(crate) first_fault: Option<String>,
+    /// The first connection whose server broke a rule, and how.
+    pub(crate) first_error: Option<(u32, &'static str)>,
+    /// Messages under way to connections that have not ended.
+    pub(crate) awaited: u64,
+    /// Messages that came within `window_ns`.
+    pub(crate) received_in_window: u64,
+    /// The measured window, from and to.
+    pub(crate) window_ns: (u64, u64),
+    /// What the other thread is told.
+    pub(crate) live: Arc<Live>,
+}
+
+impl Book {
+    /// Nothing happened yet.
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        Self {
+            counts: Counts::default(),
+            latencies: Latencies::new(),
+            first_fault: None,
+            first_error: None,
+            awaited: 0,
+            received_in_window: 0,
+            window_ns: (0, 0),
+            live,
+        }
+    }
+
+    /// Notes that a message came, right or wrong.
+    pub(crate) fn received(&mut self, now_ns: u64) {
+        self.live.received.bump();
+        if self.window_ns.0 <= now_ns && now_ns < self.window_ns.1 {
+            self.received_in_window += 1;
+        }
+    }
+
+    /// Notes a fault; the first is kept.
+    #[cold]
+    pub(crate) fn wrong(&mut self, fault: &impl Display) {
+        self.live.wrong.bump();
+        self.first_fault.get_or_insert_with(|| fault.to_string());
+    }
+}
 
 /// What became of the messages, warm-up included. Every message sent is in exactly one of `verified`, `reordered`,
 /// `corrupt` and `lost`, except that a corrupt reply while none was due belongs to no message.
+///
+/// In a broadcast, `sent` and `unsent` count what was published, and all others deliveries: a message is as many of
+/// them as its topic has subscribers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     /// Messages sent.
@@ -29,6 +88,8 @@ pub(crate) struct Counts {
     pub(crate) unasked: u64,
     /// Messages that were due on a connection that had ended.
     pub(crate) unsent: u64,
+    /// Publications that an HTTP status other than 2xx answered.
+    pub(crate) refused: u64,
     /// Pings answered.
     pub(crate) pings: u64,
     /// Connections that the server closed during the run, with a Close frame or without.
@@ -46,7 +107,7 @@ impl Counts {
     }
 
     /// The counts that should be zero, and their names.
-    pub(crate) fn faults(&self) -> [(&'static str, u64); 10] {
+    pub(crate) fn faults(&self) -> [(&'static str, u64); 11] {
         [
             ("lost", self.lost),
             ("late", self.late),
@@ -55,6 +116,7 @@ impl Counts {
             ("corrupt", self.corrupt),
             ("unasked", self.unasked),
             ("unsent", self.unsent),
+            ("refused", self.refused),
             ("closed by server", self.closed_by_server),
             ("reset", self.reset),
             ("protocol errors", self.protocol_errors),

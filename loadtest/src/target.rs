@@ -14,6 +14,9 @@ use std::path::PathBuf;
 /// What is loaded when nothing else is said.
 pub(crate) const DEFAULT_URL: &str = "ws://127.0.0.1:8002/echo";
 
+/// The same for a broadcast: a path that does not echo.
+pub(crate) const BROADCAST_URL: &str = "ws://127.0.0.1:8002/loadtest";
+
 /// A WebSocket endpoint, not yet resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::rate::Random;
 use crate::tls::TlsFailure;
 
-/// What the connections ask for; all the same.
+/// What connections ask for; all the same, or all of a topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     host: String,
@@ -30,15 +30,15 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The request of `plan`.
+    /// The request of `plan` for `path`.
     ///
     /// # Errors
     ///
     /// One line that names what can't stand in a request.
-    pub(crate) fn new(plan: &Plan) -> Result<Self, String> {
+    pub(crate) fn new(plan: &Plan, path: &str) -> Result<Self, String> {
         let request = Self {
             host: plan.target.host_header(),
-            target: plan.target.path.clone(),
+            target: path.to_owned(),
             origin: plan.origin.clone(),
             subprotocols: plan.subprotocols.clone(),
             deflate: plan.compression.then_some(OFFER),
@@ -193,7 +193,8 @@ mod tests {
             backlog_max: 4096,
         };
         let args = Args::try_parse_from(words).unwrap();
-        Request::new(&Plan::new(&args, machine).unwrap())
+        let plan = Plan::new(&args, machine).unwrap();
+        Request::new(&plan, &plan.target.path)
     }
 
     #[test]

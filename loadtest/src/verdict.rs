@@ -193,8 +193,9 @@ fn extent(evidence: &Evidence, reasons: &mut Reasons) {
     }
     if evidence.censored > 0 {
         let count = units::count(evidence.censored);
-        let reason =
-            format!("{count} messages were never answered: the upper percentiles are lower bounds");
+        let reason = format!(
+            "{count} of the messages due never came: the upper percentiles are lower bounds"
+        );
         reasons.push((Grade::Degraded, reason));
     }
     if evidence.failed > 0 {

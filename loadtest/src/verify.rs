@@ -14,6 +14,7 @@
 //! Knows no order: which reply was due is `outstanding`'s business.
 
 use crate::rate::{Random, mix};
+use crate::stamp::LETTERS;
 
 /// The payloads of a run.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) enum Filling {
     Bytes,
     /// Any of ASCII's printable characters.
     Ascii,
+    /// Any of the characters that JSON leaves as they are.
+    Letters,
     /// Words and numbers as feeds carry them, which compress to about a third.
     Words,
 }
@@ -87,18 +90,7 @@ const STARTS: usize = 256;
 impl Pattern {
     /// Payloads of `size` bytes.
     pub(crate) fn new(size: usize, filling: Filling) -> Self {
-        let mut random = Random::new(0x5EED);
-        let noise_len = size.saturating_sub(STAMP_LEN) + STARTS;
-        let byte = |bits: u64| bits.to_le_bytes()[7];
-        let noise = match filling {
-            Filling::Bytes => (0..noise_len).map(|_| byte(random.next())).collect(),
-            Filling::Ascii => (0..noise_len).map(|_| b' ' + byte(random.next()) % 95).collect(),
-            Filling::Words => {
-                let word = |bits| WORDS[usize::from(byte(bits)) % WORDS.len()].bytes();
-                let words = std::iter::repeat_with(|| word(random.next()));
-                words.flatten().take(noise_len).collect()
-            }
-        };
+        let noise = noise(size.saturating_sub(STAMP_LEN) + STARTS, filling);
         Self { noise, size }
     }
 
@@ -139,6 +131,23 @@ impl Pattern {
     fn rest(&self, start: usize) -> &[u8] {
         // `start` is below `STARTS`, and the noise is `STARTS` longer than the rest.
         &self.noise[start..start + self.size.saturating_sub(STAMP_LEN)]
+    }
+}
+
+/// `len` bytes, the same in every run.
+pub(crate) fn noise(len: usize, filling: Filling) -> Vec<u8> {
+    let mut random = Random::new(0x5EED);
+    let byte = |bits: u64| bits.to_le_bytes()[7];
+    let one_of = |bits, of: &[u8]| of[usize::from(byte(bits)) % of.len()];
+    match filling {
+        Filling::Bytes => (0..len).map(|_| byte(random.next())).collect(),
+        Filling::Ascii => (0..len).map(|_| b' ' + byte(random.next()) % 95).collect(),
+        Filling::Letters => (0..len).map(|_| one_of(random.next(), &LETTERS)).collect(),
+        Filling::Words => {
+            let word = |bits| WORDS[usize::from(byte(bits)) % WORDS.len()].bytes();
+            let words = std::iter::repeat_with(|| word(random.next()));
+            words.flatten().take(len).collect()
+        }
     }
 }
 

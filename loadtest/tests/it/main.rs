@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod broadcast;
 mod compression;
 mod faults;
 mod flags;
+mod room;
 mod run;
 mod server;
 mod stop;

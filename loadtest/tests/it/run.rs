@@ -46,6 +46,15 @@ pub(crate) fn loadtest(flags: &str) -> Command {
     command
 }
 
+/// Runs the binary against what is at `url`, with some flags that hold spaces.
+pub(crate) fn run_with(url: &str, flags: &str, spaced: &[&str]) -> Ran {
+    let output = loadtest(&format!("{url} {BOUNDS} {flags}")).args(spaced).output().unwrap();
+    ran(&output)
+}
+
+/// Every wait that could be long is cut short.
+const BOUNDS: &str = "--quiet --json --connect-timeout 2s --timeout 2s --drain 3s";
+
 /// Runs the binary against `server`; every wait that could be long is cut short.
 pub(crate) fn run(server: &Server, flags: &str) -> Ran {
     run_at(&server.url(), flags)
@@ -53,9 +62,7 @@ pub(crate) fn run(server: &Server, flags: &str) -> Ran {
 
 /// The same, against what is at `url`.
 pub(crate) fn run_at(url: &str, flags: &str) -> Ran {
-    let bounds = "--quiet --json --connect-timeout 2s --timeout 2s --drain 3s";
-    let output = loadtest(&format!("{url} {bounds} {flags}")).output().unwrap();
-    ran(&output)
+    run_with(url, flags, &[])
 }
 
 /// What `output` says.

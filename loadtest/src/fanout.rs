@@ -1,0 +1,501 @@
+//! Judges a broadcast: which message a subscriber's frame carries, whether it is whole, in order and the first of its
+//! kind, and what publishers say.
+//!
+//! Sees payloads and the clock's readings; knows no socket and no frame. Whom a message reached is `reach`'s account, what
+//! it says is `stamp`'s business.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wsfast::proto::message::Kind;
+
+use crate::casting::{Casting, Envelope, Via};
+use crate::live::Live;
+use crate::plan::Plan;
+use crate::rate::Schedule;
+use crate::reach::{Accounts, Audience, Reach};
+use crate::referee::{Opening, Referee, Then};
+use crate::stamp::{Mark, Stamps};
+use crate::stats::Book;
+
+/// What a connection is in a broadcast.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// The connection's number.
+    conn: u32,
+    part: Part,
+}
+
+#[derive(Debug)]
+enum Part {
+    Subscriber(Seat),
+    Publisher {
+        /// Its number among the publishers.
+        number: u32,
+        /// The number of its next message.
+        seq: u64,
+    },
+}
+
+/// A subscriber's place.
+#[derive(Debug)]
+struct Seat {
+    topic: usize,
+    /// Its number among the topic's subscribers.
+    place: usize,
+    /// Where in a frame the last message began.
+    hint: usize,
+}
+
+/// Judges a broadcast and keeps count.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    book: Book,
+    reach: Reach,
+    casting: Casting,
+    stamps: Stamps,
+    kind: Kind,
+    /// `None` before the load.
+    schedule: Option<Schedule>,
+    audiences: Vec<Audience>,
+    accounts: Accounts,
+    /// For each subscriber and each publisher of its topic, the number of the message that is due next.
+    due: Vec<u64>,
+    /// For each subscriber, messages that never came.
+    missed: Vec<u64>,
+    /// From when on a copy is late.
+    timeout_ns: u64,
+    /// How long after it left a message's account stays open.
+    patience_ns: u64,
+}
+
+/// What is wrong with what a subscriber got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    /// A message that never came.
+    Lost(Mark),
+    /// One that came before.
+    Duplicate(Mark),
+    /// One that a later one of the same publisher overtook.
+    Reordered(Mark),
+    /// One whose bytes are not what was published.
+    Bytes(Mark),
+    /// One of which not even the name can be read.
+    Stamp,
+    /// Text where binary was published, or the other way round.
+    Kind(Mark),
+    /// One of another topic.
+    OtherTopic(Mark),
+    /// One that was never published.
+    Unasked,
+    /// One that had been given up.
+    AfterTheEnd(Mark),
+    /// A publication that the server did not take.
+    Refused(u16),
+}
+
+impl Fanout {
+    /// A judge for the broadcast of `plan`, before the load. `salt` is the run's own.
+    pub(crate) fn new(plan: &Plan, casting: &Casting, live: Arc<Live>, salt: u64) -> Self {
+        let due_len = casting.subscribers as usize * casting.publishers_per_topic();
+        Self {
+            book: Book::new(live),
+            reach: Reach::new(),
+            stamps: Stamps::new(plan.size, plan.filling(), salt),
+            kind: if plan.text { Kind::Text } else { Kind::Binary },
+            schedule: None,
+            audiences: Vec::new(),
+            accounts: Accounts::default(),
+            due: vec![0; due_len],
+            missed: vec![0; casting.subscribers as usize],
+            timeout_ns: plan.timeout_ns,
+            patience_ns: plan.timeout_ns.saturating_add(plan.drain_ns),
+            casting: casting.clone(),
+        }
+    }
+
+    /// The number in the schedule of a publisher's message.
+    fn number(&self, mark: Mark) -> Option<u64> {
+        let publishers = u64::from(self.casting.publishers);
+        mark.seq.checked_mul(publishers)?.checked_add(u64::from(mark.publisher))
+    }
+
+    /// Opens the account of a publisher's next message.
+    fn publish(&mut self, publisher: u32, seq: u64, now_ns: u64) -> Option<Mark> {
+        let schedule = self.schedule.as_ref()?;
+        let k = schedule.message(publisher, seq);
+        debug_assert_eq!(k, self.accounts.next_number());
+        let due_ns = schedule.due_ns(k);
+        let is_measured = schedule.is_measured(k);
+        let mark = Mark { publisher, seq, due_ns: due_ns - schedule.start_ns() };
+        let topic = self.casting.topic_of_publisher(publisher);
+        let audience = self.audiences.get(topic)?;
+        let stamp = self.stamps.stamp(mark);
+        self.accounts.open(mark, stamp, topic, audience, now_ns, is_measured);
+        self.reach.expected += u64::from(audience.expected);
+        self.book.awaited += u64::from(audience.alive);
+        self.book.counts.sent += 1;
+        self.book.live.sent.bump();
+        if is_measured {
+            let lag_ns = now_ns.saturating_sub(due_ns);
+            self.book.latencies.send_lag.saturating_record(lag_ns);
+        }
+        if audience.alive == 0 {
+            self.close(k, now_ns);
+        }
+        Some(mark)
+    }
+
+    /// Takes in a message, from where its marker is, that came for `seat`.
+    fn deliver(&mut self, conn: u32, seat: &Seat, kind: Kind, message: &[u8], now_ns: u64) {
+        self.book.received(now_ns);
+        let Some(mark) = self.stamps.read(message) else {
+            return self.damaged(conn, seat, now_ns);
+        };
+        let Some(k) = self.number(mark) else { return self.unasked(conn) };
+        if k >= self.accounts.next_number() || mark.publisher >= self.casting.publishers {
+            return self.unasked(conn);
+        }
+        let Some(account) = self.accounts.get_mut(k) else { return self.after(conn, seat, mark) };
+        if account.topic != seat.topic {
+            self.book.counts.unasked += 1;
+            return self.book.wrong(&On(conn, Wrong::OtherTopic(mark)));
+        }
+        if account.is_settled(seat.place) {
+            self.book.counts.duplicated += 1;
+            return self.book.wrong(&On(conn, Wrong::Duplicate(mark)));
+        }
+        if kind != self.kind && self.casting.envelope == Envelope::None {
+            self.book.counts.corrupt += 1;
+            self.book.wrong(&On(conn, Wrong::Kind(mark)));
+        } else if !self.stamps.proves(&account.stamp, message) {
+            self.book.counts.corrupt += 1;
+            self.book.wrong(&On(conn, Wrong::Bytes(mark)));
+        } else {
+            self.proved(conn, seat, k, mark, now_ns);
+        }
+        self.settle(k, seat.place, now_ns);
+    }
+
+    /// Records the time of a message that is as it must be, and minds its order.
+    fn proved(&mut self, conn: u32, seat: &Seat, k: u64, mark: Mark, now_ns: u64) {
+        let at = self.casting.pair(seat.topic, seat.place, mark.publisher);
+        let due = &mut self.due[at];
+        if mark.seq < *due {
+            self.book.counts.reordered += 1;
+            self.book.wrong(&On(conn, Wrong::Reordered(mark)));
+        } else {
+            *due = mark.seq + 1;
+            self.book.counts.verified += 1;
+        }
+        let (Some(account), Some(schedule)) = (self.accounts.get_mut(k), &self.schedule) else {
+            return;
+        };
+        let response_ns = now_ns.saturating_sub(schedule.start_ns() + mark.due_ns);
+        let service_ns = now_ns.saturating_sub(account.sent_ns);
+        if account.is_measured {
+            self.book.latencies.response.saturating_record(response_ns);
+            self.book.latencies.service.saturating_record(service_ns);
+            self.book.live.response(response_ns);
+        }
+        self.reach.arrived(account, response_ns);
+        if service_ns > self.timeout_ns {
+            self.book.counts.late += 1;
+        }
+    }
+
+    fn settle(&mut self, k: u64, place: usize, now_ns: u64) {
+        let Some(account) = self.accounts.get_mut(k) else { return };
+        self.book.awaited -= 1;
+        if account.settle(place) {
+            self.close(k, now_ns);
+        }
+    }
+
+    /// Closes the account of message `k`: what is missing is lost.
+    fn close(&mut self, k: u64, now_ns: u64) {
+        let Some(account) = self.accounts.close(k) else { return };
+        self.book.awaited -= u64::from(account.awaited());
+        let start_ns = self.schedule.as_ref().map_or(now_ns, Schedule::start_ns);
+        let age_ns = now_ns.saturating_sub(start_ns + account.mark.due_ns);
+        self.reach.closed(&account, age_ns);
+        let mut lost = 0;
+        for place in account.missing() {
+            let subscriber = self.casting.subscriber(account.topic, place);
+            self.missed[subscriber] += 1;
+            lost += 1;
+            let conn = u32::try_from(subscriber).unwrap_or(u32::MAX);
+            self.book.wrong(&On(conn, Wrong::Lost(account.mark)));
+        }
+        self.book.counts.lost += lost;
+        if account.is_measured && lost > 0 {
+            let latencies = &mut self.book.latencies;
+            let service_ns = now_ns.saturating_sub(account.sent_ns);
+            latencies.response.saturating_record_n(age_ns, lost);
+            latencies.service.saturating_record_n(service_ns, lost);
+            latencies.censored += lost;
+        }
+        self.accounts.recycle(account);
+    }
+
+    /// A message whose account is closed. Whoever has had all that was published, has had this one.
+    #[cold]
+    fn after(&mut self, conn: u32, seat: &Seat, mark: Mark) {
+        let had_all = self.missed[self.casting.subscriber(seat.topic, seat.place)] == 0;
+        let (count, wrong) = if had_all {
+            (&mut self.book.counts.duplicated, Wrong::Duplicate(mark))
+        } else {
+            (&mut self.book.counts.late, Wrong::AfterTheEnd(mark))
+        };
+        *count += 1;
+        self.book.wrong(&On(conn, wrong));
+    }
+
+    #[cold]
+    fn unasked(&mut self, conn: u32) {
+        self.book.counts.unasked += 1;
+        self.book.wrong(&On(conn, Wrong::Unasked));
+    }
+
+    /// A message whose name can't be read. If only one can be meant, it is that one, spoilt on its way; else what it
+    /// was will be lost as well.
+    #[cold]
+    fn damaged(&mut self, conn: u32, seat: &Seat, now_ns: u64) {
+        self.book.counts.corrupt += 1;
+        self.book.wrong(&On(conn, Wrong::Stamp));
+        if let Some((k, due)) = self.only_due(seat) {
+            self.due[due] += 1;
+            self.settle(k, seat.place, now_ns);
+        }
+    }
+
+    /// The message that is due next at `seat`, and its place in `due`, if its topic has but one publisher.
+    fn only_due(&mut self, seat: &Seat) -> Option<(u64, usize)> {
+        let publisher = self.casting.only_publisher(seat.topic)?;
+        let at = self.casting.pair(seat.topic, seat.place, publisher);
+        let k = self.number(Mark { publisher, seq: self.due[at], due_ns: 0 })?;
+        let account = self.accounts.get_mut(k)?;
+        (!account.is_settled(seat.place)).then_some((k, at))
+    }
+
+    /// A frame for a subscriber in which no message was found.
+    #[cold]
+    fn strange(&mut self, conn: u32, seat: &Seat, now_ns: u64) {
+        match self.casting.envelope {
+            // It has a protocol of its own, which says more than was published.
+            Envelope::Unknown => self.reach.other_frames += 1,
+            Envelope::None => match self.only_due(seat) {
+                Some(_) => self.damaged(conn, seat, now_ns),
+                None => self.unasked(conn),
+            },
+        }
+    }
+
+    /// Takes in a frame for a subscriber.
+    fn hear(&mut self, conn: u32, seat: &mut Seat, kind: Kind, payload: &[u8], now_ns: u64) {
+        let size = self.stamps.size();
+        match self.casting.envelope {
+            Envelope::None if self.stamps.find(payload, 0) == Some(0) => {
+                self.deliver(conn, seat, kind, payload, now_ns);
+            }
+            Envelope::None => self.strange(conn, seat, now_ns),
+            Envelope::Unknown => {
+                let Some(found) = self.stamps.find(payload, seat.hint) else {
+                    return self.strange(conn, seat, now_ns);
+                };
+                seat.hint = found;
+                // An envelope may hold several.
+                let mut next = Some(found);
+                let mut at = 0;
+                while let Some(found) = next {
+                    at += found;
+                    let end = (at + size).min(payload.len());
+                    self.deliver(conn, seat, kind, &payload[at..end], now_ns);
+                    at = end;
+                    next = self.stamps.find(&payload[at..], 0);
+                }
+            }
+        }
+    }
+}
+
+impl Referee for Fanout {
+    type Lane = Lane;
+
+    fn lane(&self, conn: u32) -> Lane {
+        let part = match conn.checked_sub(self.casting.subscribers) {
+            Some(number) => Part::Publisher { number, seq: 0 },
+            None => {
+                let (topic, place) = self.casting.seat(conn);
+                Part::Subscriber(Seat { topic, place, hint: 0 })
+            }
+        };
+        Lane { conn, part }
+    }
+
+    fn number(lane: &Lane) -> u32 {
+        lane.conn
+    }
+
+    fn opening(&self, lane: &Lane) -> Opening {
+        let topics = self.casting.topics.len();
+        match (&lane.part, self.casting.via) {
+            (Part::Subscriber(seat), _) => Opening::Upgrade(seat.topic),
+            (Part::Publisher { number, .. }, via) => {
+                let topic = self.casting.topic_of_publisher(*number);
+                match via {
+                    Via::WebSocket => Opening::Upgrade(topics + topic),
+                    Via::Http => Opening::Http(topic),
+                }
+            }
+        }
+    }
+
+    fn greetings(&self, lane: &Lane) -> &[String] {
+        match &lane.part {
+            Part::Subscriber(seat) => &self.casting.topics[seat.topic].subscriber_greetings,
+            Part::Publisher { number, .. } => {
+                let topic = self.casting.topic_of_publisher(*number);
+                &self.casting.topics[topic].publisher_greetings
+            }
+        }
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        // An envelope may hold many messages, and each may be escaped.
+        self.stamps.size() as u64 * 64 + (1 << 20)
+    }
+
+    fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Kind {
+        payload.clear();
+        if let Part::Publisher { number, seq } = &mut lane.part
+            && let Some(mark) = self.publish(*number, *seq, now_ns)
+        {
+            *seq += 1;
+            let topic = &self.casting.topics[self.casting.topic_of_publisher(*number)];
+            payload.extend_from_slice(topic.before.as_bytes());
+            self.stamps.append(&self.stamps.stamp(mark), payload);
+            payload.extend_from_slice(topic.after.as_bytes());
+        }
+        self.kind
+    }
+
+    fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then {
+        match &mut lane.part {
+            Part::Subscriber(seat) => self.hear(lane.conn, seat, kind, payload, now_ns),
+            // A publisher may hear itself and others; it is no subscriber.
+            Part::Publisher { .. } if self.stamps.find(payload, 0).is_some() => {
+                self.reach.echoes += 1;
+            }
+            Part::Publisher { .. } => self.reach.other_frames += 1,
+        }
+        Then::Wait
+    }
+
+    fn answered(&mut self, lane: &Lane, status: u16, sent_ns: u64, now_ns: u64) {
+        if (200..300).contains(&status) {
+            self.reach.answer.saturating_record(now_ns.saturating_sub(sent_ns));
+        } else {
+            self.book.counts.refused += 1;
+            self.book.wrong(&On(lane.conn, Wrong::Refused(status)));
+        }
+    }
+
+    fn abandon(&mut self, lane: &Lane, now_ns: u64) {
+        let Part::Subscriber(seat) = &lane.part else { return };
+        let Some(audience) = self.audiences.get_mut(seat.topic) else { return };
+        if audience.absent[seat.place / 64] >> (seat.place % 64) & 1 == 1 {
+            return;
+        }
+        audience.alive -= 1;
+        for k in self.accounts.numbers() {
+            if let Some(account) = self.accounts.get_mut(k)
+                && account.topic == seat.topic
+                && !account.is_settled(seat.place)
+            {
+                self.book.awaited -= 1;
+                if account.ceases() {
+                    self.close(k, now_ns);
+                }
+            }
+        }
+    }
+
+    fn begin<'a>(&mut self, schedule: &Schedule, lanes: impl Iterator<Item = (&'a Lane, bool)>) {
+        self.schedule = Some(schedule.clone());
+        let mut places = vec![Vec::new(); self.casting.topics.len()];
+        for (lane, is_open) in lanes {
+            if let Part::Subscriber(seat) = &lane.part {
+                places[seat.topic].push(is_open);
+            }
+        }
+        self.audiences = places.iter().map(|places| Audience::new(places)).collect();
+    }
+
+    fn unsent(&mut self, k: u64) {
+        self.book.counts.unsent += 1;
+        self.accounts.skip();
+        let Some(schedule) = &self.schedule else { return };
+        if schedule.is_measured(k) {
+            // Nobody will ever have it. Its age at the end of the run is the sample, as for a lost one.
+            let publisher = u32::try_from(schedule.turn(k)).unwrap_or_default();
+            let topic = self.casting.topic_of_publisher(publisher);
+            let copies = self.audiences.get(topic).map_or(0, |a| u64::from(a.expected));
+            let age_ns = self.book.window_ns.1.saturating_sub(schedule.due_ns(k));
+            self.book.latencies.response.saturating_record_n(age_ns, copies);
+            self.book.latencies.censored += copies;
+        }
+    }
+
+    fn sweep(&mut self, now_ns: u64) {
+        while let Some(k) = self.accounts.oldest(now_ns.saturating_sub(self.patience_ns)) {
+            self.close(k, now_ns);
+        }
+    }
+
+    fn give_up<'a>(&mut self, _: impl Iterator<Item = &'a Lane>, now_ns: u64) {
+        for k in self.accounts.numbers() {
+            self.close(k, now_ns);
+        }
+    }
+
+    fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn book_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
+
+    fn into_results(mut self) -> (Book, Option<Reach>) {
+        self.reach.short = self.missed.iter().filter(|&&missed| missed > 0).count() as u64;
+        let worst = (0..).zip(&self.missed).max_by_key(|&(_, missed)| missed);
+        self.reach.worst =
+            worst.map(|(conn, &missed)| (conn, missed)).filter(|&(_, missed)| missed > 0);
+        (self.book, Some(self.reach))
+    }
+}
+
+/// A fault and the connection that it came on.
+struct On(u32, Wrong);
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |f: &mut fmt::Formatter<'_>, mark: Mark, what: &str| {
+            write!(f, "message {} of publisher {} {what}", mark.seq, mark.publisher)
+        };
+        write!(f, "connection {}: ", self.0)?;
+        match self.1 {
+            Wrong::Lost(mark) => named(f, mark, "never came"),
+            Wrong::Duplicate(mark) => named(f, mark, "came twice"),
+            Wrong::Reordered(mark) => named(f, mark, "was overtaken"),
+            Wrong::Bytes(mark) => named(f, mark, "has other bytes than were published"),
+            Wrong::Kind(mark) => named(f, mark, "has the wrong opcode"),
+            Wrong::OtherTopic(mark) => named(f, mark, "belongs to another topic"),
+            Wrong::AfterTheEnd(mark) => named(f, mark, "came after it was given up"),
+            Wrong::Stamp => f.write_str("a message that is damaged, or of another run"),
+            Wrong::Unasked => f.write_str("a message that nobody published"),
+            Wrong::Refused(status) => write!(f, "a publication got HTTP status {status}"),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The modes: which connections send what, and when; each a load on the engine.
+//!
+//! Reads what the plan says and nothing else. How a message is judged is the referees' business.
+
+use std::io;
+use std::sync::Arc;
+
+use mio::Events;
+
+use crate::casting::{Casting, Topic};
+use crate::clock::{MILLISECOND_NS, now_ns};
+use crate::conn::Asks;
+use crate::engine::{Engine, Finished, SENDS_PER_TURN_MAX, Sending, Shared, index_of};
+use crate::fanout::Fanout;
+use crate::judge::{Judge, Pace};
+use crate::live::Phase;
+use crate::plan::{LoadPlan, Plan};
+use crate::post::PostHead;
+use crate::rate::{Rate, Schedule, shuffled};
+use crate::referee::Referee as _;
+use crate::upgrade::Request;
+
+/// What the connections of `plan` ask a server for.
+///
+/// # Errors
+///
+/// One line that names what can't stand in a request.
+pub(crate) fn asks(plan: &Plan) -> Result<Asks, String> {
+    let LoadPlan::Broadcast(casting) = &plan.load else {
+        let upgrades = vec![Request::new(plan, &plan.target.path)?];
+        return Ok(Asks { upgrades, posts: Vec::new() });
+    };
+    let subscribed = casting.topics.iter().map(|topic| &topic.subscribe_path);
+    let published = casting.topics.iter().map(|topic| &topic.publish_path);
+    let upgrades = subscribed.chain(published).map(|path| Request::new(plan, path));
+    let post = |topic: &Topic| PostHead::new(plan, &topic.publish_path, &topic.before);
+    Ok(Asks {
+        upgrades: upgrades.collect::<Result<_, _>>()?,
+        posts: casting.topics.iter().map(post).collect(),
+    })
+}
+
+/// Runs the plan to its end.
+///
+/// # Errors
+///
+/// What the system says; a connection's troubles are results.
+pub(crate) fn run(plan: &Plan, asks: Asks, shared: &Shared) -> io::Result<Finished> {
+    let live = Arc::clone(&shared.live);
+    match &plan.load {
+        LoadPlan::Echo(rate) => Engine::new(plan, asks, shared, Judge::new(plan, live))?
+            .run(|engine, events| engine.echo(*rate, events).map(Some)),
+        LoadPlan::Throughput(depth) => Engine::new(plan, asks, shared, Judge::new(plan, live))?
+            .run(|engine, events| engine.closed_loop(*depth, events).map(|()| None)),
+        LoadPlan::Broadcast(casting) => {
+            let fanout = Fanout::new(plan, casting, live, now_ns());
+            Engine::new(plan, asks, shared, fanout)?
+                .run(|engine, events| engine.broadcast(casting, events).map(Some))
+        }
+    }
+}
+
+impl Engine<'_, Judge> {
+    /// Every connection sends in its turn.
+    fn echo(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
+        let by_turn = self.assign_turns();
+        let schedule = schedule(self.plan, rate, by_turn.len());
+        self.open_loop(schedule, &by_turn, events)
+    }
+
+    /// Gives every open connection its turn in the schedule; returns the connections by turn.
+    fn assign_turns(&mut self) -> Vec<usize> {
+        let open: Vec<usize> =
+            (0..self.conns.len()).filter(|&index| self.conns[index].is_open()).collect();
+        let order = shuffled(u32::try_from(open.len()).unwrap_or(u32::MAX), SEED);
+        let by_turn: Vec<usize> = order.iter().map(|&at| open[index_of(at)]).collect();
+        for (turn, &index) in (0..).zip(&by_turn) {
+            self.conns[index].lane.turn = turn;
+        }
+        by_turn
+    }
+
+    /// Keeps `depth` messages under way on each connection.
+    fn closed_loop(&mut self, depth: u32, events: &mut Events) -> io::Result<()> {
+        let mut now = now_ns();
+        let from_ns = now + self.plan.warmup_ns;
+        let end_ns = from_ns + self.plan.duration_ns;
+        self.desk.referee.book_mut().window_ns = (from_ns, end_ns);
+        self.desk.referee.pace = Pace::Closed { from_ns, end_ns };
+        self.enter(Phase::Warmup);
+        let mut unprimed = 0;
+        while now < end_ns && !self.is_stopped() {
+            if self.phase() == Phase::Warmup && from_ns <= now {
+                self.enter(Phase::Measure);
+            }
+            for _ in 0..SENDS_PER_TURN_MAX {
+                let Some(conn) = self.conns.get_mut(unprimed) else { break };
+                unprimed += 1;
+                if conn.is_open() {
+                    conn.send(depth, now_ns(), &mut self.desk);
+                }
+            }
+            let is_primed = unprimed == self.conns.len();
+            let wake_ns = match (is_primed, now < from_ns) {
+                (false, _) => now,
+                (true, true) => from_ns,
+                (true, false) => end_ns,
+            };
+            now = self.turn(wake_ns, now, events)?;
+            self.news.clear();
+        }
+        let end_ns = end_ns.min(now.max(from_ns));
+        self.desk.referee.book_mut().window_ns.1 = end_ns;
+        self.desk.referee.pace = Pace::Closed { from_ns, end_ns };
+        Ok(())
+    }
+}
+
+impl Engine<'_, Fanout> {
+    /// Publishers publish in turn; the others listen.
+    fn broadcast(&mut self, casting: &Casting, events: &mut Events) -> io::Result<Sending> {
+        self.settle(casting.settle_ns, events)?;
+        let publishers: Vec<usize> = (casting.subscribers..casting.conns()).map(index_of).collect();
+        let schedule = schedule(self.plan, casting.rate, publishers.len());
+        self.open_loop(schedule.in_bursts(casting.burst), &publishers, events)
+    }
+
+    /// Lets servers take in the last subscriptions, which they may do after they said so.
+    fn settle(&mut self, settle_ns: u64, events: &mut Events) -> io::Result<()> {
+        let mut now = now_ns();
+        let until_ns = now + settle_ns;
+        while now < until_ns && !self.is_stopped() {
+            now = self.turn(until_ns, now, events)?;
+            self.news.clear();
+        }
+        Ok(())
+    }
+}
+
+/// The schedule of `plan`, which begins in a moment.
+fn schedule(plan: &Plan, rate: Rate, turns: usize) -> Schedule {
+    let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+    let start_ns = now_ns() + MILLISECOND_NS;
+    Schedule::new(rate, start_ns, plan.warmup_ns, plan.duration_ns, turns)
+}
+
+/// Decides the order of connections, and nothing that has to be secret.
+const SEED: u64 = 1;
