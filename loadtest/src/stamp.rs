@@ -100,16 +100,21 @@ impl Stamps {
         frame.windows(MARKER.len()).position(|window| window == MARKER)
     }
 
-    /// Which message begins `bytes`. `None`: its stamp is damaged, or not of this run.
-    pub(crate) fn read(&self, bytes: &[u8]) -> Option<Mark> {
+    /// Which message `bytes` claims to begin; whether it does is for [`Self::proves`] to say.
+    pub(crate) fn claimed(&self, bytes: &[u8]) -> Option<Mark> {
         let stamp = bytes.get(..STAMP_LEN)?;
         let number = |range: std::ops::Range<usize>| {
             let digits = stamp[range].iter().rev();
             digits.map(|&c| value(c)).try_fold(0, |n, digit| Some(n << 6 | digit?))
         };
         let publisher = u32::try_from(number(4..7)?).ok()?;
-        let mark = Mark { publisher, seq: number(7..13)?, due_ns: number(13..21)? };
-        (self.stamp(mark).bytes == stamp).then_some(mark)
+        Some(Mark { publisher, seq: number(7..13)?, due_ns: number(13..21)? })
+    }
+
+    /// Which message begins `bytes`. `None`: its stamp is damaged, or not of this run.
+    pub(crate) fn read(&self, bytes: &[u8]) -> Option<Mark> {
+        let mark = self.claimed(bytes)?;
+        (bytes.get(..STAMP_LEN)? == self.stamp(mark).bytes).then_some(mark)
     }
 
     fn hash(&self, mark: Mark) -> u64 {
