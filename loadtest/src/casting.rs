@@ -25,6 +25,8 @@ pub(crate) struct Casting {
     pub(crate) via: Via,
     /// What messages are wrapped in.
     pub(crate) envelope: Envelope,
+    /// Frames of the protocol's own, and what answers each.
+    pub(crate) answers: Vec<(String, String)>,
     /// What is subscribed to; at least one.
     pub(crate) topics: Vec<Topic>,
     /// From the last subscription to the first message.
@@ -116,8 +118,10 @@ impl Casting {
         {
             return Err(format!("--publish must hold {PAYLOAD} once: {template}"));
         }
-        let has_protocol =
-            args.publish.is_some() || !args.subscribe.is_empty() || !args.hello.is_empty();
+        let has_protocol = args.publish.is_some()
+            || !args.subscribe.is_empty()
+            || !args.hello.is_empty()
+            || !args.answer.is_empty();
         if has_protocol && args.compression {
             return Err(
                 "--compression has no meaning with a template: what is between the quotes \
@@ -135,6 +139,7 @@ impl Casting {
             publishers,
             via: if args.publish_http { Via::Http } else { Via::WebSocket },
             envelope: if has_protocol { Envelope::Unknown } else { Envelope::None },
+            answers: args.answer.clone(),
             topics: (0..topics).map(|number| Topic::new(args, path, topics, number)).collect(),
             settle_ns: as_ns(args.settle.unwrap_or(SETTLE)),
         })
@@ -243,6 +248,7 @@ pub(crate) fn refuse_flags(args: &Args) -> Result<(), String> {
         ("--burst", args.burst.is_some()),
         ("--hello", !args.hello.is_empty()),
         ("--subscribe", !args.subscribe.is_empty()),
+        ("--answer", !args.answer.is_empty()),
         ("--publish", args.publish.is_some()),
         ("--publish-path", args.publish_path.is_some()),
         ("--publish-http", args.publish_http),

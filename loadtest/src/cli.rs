@@ -82,6 +82,9 @@ pub(crate) struct Args {
     /// What every subscriber says then; may be repeated
     #[arg(long, value_name = "TEMPLATE", help_heading = "Broadcast")]
     pub(crate) subscribe: Vec<String>,
+    /// What answers a frame that is no message, such as a protocol's own ping; may be repeated
+    #[arg(long, value_name = "FRAME=ANSWER", help_heading = "Broadcast", value_parser = parse_answer)]
+    pub(crate) answer: Vec<(String, String)>,
     /// What publishes a message: text with {payload} and, if need be, {topic}
     #[arg(long, value_name = "TEMPLATE", help_heading = "Broadcast")]
     pub(crate) publish: Option<String>,
@@ -239,6 +242,14 @@ fn parse_server_pid(text: &str) -> Result<ServerPid, String> {
     }
 }
 
+/// Two frames; an equals sign may be part of the second.
+fn parse_answer(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((frame, answer)) if !frame.is_empty() => Ok((frame.to_owned(), answer.to_owned())),
+        _ => Err("expected FRAME=ANSWER, such as 2=3 or {}={}".to_owned()),
+    }
+}
+
 /// A header field: a name, a colon, a value without control characters.
 fn parse_header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
@@ -334,6 +345,7 @@ mod tests {
             ("-s huge", "--size"),
             ("--mode idle", "--mode"),
             ("-H nonsense", "--header"),
+            ("--answer ping", "--answer"),
             ("--source-ip here", "--source-ip"),
             ("--insecure --cacert f", "--cacert"),
         ];

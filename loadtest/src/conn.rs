@@ -240,6 +240,13 @@ impl<R: Referee> Desk<R> {
         }
     }
 
+    /// Appends an answer of a protocol's own.
+    fn append_answer(&mut self, number: usize) {
+        let key = masking_key(&mut self.random);
+        let answer = self.referee.answer(number).as_bytes();
+        outbound::append_masked(&mut self.out, Opcode::Text, answer, key);
+    }
+
     /// What messages may be: somewhat longer than what is sent, so that a wrong length is a wrong message.
     fn rules(&self) -> Rules {
         Rules::new(Role::Client, self.referee.message_bytes_max(), FRAGMENTS_MAX)
@@ -550,8 +557,14 @@ impl<L> Conn<L> {
                 Step::Message(message) => {
                     let (kind, payload) = (message.kind(), message.payload());
                     let then = desk.referee.take_in(&mut self.lane, kind, payload, now_ns);
-                    if then == Then::Send && matches!(self.phase, Phase::Open) {
-                        desk.append_message(&mut self.lane, self.deflate, now_ns);
+                    match (then, &self.phase) {
+                        (Then::Wait, _) => {}
+                        (Then::Send, Phase::Open) => {
+                            desk.append_message(&mut self.lane, self.deflate, now_ns);
+                        }
+                        (Then::Answer(number), Phase::Open) => desk.append_answer(number),
+                        // Behind a Close frame nothing is said.
+                        (Then::Send | Then::Answer(_), _) => {}
                     }
                 }
                 Step::Ping(payload) => {

@@ -298,28 +298,45 @@ impl Fanout {
 
     /// A frame for a subscriber in which no message was found.
     #[cold]
-    fn strange(&mut self, conn: u32, seat: &Seat, now_ns: u64) {
+    fn strange(&mut self, conn: u32, seat: &Seat, payload: &[u8], now_ns: u64) -> Then {
         match self.casting.envelope {
             // It has a protocol of its own, which says more than was published.
-            Envelope::Unknown => self.reach.other_frames += 1,
+            Envelope::Unknown => return self.other(payload),
             Envelope::None => match self.only_due(seat) {
                 Some(_) => self.damaged(conn, seat, now_ns),
                 None => self.unasked(conn),
             },
         }
+        Then::Wait
+    }
+
+    /// A frame of the protocol's own, which may want an answer.
+    #[cold]
+    fn other(&mut self, payload: &[u8]) -> Then {
+        self.reach.other_frames += 1;
+        let answers = &self.casting.answers;
+        let asked = answers.iter().position(|(frame, _)| frame.as_bytes() == payload);
+        asked.map_or(Then::Wait, Then::Answer)
     }
 
     /// Takes in a frame for a subscriber.
-    fn hear(&mut self, conn: u32, seat: &mut Seat, kind: Kind, payload: &[u8], now_ns: u64) {
+    fn hear(
+        &mut self,
+        conn: u32,
+        seat: &mut Seat,
+        kind: Kind,
+        payload: &[u8],
+        now_ns: u64,
+    ) -> Then {
         let size = self.stamps.size();
         match self.casting.envelope {
             Envelope::None if self.stamps.find(payload, 0) == Some(0) => {
                 self.deliver(conn, seat, kind, payload, now_ns);
             }
-            Envelope::None => self.strange(conn, seat, now_ns),
+            Envelope::None => return self.strange(conn, seat, payload, now_ns),
             Envelope::Unknown => {
                 let Some(found) = self.stamps.find(payload, seat.hint) else {
-                    return self.strange(conn, seat, now_ns);
+                    return self.strange(conn, seat, payload, now_ns);
                 };
                 seat.hint = found;
                 // An envelope may hold several.
@@ -334,6 +351,7 @@ impl Fanout {
                 }
             }
         }
+        Then::Wait
     }
 }
 
@@ -404,10 +422,14 @@ impl Referee for Fanout {
             // A publisher may hear itself and others; it is no subscriber.
             Part::Publisher { .. } if self.stamps.find(payload, 0).is_some() => {
                 self.reach.echoes += 1;
+                Then::Wait
             }
-            Part::Publisher { .. } => self.reach.other_frames += 1,
+            Part::Publisher { .. } => self.other(payload),
         }
-        Then::Wait
+    }
+
+    fn answer(&self, number: usize) -> &str {
+        self.casting.answers.get(number).map_or("", |(_, answer)| answer)
     }
 
     fn answered(&mut self, lane: &Lane, status: u16, sent_ns: u64, now_ns: u64) {

@@ -26,6 +26,8 @@ pub(crate) enum Opening {
 pub(crate) enum Then {
     /// The connection's next message.
     Send,
+    /// The text message of this number, which only answers.
+    Answer(usize),
     /// Nothing.
     Wait,
 }
@@ -46,6 +48,11 @@ pub(crate) trait Referee: Debug {
 
     /// Text messages that it sends as soon as it is open.
     fn greetings(&self, lane: &Self::Lane) -> &[String];
+
+    /// The text message that a number of [`Then::Answer`] stands for.
+    fn answer(&self, _number: usize) -> &str {
+        ""
+    }
 
     /// The longest message that may come.
     fn message_bytes_max(&self) -> u64;

@@ -48,7 +48,7 @@ fn each_wrong_delivery_has_its_own_count() {
         (Fault::Greeting, "sent=120 unasked=5 verified=600", 600),
     ];
     for (fault, counts, received) in table {
-        let ran = against(fault, "--text --timeout 500ms --drain 500ms");
+        let ran = against(fault, "--text --drain 500ms");
         assert_eq!(ran.counts(), counts, "{fault:?}: {:#}", ran.json);
         assert_eq!((reach(&ran), ran.code), ((received, 600), 4), "{fault:?}");
         // The eighth message was before the measurement.
@@ -69,7 +69,7 @@ fn a_slow_subscriber_is_the_last_and_the_median_does_not_feel_it() {
 
 #[test]
 fn a_subscriber_that_hears_nothing_is_named_and_charged() {
-    let ran = against(Fault::Deaf, "--timeout 300ms --drain 300ms");
+    let ran = against(Fault::Deaf, "--drain 300ms");
     assert_eq!(ran.counts(), "lost=120 sent=120 verified=480", "{:#}", ran.json);
     assert_eq!((reach(&ran), ran.code), ((480, 600), 4));
     assert_eq!(ran.number("/broadcast/subscribers_short"), 1);
@@ -111,7 +111,7 @@ fn publications_by_http_arrive_as_well() {
 
 #[test]
 fn a_publication_that_is_refused_is_said_so() {
-    let ran = against(Fault::Forbidden, "--publish-http --timeout 200ms --drain 200ms");
+    let ran = against(Fault::Forbidden, "--publish-http --drain 200ms");
     assert_eq!(ran.counts(), "lost=600 refused=120 sent=120", "{:#}", ran.json);
     assert_eq!((reach(&ran), ran.code), ((0, 600), 4));
     assert!(ran.json["first_fault"].as_str().unwrap().contains("403"), "{:#}", ran.json);
@@ -129,7 +129,7 @@ fn a_server_with_a_protocol_of_its_own_is_told_by_templates() {
     ];
     for (fault, counts, received, code) in table {
         let room = Room::start(Protocol::Wrapped, fault);
-        let flags = format!("{LOAD} -s 100 --timeout 500ms --drain 500ms");
+        let flags = format!("{LOAD} -s 100 --drain 500ms");
         let ran = run_with(&room.url(), &flags, &templates);
         assert_eq!(ran.counts(), counts, "{fault:?}: {:#}", ran.json);
         assert_eq!((reach(&ran), ran.code), ((received, 600), code), "{fault:?}");
@@ -140,9 +140,21 @@ fn a_server_with_a_protocol_of_its_own_is_told_by_templates() {
 }
 
 #[test]
+fn what_a_protocol_asks_is_answered() {
+    let room = Room::start(Protocol::Wrapped, Fault::Insists);
+    let templates = ["--subscribe", "sub {topic}", "--publish", "pub {topic} {payload}"];
+    for (answer, received) in [(r#"{"subscribed":1}=ack"#, 600), ("nothing=ack", 0)] {
+        let flags = format!("{LOAD} --drain 300ms --topic t{received}");
+        let words = [&templates[..], &["--answer", answer]].concat();
+        let ran = run_with(&room.url(), &flags, &words);
+        assert_eq!(reach(&ran), (received, 600), "{answer}: {:#}", ran.json);
+    }
+}
+
+#[test]
 fn the_report_says_whom_it_reached() {
     let room = Room::start(Protocol::Bare, Fault::Dropped);
-    let flags = format!("{} {LOAD} --timeout 300ms --drain 300ms", room.url());
+    let flags = format!("{} {LOAD} --drain 300ms", room.url());
     let output = loadtest(&flags).output().unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     for part in [

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Closed,
     /// Greets every subscriber.
     Greeting,
+    /// Subscribes only who acknowledges.
+    Insists,
     /// Answers every POST with 403, and delivers nothing.
     Forbidden,
 }
@@ -191,6 +193,7 @@ fn read_messages(
     sender: &mpsc::Sender<Delivery>,
     shared: &Shared,
 ) -> io::Result<()> {
+    let mut asked_for: Option<String> = None;
     loop {
         let (opcode, payload) = read_frame(reader)?;
         match (opcode, shared.protocol) {
@@ -203,8 +206,12 @@ fn read_messages(
                 let text = String::from_utf8(payload).unwrap();
                 match text.split(' ').collect::<Vec<_>>()[..] {
                     ["hello"] => drop(sender.send(delivery(0x81, b"{\"hello\":1}".to_vec()))),
+                    ["ack"] => subscribe(shared, &asked_for.take().unwrap(), sender),
                     ["sub", topic] => {
-                        subscribe(shared, topic, sender);
+                        match shared.fault {
+                            Fault::Insists => asked_for = Some(topic.to_owned()),
+                            _ => subscribe(shared, topic, sender),
+                        }
                         let _ = sender.send(delivery(0x81, b"{\"subscribed\":1}".to_vec()));
                     }
                     ["pub", topic, data] => publish(shared, topic, 0x81, data.as_bytes()),
@@ -291,7 +298,7 @@ fn publish(shared: &Shared, topic: &str, first_byte: u8, payload: &[u8]) {
                 tell(Delivery { not_before, ..delivery(first_byte, payload) });
             }
             Fault::Closed => tell(delivery(0x88, vec![3, 0xE8])),
-            Fault::None | Fault::Greeting | Fault::Forbidden => {
+            Fault::None | Fault::Greeting | Fault::Insists | Fault::Forbidden => {
                 tell(delivery(first_byte, payload));
                 if at == 0
                     && let Some(held) = room.held.take()
