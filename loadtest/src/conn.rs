@@ -530,7 +530,7 @@ impl<L> Conn<L> {
             while let Some(status) = posting.answers.next(&mut input).map_err(|_| End::Http)? {
                 // An answer to nothing is no answer.
                 let sent_ns = posting.sent_ns.pop_front().ok_or(End::Http)?;
-                desk.referee.answered(&self.lane, status, sent_ns, now_ns);
+                desk.referee.answered(&mut self.lane, status, sent_ns, now_ns);
             }
             if rest == Rest::Drained && !ready.ended {
                 return Ok(News::None);
@@ -639,7 +639,7 @@ impl<L> Conn<L> {
                 book.counts.protocol_errors += 1;
                 book.first_error.get_or_insert((R::number(&self.lane), reason));
             }
-            desk.referee.abandon(&self.lane, now_ns());
+            desk.referee.abandon(&self.lane);
         }
         self.end();
         News::Ended

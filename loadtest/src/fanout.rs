@@ -34,6 +34,8 @@ enum Part {
         number: u32,
         /// The number of its next message.
         seq: u64,
+        /// Publications by HTTP that are not answered.
+        unanswered: u32,
     },
 }
 
@@ -92,6 +94,8 @@ enum Wrong {
     AfterTheEnd(Mark),
     /// A publication that the server did not take.
     Refused(u16),
+    /// One of which it did not say whether it did.
+    Unanswered,
 }
 
 impl Fanout {
@@ -141,7 +145,7 @@ impl Fanout {
             let lag_ns = now_ns.saturating_sub(due_ns);
             self.book.latencies.send_lag.saturating_record(lag_ns);
         }
-        if audience.alive == 0 {
+        if audience.expected == 0 {
             self.close(k, now_ns);
         }
         Some(mark)
@@ -360,7 +364,7 @@ impl Referee for Fanout {
 
     fn lane(&self, conn: u32) -> Lane {
         let part = match conn.checked_sub(self.casting.subscribers) {
-            Some(number) => Part::Publisher { number, seq: 0 },
+            Some(number) => Part::Publisher { number, seq: 0, unanswered: 0 },
             None => {
                 let (topic, place) = self.casting.seat(conn);
                 Part::Subscriber(Seat { topic, place, hint: 0 })
@@ -404,10 +408,14 @@ impl Referee for Fanout {
 
     fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Kind {
         payload.clear();
-        if let Part::Publisher { number, seq } = &mut lane.part
+        if let Part::Publisher { number, seq, unanswered } = &mut lane.part
             && let Some(mark) = self.publish(*number, *seq, now_ns)
         {
             *seq += 1;
+            if self.casting.via == Via::Http {
+                *unanswered += 1;
+                self.book.awaited += 1;
+            }
             let topic = &self.casting.topics[self.casting.topic_of_publisher(*number)];
             payload.extend_from_slice(topic.before.as_bytes());
             self.stamps.append(&self.stamps.stamp(mark), payload);
@@ -432,7 +440,11 @@ impl Referee for Fanout {
         self.casting.answers.get(number).map_or("", |(_, answer)| answer)
     }
 
-    fn answered(&mut self, lane: &Lane, status: u16, sent_ns: u64, now_ns: u64) {
+    fn answered(&mut self, lane: &mut Lane, status: u16, sent_ns: u64, now_ns: u64) {
+        if let Part::Publisher { unanswered, .. } = &mut lane.part {
+            *unanswered -= 1;
+            self.book.awaited -= 1;
+        }
         if (200..300).contains(&status) {
             self.reach.answer.saturating_record(now_ns.saturating_sub(sent_ns));
         } else {
@@ -441,8 +453,14 @@ impl Referee for Fanout {
         }
     }
 
-    fn abandon(&mut self, lane: &Lane, now_ns: u64) {
-        let Part::Subscriber(seat) = &lane.part else { return };
+    fn abandon(&mut self, lane: &Lane) {
+        let seat = match &lane.part {
+            Part::Subscriber(seat) => seat,
+            Part::Publisher { unanswered, .. } => {
+                self.book.awaited -= u64::from(*unanswered);
+                return;
+            }
+        };
         let Some(audience) = self.audiences.get_mut(seat.topic) else { return };
         if audience.absent[seat.place / 64] >> (seat.place % 64) & 1 == 1 {
             return;
@@ -453,10 +471,9 @@ impl Referee for Fanout {
                 && account.topic == seat.topic
                 && !account.is_settled(seat.place)
             {
+                // It stays open, so that what is lost has the age of the end, not of this one.
                 self.book.awaited -= 1;
-                if account.ceases() {
-                    self.close(k, now_ns);
-                }
+                account.ceases();
             }
         }
     }
@@ -493,7 +510,13 @@ impl Referee for Fanout {
         }
     }
 
-    fn give_up<'a>(&mut self, _: impl Iterator<Item = &'a Lane>, now_ns: u64) {
+    fn give_up<'a>(&mut self, lanes: impl Iterator<Item = &'a Lane>, now_ns: u64) {
+        for lane in lanes {
+            if let Part::Publisher { unanswered: unanswered @ 1.., .. } = lane.part {
+                self.book.counts.refused += u64::from(unanswered);
+                self.book.wrong(&On(lane.conn, Wrong::Unanswered));
+            }
+        }
         for k in self.accounts.numbers() {
             self.close(k, now_ns);
         }
@@ -535,6 +558,7 @@ impl fmt::Display for On {
             Wrong::AfterTheEnd(mark) => named(f, mark, "came after it was given up"),
             Wrong::Stamp => f.write_str("a message that is damaged, or of another run"),
             Wrong::Unasked => f.write_str("a message that nobody published"),
+            Wrong::Unanswered => f.write_str("a publication was never answered"),
             Wrong::Refused(status) => write!(f, "a publication got HTTP status {status}"),
         }
     }
@@ -680,15 +704,20 @@ mod tests {
     fn nobody_waits_for_who_has_left_but_its_deliveries_stay_due() {
         let (mut fanout, mut lanes) = begun(&["-c", "2"]);
         let messages = publish(&mut fanout, &mut lanes, 1);
-        fanout.abandon(&lanes[0], START_NS);
+        fanout.abandon(&lanes[0]);
         assert_eq!(fanout.book.awaited, 1);
         hear(&mut fanout, &mut lanes[1], &messages[0], START_NS + 1);
-        assert_eq!((fanout.book.awaited, fanout.book.counts.lost), (0, 1));
-        fanout.abandon(&lanes[1], START_NS);
+        assert_eq!(fanout.book.awaited, 0);
+        fanout.abandon(&lanes[1]);
         let mut payload = Vec::new();
         fanout.next_message(&mut lanes[2], START_NS + SECOND_NS, &mut payload);
+        assert_eq!((fanout.book.awaited, fanout.book.counts.lost), (0, 0));
+        fanout.give_up(lanes.iter(), START_NS + 9 * SECOND_NS);
         assert_eq!((fanout.book.awaited, fanout.book.counts.lost), (0, 3));
         assert_eq!((fanout.reach.received, fanout.reach.expected), (1, 4));
+        // Its last subscriber has waited nine seconds for the first message, and eight for the second.
+        assert!(fanout.reach.last.min() >= 7 * SECOND_NS && fanout.reach.last.len() == 2);
+        assert_eq!(fanout.book.latencies.censored, 3);
     }
 
     #[test]

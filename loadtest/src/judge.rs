@@ -307,7 +307,7 @@ impl Referee for Judge {
         if settled && self.sends_at(now_ns) { Then::Send } else { Then::Wait }
     }
 
-    fn abandon(&mut self, lane: &Lane, _: u64) {
+    fn abandon(&mut self, lane: &Lane) {
         self.book.awaited -= lane.outstanding.unanswered().count() as u64;
     }
 

@@ -110,7 +110,9 @@ pub(crate) struct Account {
     received: u32,
     /// Copies that were due when it left.
     expected: u32,
-    /// Copies that may still come: their subscribers' connections are open.
+    /// Copies that are not settled.
+    due: u32,
+    /// Those of them that may still come: their subscribers' connections are open.
     awaited: u32,
     median_rank: u32,
     p99_rank: u32,
@@ -150,17 +152,18 @@ impl Account {
         self.settled.get(place / 64).is_none_or(|word| word >> (place % 64) & 1 == 1)
     }
 
-    /// Settles the copy for `place`, whose subscriber is there. True: it was the last that is awaited.
+    /// Settles the copy for `place`, whose subscriber is there. True: it was the last that was due.
     pub(crate) fn settle(&mut self, place: usize) -> bool {
         debug_assert!(!self.is_settled(place));
         self.settled[place / 64] |= 1 << (place % 64);
-        self.ceases()
+        self.awaited = self.awaited.saturating_sub(1);
+        self.due = self.due.saturating_sub(1);
+        self.due == 0
     }
 
-    /// A subscriber without its copy is gone: the copy stays due, and won't come. True: it was the last that is awaited.
-    pub(crate) fn ceases(&mut self) -> bool {
+    /// A subscriber without its copy is gone: the copy stays due, and won't come.
+    pub(crate) fn ceases(&mut self) {
         self.awaited = self.awaited.saturating_sub(1);
-        self.awaited == 0
     }
 
     /// Copies that may still come.
@@ -215,6 +218,7 @@ impl Accounts {
             is_measured,
             received: 0,
             expected: audience.expected,
+            due: audience.expected,
             awaited: audience.alive,
             median_rank: rank_of(audience.expected, 50),
             p99_rank: rank_of(audience.expected, 99),
@@ -327,7 +331,8 @@ mod tests {
             assert!(!account.settle(place));
             reach.arrived(account, 10);
         }
-        assert!(!account.ceases() && account.ceases());
+        account.ceases();
+        assert_eq!(account.awaited(), 1);
         let account = accounts.close(0).unwrap();
         reach.closed(&account, 1500);
         assert_eq!(account.missing().collect::<Vec<_>>(), [65, 69]);

@@ -64,10 +64,10 @@ pub(crate) trait Referee: Debug {
     fn take_in(&mut self, lane: &mut Self::Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then;
 
     /// Takes in the HTTP status that answers what left at `sent_ns`.
-    fn answered(&mut self, _lane: &Self::Lane, _status: u16, _sent_ns: u64, _now_ns: u64) {}
+    fn answered(&mut self, _lane: &mut Self::Lane, _status: u16, _sent_ns: u64, _now_ns: u64) {}
 
     /// Notes that `lane` has ended: what it awaits will not come, and no one need wait for it.
-    fn abandon(&mut self, lane: &Self::Lane, now_ns: u64);
+    fn abandon(&mut self, lane: &Self::Lane);
 
     /// The schedule that messages will follow, and the lanes as they stand.
     fn begin<'a>(

@@ -88,7 +88,7 @@ pub(crate) struct Counts {
     pub(crate) unasked: u64,
     /// Messages that were due on a connection that had ended.
     pub(crate) unsent: u64,
-    /// Publications that an HTTP status other than 2xx answered.
+    /// Publications by HTTP that another status than 2xx answered, or none.
     pub(crate) refused: u64,
     /// Pings answered.
     pub(crate) pings: u64,

@@ -62,7 +62,8 @@ fn a_slow_subscriber_is_the_last_and_the_median_does_not_feel_it() {
     let ran = against(Fault::Slow(300), "-d 1s");
     assert_eq!((ran.counts().as_str(), ran.code), ("sent=220 verified=1100", 0), "{:#}", ran.json);
     let time = |name: &str| ran.number(&format!("/broadcast/{name}")) / 1_000_000;
-    assert!(time("last/min") >= 300 && time("spread/p50") >= 250, "{:#}", ran.json);
+    // Histograms keep three digits.
+    assert!(time("last/min") >= 299 && time("spread/p50") >= 250, "{:#}", ran.json);
     assert!(time("median/p50") < 100 && time("first/p50") < 100, "{:#}", ran.json);
     assert!(ran.number("/response/p50") < 100_000_000, "{:#}", ran.json);
 }
@@ -115,6 +116,14 @@ fn a_publication_that_is_refused_is_said_so() {
     assert_eq!(ran.counts(), "lost=600 refused=120 sent=120", "{:#}", ran.json);
     assert_eq!((reach(&ran), ran.code), ((0, 600), 4));
     assert!(ran.json["first_fault"].as_str().unwrap().contains("403"), "{:#}", ran.json);
+}
+
+#[test]
+fn a_publication_that_is_not_answered_is_said_so() {
+    let ran = against(Fault::Mute, "--publish-http --drain 200ms");
+    assert_eq!(ran.counts(), "refused=120 sent=120 verified=600", "{:#}", ran.json);
+    assert_eq!((reach(&ran), ran.code), ((600, 600), 4));
+    assert!(ran.json["first_fault"].as_str().unwrap().contains("never answered"), "{:#}", ran.json);
 }
 
 #[test]

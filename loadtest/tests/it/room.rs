@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Greeting,
     /// Subscribes only who acknowledges.
     Insists,
+    /// Delivers, and answers no POST.
+    Mute,
     /// Answers every POST with 403, and delivers nothing.
     Forbidden,
 }
@@ -238,6 +240,8 @@ fn serve_posts(
         let is_text = field("Content-Type: ").unwrap().starts_with("text/");
         if shared.fault == Fault::Forbidden {
             writer.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")?;
+        } else if shared.fault == Fault::Mute {
+            publish(shared, path, 0x82, &body);
         } else {
             publish(shared, path, if is_text { 0x81 } else { 0x82 }, &body);
             writer.write_all(match number % 2 {
@@ -298,7 +302,7 @@ fn publish(shared: &Shared, topic: &str, first_byte: u8, payload: &[u8]) {
                 tell(Delivery { not_before, ..delivery(first_byte, payload) });
             }
             Fault::Closed => tell(delivery(0x88, vec![3, 0xE8])),
-            Fault::None | Fault::Greeting | Fault::Insists | Fault::Forbidden => {
+            Fault::None | Fault::Greeting | Fault::Insists | Fault::Mute | Fault::Forbidden => {
                 tell(delivery(first_byte, payload));
                 if at == 0
                     && let Some(held) = room.held.take()
