@@ -6,7 +6,7 @@
 //!     └──────────────┴──────────────┴────────┴──────────┘ on any failure
 //! ```
 //!
-//! The only user of `wsfast::proto` besides `upgrade` and `post`. Owns a link and, while a frame is cut or the kernel
+//! The only user of `wsfast::proto` besides `desk`, `upgrade` and `post`. Owns a link and, while a frame is cut or the kernel
 //! refuses bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a message
 //! proves is the [`Referee`]'s business.
 
@@ -15,19 +15,16 @@ use std::collections::VecDeque;
 use wsfast::proto::close::StatusCode;
 use wsfast::proto::deflate::Agreed;
 use wsfast::proto::error::ProtocolError;
-use wsfast::proto::header::Role;
-use wsfast::proto::inbound::{BodyPool, Inbound, Rules, Step};
+use wsfast::proto::inbound::{Inbound, Step};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
 
 use crate::clock::now_ns;
+use crate::desk::{Desk, masking_key};
 use crate::link::{Drained, Fill, Link, LinkError, Rest, Secured};
-use crate::packing::Packer;
-use crate::post::{Answers, PostHead};
-use crate::rate::Random;
+use crate::post::Answers;
 use crate::referee::{Opening as Way, Referee, Then};
-use crate::tls::{Connector, WIRE_BYTES};
-use crate::upgrade::{OpenFailure, Request, Upgrade};
+use crate::upgrade::{OpenFailure, Upgrade};
 
 /// One connection.
 #[derive(Debug)]
@@ -95,40 +92,6 @@ struct Posting {
     sent_ns: VecDeque<u64>,
 }
 
-/// What the measuring thread lends to the connection whose turn it is.
-#[derive(Debug)]
-pub(crate) struct Desk<R> {
-    /// What is read.
-    scratch: Vec<u8>,
-    /// The same before it is decrypted; empty without TLS.
-    wire: Vec<u8>,
-    /// What TLS starts from, if there is to be any.
-    connector: Option<Connector>,
-    /// What is to be written.
-    out: Vec<u8>,
-    /// The payload of the message being written.
-    payload: Vec<u8>,
-    /// Compresses it.
-    pub(crate) packer: Packer,
-    /// Bodies of messages that do not come in one read.
-    pool: BodyPool,
-    /// Masking keys and the like.
-    random: Random,
-    /// What is asked for.
-    asks: Asks,
-    /// Judges what comes.
-    pub(crate) referee: R,
-}
-
-/// What connections ask a server for, by the places that the referee names.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asks {
-    /// Opening handshakes' requests.
-    pub(crate) upgrades: Vec<Request>,
-    /// Publications' heads.
-    pub(crate) posts: Vec<PostHead>,
-}
-
 /// What an event says of a socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
@@ -182,76 +145,8 @@ impl From<LinkError> for End {
     }
 }
 
-/// Bytes of one read. What large messages need; small ones leave the rest untouched.
-const READ_BYTES_MAX: usize = 256 << 10;
-
 /// Reads of one connection before the others' turn.
 const READS_PER_TURN_MAX: usize = 8;
-
-/// The longest that a header or a control frame can be, and so what `owed` can hold.
-const OWED_BYTES_MAX: usize = 144;
-
-/// Frames that a reply may come in.
-const FRAGMENTS_MAX: u32 = 1 << 16;
-
-impl<R: Referee> Desk<R> {
-    /// A desk for messages that `referee` judges.
-    pub(crate) fn new(
-        referee: R,
-        asks: Asks,
-        random: Random,
-        connector: Option<Connector>,
-    ) -> Self {
-        Self {
-            scratch: vec![0; READ_BYTES_MAX + OWED_BYTES_MAX],
-            wire: vec![0; if connector.is_some() { WIRE_BYTES } else { 0 }],
-            connector,
-            out: Vec::new(),
-            payload: Vec::new(),
-            packer: Packer::default(),
-            pool: BodyPool::new(16 << 20),
-            random,
-            asks,
-            referee,
-        }
-    }
-
-    /// Appends the next message of `lane` to what is to be written.
-    fn append_message(&mut self, lane: &mut R::Lane, deflate: Option<Agreed>, now_ns: u64) {
-        let kind = self.referee.next_message(lane, now_ns, &mut self.payload);
-        let key = masking_key(&mut self.random);
-        match deflate.and_then(|agreed| self.packer.pack(agreed, &self.payload)) {
-            Some(packed) => outbound::append_compressed_masked(&mut self.out, kind, packed, key),
-            None => outbound::append_masked(&mut self.out, kind.opcode(), &self.payload, key),
-        }
-    }
-
-    /// Appends the request that publishes the next message of `lane` to what is to be written.
-    fn append_post(&mut self, lane: &mut R::Lane, head: usize, now_ns: u64) {
-        self.referee.next_message(lane, now_ns, &mut self.payload);
-        self.asks.posts[head].append(&self.payload, &mut self.out);
-    }
-
-    /// Appends what `lane` says first.
-    fn append_greetings(&mut self, lane: &R::Lane) {
-        for greeting in self.referee.greetings(lane) {
-            let key = masking_key(&mut self.random);
-            outbound::append_masked(&mut self.out, Opcode::Text, greeting.as_bytes(), key);
-        }
-    }
-
-    /// Appends an answer of a protocol's own.
-    fn append_answer(&mut self, number: usize) {
-        let key = masking_key(&mut self.random);
-        let answer = self.referee.answer(number).as_bytes();
-        outbound::append_masked(&mut self.out, Opcode::Text, answer, key);
-    }
-
-    /// What messages may be: somewhat longer than what is sent, so that a wrong length is a wrong message.
-    fn rules(&self) -> Rules {
-        Rules::new(Role::Client, self.referee.message_bytes_max(), FRAGMENTS_MAX)
-    }
-}
 
 impl<L> Conn<L> {
     /// The connection number `conn` on a link that is connecting since `started_ns`.
@@ -644,10 +539,4 @@ impl<L> Conn<L> {
         self.end();
         News::Ended
     }
-}
-
-/// A masking key (RFC 6455 §5.3). Unpredictable enough: the payload is our own.
-fn masking_key(random: &mut Random) -> [u8; 4] {
-    let [a, b, c, d, ..] = random.next().to_le_bytes();
-    [a, b, c, d]
 }

@@ -21,8 +21,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
-use crate::conn::{Asks, Conn, Desk, News, Ready};
+use crate::conn::{Conn, News, Ready};
 use crate::connect::{Connects, Ramp};
+use crate::desk::{Asks, Desk};
 use crate::link::Link;
 use crate::live::{Live, Phase};
 use crate::packing::Account;

@@ -18,6 +18,7 @@ mod cli;
 mod clock;
 mod conn;
 mod connect;
+mod desk;
 mod engine;
 mod fanout;
 mod json;
@@ -56,7 +57,7 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Args, ServerPid};
-use crate::conn::Asks;
+use crate::desk::Asks;
 use crate::engine::{Finished, Shared};
 use crate::live::{Live, Phase};
 use crate::outcome::{Exit, Outcome};

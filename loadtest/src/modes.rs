@@ -9,7 +9,7 @@ use mio::Events;
 
 use crate::casting::{Casting, Topic};
 use crate::clock::{MILLISECOND_NS, now_ns};
-use crate::conn::Asks;
+use crate::desk::Asks;
 use crate::engine::{Engine, Finished, SENDS_PER_TURN_MAX, Sending, Shared, index_of};
 use crate::fanout::Fanout;
 use crate::judge::{Judge, Pace};
