@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::thread::{self, JoinHandle};
 
 use crate::support::client::{RawClient, Response};
+use crate::support::flood::connect_with_rcvbuf;
 use crate::support::process::Process;
 use crate::support::wire::{self, Frame};
 
@@ -169,6 +170,56 @@ fn what_is_gone_is_declared() {
     let mut events = Stream::open(server.addr, "/t", "text/event-stream", stale);
     let notice = events.until(b"\n\n");
     assert!(notice.contains("event: gap\ndata: {\"from\":\"abc:5\",") && notice.contains("null"));
+}
+
+/// 500 subscribers that never read while 256 MiB are published cost a cursor each; who reads beside them gets all of it,
+/// and each of them is told exactly what it lost once it reads.
+#[test]
+fn five_hundred_that_never_read_cost_next_to_nothing() {
+    const SLOW: usize = 500;
+    const LEN: usize = 64 << 10;
+    const COUNT: usize = (256 << 20) / LEN;
+    let server = Process::start(&["--ping-interval", "0", "--history", "8"]);
+    let addr = server.addr;
+    let mut slow: Vec<RawClient> = (0..SLOW)
+        .map(|_| {
+            let mut client = connect_with_rcvbuf(addr, 4096);
+            client.send(wire::request_with(META).replacen("GET /", "GET /t", 1));
+            client.expect_open(wire::KEY);
+            client
+        })
+        .collect();
+    let mut speaker = open(addr, "/t", "");
+    let payload = |number: usize| format!("{number:8}{}", "x".repeat(LEN - 8));
+    let mut before = 0;
+    for number in 1..=COUNT {
+        let text = payload(number);
+        speaker.send(wire::text(&text));
+        speaker.expect_text(&text);
+        // By then the kernel's buffers are full, and everyone is behind.
+        if number == 200 {
+            before = server.rss_bytes();
+        }
+    }
+    let grown = server.rss_bytes().saturating_sub(before);
+    assert!(grown < SLOW << 10, "grown by {} bytes each", grown / SLOW);
+    for client in slow.iter_mut().step_by(50) {
+        let mut next = 1;
+        let mut lost = 0;
+        while next <= COUNT {
+            let text = String::from_utf8(client.frame().payload).unwrap();
+            if let Some(gap) = text.strip_prefix("gap: ") {
+                let count = gap.split("\"lost\":").nth(1).unwrap().trim_end().trim_end_matches('}');
+                let count: usize = count.parse().unwrap();
+                (next, lost) = (next + count, lost + count);
+            } else {
+                let (_, body) = text.split_once("\n\n").unwrap();
+                assert!(body == payload(next), "not message {next}: {}", &body[..20]);
+                next += 1;
+            }
+        }
+        assert!(lost > COUNT / 2, "only {lost} of {COUNT} lost: it was not slow");
+    }
 }
 
 /// Nothing is lost if a subscriber does not want to hear itself, and the others do.
