@@ -11,7 +11,7 @@
 
 use crate::net::addr::PeerAddr;
 use crate::net::context::{Context, unsubscribe};
-use crate::net::handler::{Handler, Refusal};
+use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
 use crate::net::opening::Head;
 use crate::net::rx::Reading;
@@ -101,27 +101,34 @@ impl<H: Handler> Server<H> {
         mut head_len: usize,
         limits: &HeadLimits,
     ) {
-        loop {
-            let len = match self.request_len(&bytes[..head_len], limits) {
+        let mut at = 0;
+        for _ in 0..PIPELINED_MAX {
+            let len = match self.request_len(&bytes[at..at + head_len], limits) {
                 Ok(body_len) => head_len + body_len,
                 Err((status, reason)) => return self.answer_refusal(key, status, reason),
             };
-            if bytes.len() < len {
+            if bytes.len() - at < len {
+                let bytes = bytes.split_off(at);
                 return self.gather(key, Gathering { bytes, head_len, len, peer }, limits);
             }
-            let rest = bytes.split_off(len);
-            match self.answer(key, peer, &bytes, head_len, limits) {
+            let next = self.answer(key, peer, &bytes[at..at + len], head_len, limits);
+            at += len;
+            match next {
                 Next::Request => {}
-                Next::Other => return self.keep_early(key, &rest),
+                Next::Other => return self.keep_early(key, &bytes[at..]),
             }
-            match HeadScan::new().scan(&rest, limits) {
-                Ok(Some(next_len)) if is_http(&rest[..next_len], limits) => {
-                    (bytes, head_len) = (rest, next_len);
-                }
+            let rest = &bytes[at..];
+            match HeadScan::new().scan(rest, limits) {
+                Ok(Some(next_len)) if is_http(&rest[..next_len], limits) => head_len = next_len,
                 // An opening handshake, an error, or not whole: as on a fresh connection.
-                _ => return self.await_request(key, peer, rest),
+                _ => return self.await_request(key, peer, bytes.split_off(at)),
+            }
+            if self.peers.tx[key].is_paused(&self.turn) {
+                break;
             }
         }
+        // Nobody sends so many without a look at the answers.
+        self.answer_refusal(key, Status::TooManyRequests, "too many requests at once");
     }
 
     /// The length of a request's body, if it is one that is read.
@@ -217,6 +224,9 @@ impl<H: Handler> Server<H> {
                 self.answer_refusal(key, status, reason);
                 Next::Other
             }
+            Answer::Stream { response, .. } if after.body == Body::LeftOut => {
+                self.respond(key, &response, After { end: End::Stream, ..after })
+            }
             Answer::Stream { response, state, keep_alive } => {
                 self.stream(key, &response, state, keep_alive);
                 Next::Other
@@ -282,14 +292,23 @@ impl<H: Handler> Server<H> {
         handler.on_open(state, &mut Context::new(key, generation, tx, turn, InPlace::NOTHING));
     }
 
-    /// Nothing was streamed for a while, or something was: either way the peer, and who is between, hear a sign of life.
+    /// Nothing was streamed for a while, or something was: either way the peer, and who is between, hear a sign of life. Who
+    /// takes nothing between two of them is gone.
     pub(crate) fn keep_stream_alive(&mut self, key: usize) {
         let Self { peers, turn, .. } = self;
-        if let Reading::Stream { keep_alive } = peers.rx[key].reading {
+        let rx = &mut peers.rx[key];
+        if let Reading::Stream { keep_alive } = rx.reading {
             let tx = &mut peers.tx[key];
             if tx.is_flushed() {
                 turn.cork.extend_from_slice(keep_alive);
                 tx.uncork(key, InPlace::NOTHING, turn);
+            } else if rx.pinged_ms > rx.last_rx_ms {
+                // It took nothing since it was last looked at.
+                turn.counters.silent += 1;
+                tx.closed = Closed::Silent;
+                return tx.doom(key, turn);
+            } else {
+                rx.pinged_ms = turn.now_ms;
             }
             turn.timers.set(key, turn.now_ms + turn.limits.ping_interval_ms);
         }
@@ -380,6 +399,9 @@ impl<H: Handler> Server<H> {
 pub(crate) fn is_http(head: &[u8], limits: &HeadLimits) -> bool {
     Request::parse(head, limits).is_ok_and(|request| !request.asks_for_websocket())
 }
+
+/// Requests of one read that are answered, and fewer if the answers are not taken.
+const PIPELINED_MAX: usize = 256;
 
 /// Messages of one response, as they are written; the first is always there.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;

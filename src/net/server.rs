@@ -299,7 +299,8 @@ impl<H: Handler> Server<H> {
             let (was_paused, waiting) = (tx.is_paused(&self.turn), tx.backlog_bytes());
             tx.flush(key, &mut self.turn);
             // Its Pongs are not read while it is paused, so what it takes is its sign of life.
-            if was_paused && tx.backlog_bytes() < waiting {
+            let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
+            if waits_less && (was_paused || tx.phase == Phase::Streaming) {
                 rx.last_rx_ms = self.turn.now_ms;
             }
             tx.finish_if_flushed(key, &mut self.turn);

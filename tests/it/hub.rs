@@ -117,6 +117,51 @@ fn requests_that_make_no_sense_get_their_status() {
     }
 }
 
+/// A stream says that it is alive, and who takes nothing from it is dropped.
+#[test]
+fn a_stream_shows_signs_of_life_and_expects_some() {
+    let server = Process::start(&["--ping-interval", "100ms"]);
+    let mut alive = Stream::open(server.addr, "/t", "text/event-stream", "");
+    (0..3).for_each(|_| assert_eq!(alive.until(b"\n\n"), ":\n\n"));
+    let mut dead = connect_with_rcvbuf(server.addr, 4096);
+    get(&mut dead, "/t", "Accept: text/event-stream\r\n");
+    let mut publisher = RawClient::connect(server.addr);
+    let large = "x".repeat(500_000);
+    loop {
+        let published = publish(&mut publisher, "/t", "text/plain", large.as_bytes());
+        alive.until(&[large.as_bytes(), b"\n\n"].concat());
+        if published.subscribers == 1 {
+            break;
+        }
+    }
+}
+
+/// Many requests in one segment are answered in order, if the answers are taken; more than anyone needs end the connection.
+#[test]
+fn pipelined_requests_are_answered_in_order_within_reason() {
+    let server = Process::start(&[]);
+    let mut client = RawClient::connect(server.addr);
+    let posts: Vec<u8> = (0..200)
+        .flat_map(|number| post("/t", "text/plain", number.to_string().as_bytes()))
+        .collect();
+    client.send(&posts);
+    let ids: Vec<String> = (0..200).map(|_| client.response().body).collect();
+    let offsets =
+        ids.iter().map(|body| body.split([':', '"', ',']).nth(5).unwrap().parse().unwrap());
+    assert_eq!(offsets.collect::<Vec<usize>>(), (1..=200).collect::<Vec<_>>());
+    // The root's page is a hundred times as long as the request for it.
+    let flood = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    client.send_in_vain(&flood);
+    let answers = String::from_utf8(client.read_to_eof()).unwrap();
+    assert!(answers.contains("HTTP/1.1 429 Too Many Requests\r\n"));
+    assert!(answers.matches("HTTP/1.1 200 OK").count() <= 256);
+    // HEAD has the head of what GET would bring, be it a stream, and no more.
+    let mut client = RawClient::connect(server.addr);
+    client.send("HEAD /t HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
+    let head = String::from_utf8(client.read_to_eof()).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
 /// 10,000 numbered messages, the client cut off at 50 random moments: each arrives exactly once, in order.
 #[test]
 fn a_bare_client_that_keeps_count_resumes_over_meta() {
