@@ -285,6 +285,7 @@ impl Topics {
         self.bytes += grown;
         if let Some(place) = self.slab.get_mut(at as usize) {
             *place = topic;
+            self.bound(at);
         }
     }
 
@@ -422,9 +423,11 @@ impl Topics {
         let (messages_max, topic_bytes_max) = (limits.history_messages, limits.topic_bytes_max);
         loop {
             let topic = &self.slab[at as usize];
-            let is_over =
-                topic.ring.len() > messages_max.max(1) || topic.payload_bytes > topic_bytes_max;
-            if topic.ring.len() <= 1 || !is_over {
+            let (len, bytes) = (topic.ring.len(), topic.payload_bytes);
+            let is_over = len > messages_max.max(1) || bytes > topic_bytes_max;
+            // What was not fanned out yet is lost to all if it goes: only a flood may have that.
+            let is_flood = len > messages_max + UNFANNED_MAX || bytes > 8 * topic_bytes_max;
+            if len <= 1 || !is_over || topic.first >= topic.fanned && !is_flood {
                 break;
             }
             let first = topic.first;
@@ -568,6 +571,9 @@ impl Entry {
         ENTRY_BYTES + self.payload.len() + forms
     }
 }
+
+/// Messages of one turn that a ring holds beyond its bound.
+const UNFANNED_MAX: usize = 1 << 16;
 
 /// How long a topic is kept that nothing is left of: longer than it takes a client to poll again.
 const LINGER_MS: u64 = 60_000;

@@ -298,6 +298,25 @@ fn a_sipping_subscriber_within_the_history_loses_nothing() {
     slow.expect_text(&format!("{} alive", COUNT + 1));
 }
 
+/// However short the history, who keeps up is given all.
+#[test]
+fn a_burst_beyond_the_history_reaches_who_keeps_up() {
+    let mut limits = limits();
+    limits.topics.history_messages = 3;
+    let running = Running::start(limits);
+    let mut listener = running.open("/t?numbered");
+    let mut speaker = running.open("/t");
+    for round in 0..10 {
+        speaker.send(wire::text("burst").repeat(20));
+        for number in 1..=320 {
+            listener.expect_text(&format!("{} burst", round * 320 + number));
+            speaker.expect_text("burst");
+        }
+    }
+    running.open("/t?numbered&all").expect_text("3198 burst");
+    assert_eq!(running.server.stop().counters.gaps, 0);
+}
+
 #[test]
 fn what_is_published_when_a_peer_leaves_is_heard() {
     let running = Running::start(limits());
