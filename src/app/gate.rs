@@ -23,7 +23,8 @@
 //!
 //! - a key: `X-API-Key`; `Authorization: Bearer`;
 //! - a token: `Authorization: Bearer`; `?token=`; the subprotocol `bearer.TOKEN`. A browser drops a WebSocket whose server chooses none
-//!   of the subprotocols offered, and this one must not be chosen, since that repeats it. So such a client offers another, too.
+//!   of the subprotocols offered, and this one must not be chosen, since that repeats it. So such a client offers another, too;
+//! - a token in place of it: the connect command of the Centrifugo protocol ([`Gate::with_token`]).
 //!
 //! What is not asked for is not looked at: without `--jwt-secret` any token is let pass, without any key any X-API-Key.
 
@@ -45,6 +46,7 @@ use crate::app::gate::secret::{ClientPublish, Credentials};
 use crate::app::gate::token::{Claims, Tokens};
 
 pub(crate) use crate::app::gate::cors::Cors;
+pub(crate) use crate::app::gate::token::BadToken;
 
 /// Who may do what. Built once at start.
 #[derive(Clone, Debug)]
@@ -128,6 +130,24 @@ impl Gate {
         Ok(Caller((!shows_nothing).then(|| Box::new(Shown { key, claims }))))
     }
 
+    /// What becomes of a caller that shows a token later, in a message; nothing where no tokens are asked for.
+    ///
+    /// `now_s` is in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the token.
+    pub(crate) fn with_token(
+        &self,
+        caller: &Caller,
+        token: &str,
+        now_s: u64,
+    ) -> Result<Caller, BadToken> {
+        let Some(tokens) = &self.tokens else { return Ok(caller.clone()) };
+        let claims = Some(tokens.verify(token, now_s)?);
+        Ok(Caller(Some(Box::new(Shown { key: caller.key(), claims }))))
+    }
+
     /// What a response to `request`'s page must carry so that it may be read; `None`: there is no page, or it may not read.
     pub(crate) fn cors<'a>(&self, request: &Request<'a>) -> Option<Cors<'a>> {
         self.access.readable_by(request.origin()?, request.host()).map(Cors::new)
@@ -189,10 +209,6 @@ impl Gate {
     /// # Errors
     ///
     /// 401 without a key, 403 where there is none to have.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the HTTP API asks it, which is not there yet")
-    )]
     pub(crate) fn may_call_api(&self, caller: &Caller) -> Result<(), Refusal> {
         if self.is_open || caller.has_key() {
             return Ok(());
@@ -300,7 +316,6 @@ enum Key {
 
 impl Caller {
     /// Who it is, as the token says.
-    #[cfg_attr(not(test), expect(dead_code, reason = "presence asks it, which is not there yet"))]
     pub(crate) fn subject(&self) -> Option<&str> {
         self.claims()?.subject()
     }

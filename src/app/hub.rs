@@ -8,10 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
-    Accept, Answer, Context, Form, Gap, Handler, Kind, Lag, Message, MessageId, PeerAddr, Refusal,
-    Response, StatusCode, TopicError, TopicMessage,
+    Accept, Answer, Closed, Context, Form, Gap, Handler, Kind, Lag, Message, MessageId, PeerAddr,
+    Refusal, Response, StatusCode, TopicError, TopicMessage,
 };
 
+use crate::app::centrifugo::{self, Centrifugo, Session};
+use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::gate::{Caller, Cors, Gate, Via};
 use crate::app::route::{self, Route, Target};
@@ -20,10 +22,19 @@ use crate::app::route::{self, Route, Target};
 #[derive(Debug)]
 pub(crate) struct Hub {
     gate: Gate,
+    centrifugo: Centrifugo,
 }
 
-/// What is kept for a peer: nothing for who only wants its echo.
-pub(crate) type Peer = Option<Box<Listener>>;
+/// What is kept for a peer.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    /// Nothing: it only wants its echo.
+    Echo,
+    /// One topic.
+    Listener(Box<Listener>),
+    /// As many as it says.
+    Session(Box<Session>),
+}
 
 /// Someone who listens to a topic.
 #[derive(Debug)]
@@ -34,8 +45,9 @@ pub(crate) struct Listener {
 }
 
 impl Hub {
-    pub(crate) const fn new(gate: Gate) -> Self {
-        Self { gate }
+    /// `ping_s`: how often a silent client is sent a ping.
+    pub(crate) fn new(gate: Gate, ping_s: u32) -> Self {
+        Self { gate, centrifugo: Centrifugo::new(ping_s) }
     }
 
     /// Who asks; refused if its page may not, or its credentials do not hold.
@@ -97,7 +109,7 @@ impl Hub {
         headers.push(("X-Accel-Buffering", "no".to_owned()));
         let mut response = Response::new(Status::Ok, media_type, plain::keep_alive(form));
         response.headers.extend(headers);
-        let state = Some(Box::new(Listener { target, form, caller }));
+        let state = Peer::Listener(Box::new(Listener { target, form, caller }));
         Answer::Stream { response, state, keep_alive: plain::keep_alive(form) }
     }
 
@@ -124,12 +136,17 @@ impl Handler for Hub {
         let caller = self.admit(request, Some(upgrade), peer)?;
         let target = match route::route(request)? {
             Route::Topic(target) => target,
-            Route::Root | Route::Echo | Route::Health => return Ok(Accept::new(None)),
+            Route::Root | Route::Echo | Route::Health | Route::Api(_) => {
+                return Ok(Accept::new(Peer::Echo));
+            }
+            Route::Centrifugo => {
+                return Ok(Accept::new(Peer::Session(Box::new(Session::new(caller)))));
+            }
         };
         self.gate.may_subscribe(&caller, &target.topic)?;
         let speaks_meta = upgrade.subprotocols().any(|name| name == META);
         let form = if speaks_meta { plain::META } else { plain::BARE };
-        let state = Some(Box::new(Listener { target, form, caller }));
+        let state = Peer::Listener(Box::new(Listener { target, form, caller }));
         Ok(Accept { state, subprotocol: speaks_meta.then_some(META) })
     }
 
@@ -160,7 +177,20 @@ impl Handler for Hub {
                 self.respond_to(request, Response::new(Status::Ok, TEXT, "ok\n"))
             }
             ("GET" | "HEAD", Route::Root) => self.respond_to(request, page(INDEX)),
-            ("GET" | "HEAD", Route::Echo) => {
+            ("POST", Route::Api(method)) => match self.gate.may_call_api(&caller) {
+                Ok(()) => {
+                    let json = self.centrifugo.on_api(&method, body, cx);
+                    match json {
+                        Some(json) => {
+                            let response = Response::new(Status::Ok, "application/json", json);
+                            self.respond_to(request, response)
+                        }
+                        None => refuse(Status::NotFound, "the API has no such method"),
+                    }
+                }
+                Err(refusal) => Answer::Refuse(refusal),
+            },
+            ("GET" | "HEAD", Route::Echo | Route::Centrifugo) => {
                 refuse(Status::UpgradeRequired, "no Upgrade: websocket")
             }
             ("GET" | "HEAD", Route::Topic(_)) if route::wants_page(request) => {
@@ -175,14 +205,14 @@ impl Handler for Hub {
     }
 
     fn on_open(&mut self, state: &mut Peer, cx: &mut Context<'_>) {
-        let Some(listener) = state else { return };
+        let Peer::Listener(listener) = state else { return };
         let Target { topic, since, mutes_own } = &listener.target;
         match cx.subscribe(topic, listener.form, *mutes_own, *since) {
             Ok(position) => {
                 if let Some(gap) = position.gap {
                     let mut notice = Vec::new();
                     match plain::encode_gap(listener.form, gap, &mut notice) {
-                        Lag::Told(kind) => {
+                        Lag::Told(kind) | Lag::Ended(kind) => {
                             let _sent = cx.send_notice(kind, &notice);
                         }
                         Lag::Close(code, reason) => cx.close(code, &reason),
@@ -194,10 +224,17 @@ impl Handler for Hub {
     }
 
     fn on_message(&mut self, state: &mut Peer, message: Message<'_>, cx: &mut Context<'_>) {
-        let Some(listener) = state else {
-            // A peer that does not take its replies is paused and in the end closed by the server.
-            let _sent = cx.send(message.kind(), message.payload());
-            return;
+        let listener = match state {
+            Peer::Echo => {
+                // A peer that does not take its replies is paused and in the end closed by the server.
+                let _sent = cx.send(message.kind(), message.payload());
+                return;
+            }
+            Peer::Session(session) => {
+                let Self { gate, centrifugo } = self;
+                return centrifugo.on_message(session, gate, message.payload(), now_s, cx);
+            }
+            Peer::Listener(listener) => listener,
         };
         let topic = &listener.target.topic;
         if listener.caller.ends_at_s().is_some_and(|end_s| now_s() >= end_s) {
@@ -212,11 +249,29 @@ impl Handler for Hub {
     }
 
     fn encode(&self, form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
+        if form == centrifugo::PUSHES {
+            self.centrifugo.encode(message, out);
+            return Kind::Text;
+        }
         plain::encode(form, message, out)
     }
 
-    fn on_gap(&self, form: Form, _topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
+    fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
+        if form == centrifugo::PUSHES {
+            Centrifugo::encode_gap(topic, out);
+            return Lag::Ended(Kind::Text);
+        }
         plain::encode_gap(form, gap, out)
+    }
+
+    fn ping(&self, state: &Peer) -> Option<&'static [u8]> {
+        matches!(state, Peer::Session(_)).then_some(PING)
+    }
+
+    fn on_close(&mut self, state: Peer, _closed: Closed, cx: &mut Context<'_>) {
+        if let Peer::Session(session) = state {
+            self.centrifugo.on_close(&session, cx.id());
+        }
     }
 
     fn respond(&self, _form: Form, last: Option<MessageId>, body: Vec<u8>) -> Response {

@@ -1,6 +1,7 @@
 //! What the standalone server does: its handlers, who may reach them, and what it takes from the process.
 
 pub(crate) mod access;
+pub(crate) mod centrifugo;
 pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
 pub(crate) mod dialects;
@@ -11,3 +12,4 @@ pub(crate) mod logs;
 pub(crate) mod route;
 pub(crate) mod start_up;
 pub(crate) mod tls_files;
+pub(crate) mod topic_name;

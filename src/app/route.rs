@@ -5,6 +5,8 @@
 use wsfast::proto::handshake::{Request, Status};
 use wsfast::{Kind, MessageId, Refusal, Since};
 
+use crate::app::topic_name::is_topic_name;
+
 /// What lies at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -14,6 +16,10 @@ pub(crate) enum Route {
     Echo,
     /// `/health`.
     Health,
+    /// `/connection/websocket`: many topics, by the Centrifugo protocol.
+    Centrifugo,
+    /// `/api/METHOD`: its HTTP API.
+    Api(String),
     /// Any other path.
     Topic(Target),
 }
@@ -50,9 +56,11 @@ pub(crate) fn route(request: &Request<'_>) -> Result<Route, Refusal> {
         "" => return Ok(Route::Root),
         "echo" => return Ok(Route::Echo),
         "health" => return Ok(Route::Health),
+        "connection/websocket" => return Ok(Route::Centrifugo),
+        path if path.starts_with("api/") => return Ok(Route::Api(path[4..].to_owned())),
         path => decode(path).ok_or(bad("the path is not percent-encoded UTF-8"))?,
     };
-    if topic.len() > 255 || topic.contains(char::is_control) {
+    if !is_topic_name(&topic) {
         return Err(bad("a topic's name has 1 to 255 bytes, and no control characters"));
     }
     let header = |name| request.header(name).and_then(|value| str::from_utf8(value).ok());

@@ -9,7 +9,7 @@ use crate::net::in_place::InPlace;
 use crate::net::peers::PeerId;
 use crate::net::prepared::Prepared;
 use crate::net::topics::{
-    Form, Position, Published, Since, Subscription, TopicError, TopicMessage, Topics,
+    Form, LOST_TRACK, Position, Published, Since, Subscription, TopicError, TopicMessage, Topics,
 };
 use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx, to_u32};
@@ -187,6 +187,22 @@ impl<'a> Context<'a> {
         let subscription = subscriptions.swap_remove(place);
         unsubscribe(self.tx, &mut self.turn.topics, subscription);
         true
+    }
+
+    /// Drops a topic's messages; who was not given them is told of the gap.
+    pub fn clear_topic(&mut self, topic: &str) {
+        self.turn.topics.clear(topic);
+    }
+
+    /// Whether the peer listens to a topic and gets nothing of it any more, since it lost messages (`Lag::Ended`).
+    pub fn has_lost_track(&self, topic: &str) -> bool {
+        let Some(at) = self.turn.topics.key_of(topic) else { return false };
+        let subscriptions = self.tx.get(self.key).and_then(|tx| tx.subscriptions.as_ref());
+        let mine = subscriptions.and_then(|mine| mine.iter().find(|it| it.topic == at));
+        let next = mine.and_then(|it| {
+            Some(self.turn.topics.find(topic)?.subscribers.get(it.at as usize)?.next)
+        });
+        next == Some(LOST_TRACK)
     }
 
     /// Where a topic stands: its last message, and what would follow `since`. `None`: nobody listens and nothing is kept.

@@ -11,7 +11,9 @@ use std::rc::Rc;
 use crate::net::handler::{Handler, Lag};
 use crate::net::link::Drained;
 use crate::net::server::Server;
-use crate::net::topics::{Class, Form, Framing, Gap, MessageId, Subscriber, Subscription, Topic};
+use crate::net::topics::{
+    Class, Form, Framing, Gap, LOST_TRACK, MessageId, Subscriber, Subscription, Topic,
+};
 use crate::net::turn::Turn;
 use crate::net::tx::Tx;
 use crate::proto::header::{self, Fin};
@@ -208,12 +210,12 @@ fn bridge_gap<H: Handler>(
     let gap = Gap { from: id(subscriber.next - 1), to: id(topic.first - 1) };
     let mut notice = Vec::new();
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
-        Lag::Told(kind) => {
+        lag @ (Lag::Told(kind) | Lag::Ended(kind)) => {
             let class = Class { form: subscriber.form, window_at: None };
             let bytes = frame(subscriber.form, kind, &notice);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
-            subscriber.next = topic.first;
+            subscriber.next = if matches!(lag, Lag::Ended(_)) { LOST_TRACK } else { topic.first };
         }
         Lag::Close(code, reason) => tx.close_other(key, code, &reason, turn),
     }

@@ -79,6 +79,12 @@ pub trait Handler {
         Lag::Close(StatusCode::TRY_AGAIN_LATER, format!("too slow; go on from {}", gap.from))
     }
 
+    /// What a peer that has been silent for the ping interval is sent, as a text message, in place of a Ping, where its protocol
+    /// has something of its own for that.
+    fn ping(&self, _state: &Self::State) -> Option<&'static [u8]> {
+        None
+    }
+
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
 }
@@ -88,6 +94,8 @@ pub trait Handler {
 pub enum Lag {
     /// It is told, and goes on. Whether the notice is text or binary, where it is a WebSocket message.
     Told(Kind),
+    /// It is told, and gets nothing more of this topic until it subscribes anew.
+    Ended(Kind),
     /// Its connection ends with this status code and reason.
     Close(StatusCode, String),
 }

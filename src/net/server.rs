@@ -485,7 +485,7 @@ impl<H: Handler> Server<H> {
     /// Any inbound byte since the deadline was set moves it; else a Ping goes out, and a peer that leaves it without any
     /// byte is dropped. Nobody is dropped unasked, however late this is called.
     fn check_silence(&mut self, key: usize) {
-        let Self { peers, turn, .. } = self;
+        let Self { peers, turn, handler, .. } = self;
         let (rx, tx) = (&mut peers.rx[key], &mut peers.tx[key]);
         let (interval_ms, timeout_ms) = (turn.limits.ping_interval_ms, turn.limits.pong_timeout_ms);
         let ping_at_ms = rx.last_rx_ms + interval_ms;
@@ -501,7 +501,10 @@ impl<H: Handler> Server<H> {
             tx.doom(key, turn);
         } else if turn.now_ms >= ping_at_ms {
             rx.pinged_ms = turn.now_ms;
-            outbound::append(&mut turn.cork, Opcode::Ping, &[]);
+            match rx.state.as_ref().and_then(|state| handler.ping(state)) {
+                Some(text) => outbound::append(&mut turn.cork, Opcode::Text, text),
+                None => outbound::append(&mut turn.cork, Opcode::Ping, &[]),
+            }
             tx.uncork(key, InPlace::NOTHING, turn);
             // If it answers soon, the next Ping may be due before the time to answer this one is over.
             turn.timers.set(key, turn.now_ms + timeout_ms.min(interval_ms));

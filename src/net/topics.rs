@@ -76,6 +76,9 @@ pub(crate) struct Entry {
     forms: Vec<(Class, Rc<[u8]>)>,
 }
 
+/// The cursor of a subscriber that gets nothing more until it subscribes anew: behind every message.
+pub(crate) const LOST_TRACK: u64 = u64::MAX;
+
 /// Someone who listens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
@@ -352,6 +355,16 @@ impl Topics {
         moved
     }
 
+    /// Drops a topic's messages.
+    pub(crate) fn clear(&mut self, name: &str) {
+        let Some(at) = self.key_of(name) else { return };
+        while let Some(first) =
+            self.slab.get(at as usize).filter(|it| !it.ring.is_empty()).map(|it| it.first)
+        {
+            self.drop_if_first(at, first);
+        }
+    }
+
     /// Drops messages that are older than they may get, and topics that nothing is left of.
     pub(crate) fn trim(&mut self, now_ms: u64) {
         let oldest_ms = now_ms.saturating_sub(self.limits.history_ttl_ms);
@@ -487,6 +500,13 @@ pub struct Position {
     pub(crate) next: u64,
     /// What it asked for and is gone.
     pub gap: Option<Gap>,
+}
+
+impl Position {
+    /// The offset of the first message that is there and was asked for; one behind the last, if there is none.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
 }
 
 impl Topic {

@@ -103,6 +103,15 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
     }
 }
 
+/// For keys in handshakes, and for binary messages inside of text.
+#[test]
+fn base64_has_two_uses() {
+    for file in files_that_name("src", "base64") {
+        let homes = ["src/proto/handshake", "src/app/dialects"];
+        assert!(homes.iter().any(|home| file.starts_with(home)), "{file} names base64");
+    }
+}
+
 /// Tests may make certificates anywhere.
 #[test]
 fn certificates_are_made_in_one_file() {

@@ -7,6 +7,7 @@
 
 mod backpressure;
 mod capacity;
+mod centrifugo;
 mod cli;
 mod close;
 mod deflate;

@@ -1,3 +1,5 @@
-//! What a topic's messages look like to each kind of client. Pure functions over bytes.
+//! What a topic's messages look like to each kind of client, and what a client says: a module for each protocol, between
+//! its bytes and typed values. Pure functions.
 
+pub(crate) mod centrifugo;
 pub(crate) mod plain;

@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for NumericDate {
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadToken {
+pub(crate) enum BadToken {
     /// Not a JWT in its compact form, or one with extensions that must be understood.
     Malformed,
     /// Signed in another way than with HS256, or not at all.

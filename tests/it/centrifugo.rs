@@ -1,0 +1,391 @@
+//! The Centrifugo JSON protocol over a real socket, byte for byte as stock clients speak it, and its HTTP API.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::support::DEADLINE;
+use crate::support::client::RawClient;
+use crate::support::process::Process;
+use crate::support::wire;
+
+#[test]
+fn a_session_subscribes_publishes_and_recovers() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let mut bare = open(server.addr, "/news");
+    let subscribed = ask(&mut client, r#"{"subscribe":{"channel":"news","flag":1},"id":2}"#);
+    let epoch = between(&subscribed, r#""epoch":""#, r#"""#);
+    assert_eq!(
+        subscribed,
+        format!(
+            r#"{{"id":2,"subscribe":{{"recoverable":true,"positioned":true,"epoch":"{epoch}","offset":0}}}}"#
+        )
+    );
+    // What is said in one way is heard in the other; numbers keep their digits.
+    client.send(wire::text(r#"{"publish":{"channel":"news","data":{"n": 1.50}},"id":3}"#));
+    assert_eq!(text(&mut client), r#"{"id":3,"publish":{}}"#);
+    let push = r#"{"push":{"channel":"news","pub":{"data":{"n": 1.50},"offset":1}}}"#;
+    assert_eq!(text(&mut client), push);
+    assert_eq!(text(&mut bare), r#"{"n": 1.50}"#);
+    bare.send(wire::text("not JSON \"at all\""));
+    let push = r#"{"push":{"channel":"news","pub":{"data":"not JSON \"at all\"","offset":2}}}"#;
+    assert_eq!(text(&mut client), push);
+    // Twice is once too often; several commands come in one frame, and so do their replies.
+    client.send(wire::text(
+        "{\"subscribe\":{\"channel\":\"news\"},\"id\":4}\n{\"presence_stats\":{\"channel\":\"news\"},\"id\":5}\n{\"nonsense\":{},\"id\":6}\n{\"rpc\":{\"method\":\"x\"},\"id\":7}",
+    ));
+    let replies = text(&mut client);
+    let lines: Vec<&str> = replies.lines().collect();
+    assert!(lines[0].starts_with(r#"{"id":4,"error":{"code":105,"#), "{replies}");
+    assert_eq!(lines[1], r#"{"id":5,"presence_stats":{"num_clients":1,"num_users":1}}"#);
+    assert!(lines[2].starts_with(r#"{"id":6,"error":{"code":104,"#), "{replies}");
+    assert!(lines[3].starts_with(r#"{"id":7,"error":{"code":108,"#), "{replies}");
+
+    // The connection drops, two messages are published, and the next one recovers both.
+    client.reset();
+    bare.send([wire::text("3"), wire::text("4")].concat());
+    assert_eq!((text(&mut bare), text(&mut bare)), ("not JSON \"at all\"".into(), "3".into()));
+    assert_eq!(text(&mut bare), "4");
+    let mut again = connect(server.addr);
+    let recovered = ask(
+        &mut again,
+        &format!(
+            r#"{{"subscribe":{{"channel":"news","recover":true,"offset":2,"epoch":"{epoch}"}},"id":2}}"#
+        ),
+    );
+    assert_eq!(
+        recovered,
+        format!(
+            r#"{{"id":2,"subscribe":{{"recoverable":true,"positioned":true,"epoch":"{epoch}","offset":2,"was_recovering":true,"recovered":true,"publications":[{{"data":3,"offset":3}},{{"data":4,"offset":4}}]}}}}"#
+        )
+    );
+    let history =
+        ask(&mut again, r#"{"history":{"channel":"news","limit":1,"reverse":true},"id":3}"#);
+    assert!(history.contains(r#""publications":[{"data":4,"offset":4}]"#), "{history}");
+    let unsubscribed = ask(&mut again, r#"{"unsubscribe":{"channel":"news"},"id":4}"#);
+    assert_eq!(unsubscribed, r#"{"id":4,"unsubscribe":{}}"#);
+    // Of another life nothing can be recovered.
+    let failed = ask(
+        &mut again,
+        r#"{"subscribe":{"channel":"news","recover":true,"offset":1,"epoch":"abc"},"id":5}"#,
+    );
+    assert!(failed.contains(r#""was_recovering":true,"recovered":false,"publications":[]"#));
+}
+
+#[test]
+fn what_is_not_the_protocol_ends_with_its_code() {
+    let server = Process::start(&[]);
+    for (message, code) in [
+        ("nonsense", 3501),
+        ("", 3501),
+        (r#"{"subscribe":{"channel":"news"},"id":1}"#, 3501),
+        (r#"{"connect":{},"id":1}{}"#, 3501),
+    ] {
+        let mut client = open(server.addr, "/connection/websocket");
+        client.send(wire::text(message));
+        client.expect_close(code);
+    }
+    let mut client = connect(server.addr);
+    client.send(wire::text(r#"{"connect":{},"id":2}"#));
+    client.expect_close(3501);
+}
+
+/// Silence is broken by the protocol's own ping, which its clients wait for.
+#[test]
+fn a_silent_session_is_sent_its_own_ping() {
+    let server = Process::start(&["--ping-interval", "100ms"]);
+    let mut client = connect(server.addr);
+    for _ in 0..3 {
+        assert_eq!(text(&mut client), "{}");
+        client.send(wire::text("{}"));
+    }
+}
+
+#[test]
+fn the_http_api_publishes_tells_and_ends() {
+    let server = Process::start(&["--publish-key", "the-key-of-the-operator"]);
+    let mut client = connect(server.addr);
+    ask(&mut client, r#"{"subscribe":{"channel":"news"},"id":2}"#);
+    let mut api = RawClient::connect(server.addr);
+    let mut call = |method: &str, body: &str| {
+        api.send(format!(
+            "POST /api/{method} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: the-key-of-the-operator\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let response = api.response();
+        assert_eq!(response.status, 200, "{}", response.body);
+        response.body
+    };
+    let published = call("publish", r#"{"channel":"news","data":{"a":1}}"#);
+    assert!(
+        published.starts_with(r#"{"result":{"epoch":""#) && published.contains(r#""offset":1"#)
+    );
+    assert_eq!(
+        text(&mut client),
+        r#"{"push":{"channel":"news","pub":{"data":{"a":1},"offset":1}}}"#
+    );
+    let stats = call("presence_stats", r#"{"channel":"news"}"#);
+    assert_eq!(stats, r#"{"result":{"num_clients":1,"num_users":1}}"#);
+    assert!(call("history", r#"{"channel":"news","limit":5}"#).contains(r#""data":{"a":1}"#));
+    assert_eq!(call("history_remove", r#"{"channel":"news"}"#), r#"{"result":{}}"#);
+    assert!(call("history", r#"{"channel":"news","limit":5}"#).contains(r#""publications":[]"#));
+    assert!(call("publish", "{}").starts_with(r#"{"error":{"code":107,"#));
+    assert!(call("info", "{}").contains(r#""num_clients":1"#));
+    assert_eq!(call("disconnect", r#"{"user":""}"#), r#"{"result":{}}"#);
+    client.expect_close(3503);
+    let mut stranger = RawClient::connect(server.addr);
+    stranger.send("POST /api/info HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}");
+    assert_eq!(stranger.response().status, 401);
+}
+
+/// At each limit, and one past it.
+#[test]
+fn commands_depth_names_and_subscriptions_are_limited() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let pings = |count: u32| -> String {
+        (1..=count).map(|id| format!("{{\"ping\":{{}},\"id\":{id}}}\n")).collect()
+    };
+    client.send(wire::text(&pings(128)));
+    assert_eq!(text(&mut client).lines().count(), 128);
+    client.send(wire::text(&pings(129)));
+    client.expect_close(3501);
+
+    let mut client = connect(server.addr);
+    let deep = |depth: usize| {
+        // The command and the request are two of them.
+        let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
+        format!(r#"{{"publish":{{"channel":"deep","data":{open}{close}}},"id":2}}"#)
+    };
+    assert_eq!(ask(&mut client, &deep(64)), r#"{"id":2,"publish":{}}"#);
+    client.send(wire::text(&deep(65)));
+    client.expect_close(3501);
+
+    let mut client = connect(server.addr);
+    let subscribe = |name: &str| format!(r#"{{"subscribe":{{"channel":"{name}"}},"id":2}}"#);
+    for name in ["", &"n".repeat(256), "a\\nb", "\\u0000"] {
+        let refused = ask(&mut client, &subscribe(name));
+        assert_eq!(refused, r#"{"id":2,"error":{"code":107,"message":"bad request"}}"#, "{name}");
+    }
+    for number in 1..128 {
+        let subscribed = ask(&mut client, &subscribe(&format!("topic/{number}")));
+        assert!(subscribed.starts_with(r#"{"id":2,"subscribe":"#), "{number}: {subscribed}");
+    }
+    let longest = subscribe(&"n".repeat(255));
+    assert!(ask(&mut client, &longest).starts_with(r#"{"id":2,"subscribe":"#));
+    let past = ask(&mut client, &subscribe("one too many"));
+    assert_eq!(past, r#"{"id":2,"error":{"code":106,"message":"limit exceeded"}}"#);
+    // What was given up may be used again.
+    ask(&mut client, r#"{"unsubscribe":{"channel":"topic/1"},"id":3}"#);
+    assert!(ask(&mut client, &subscribe("another")).starts_with(r#"{"id":2,"subscribe":"#));
+}
+
+/// One frame of tiny commands gets about 1 MiB: 11 messages of 100 KiB.
+#[test]
+fn what_a_turns_replies_hold_is_limited() {
+    let server = Process::start(&["--topic-bytes", "8M", "--compression", "off"]);
+    for topic in ["large", "other"] {
+        let mut api = RawClient::connect(server.addr);
+        for _ in 0..30 {
+            api.send(format!(
+                "POST /{topic} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 102400\r\n\r\n{}",
+                "m".repeat(102_400)
+            ));
+            assert_eq!(api.response().status, 200);
+        }
+    }
+    let mut client = connect(server.addr);
+    let history = |id: u32, more: &str| {
+        format!(r#"{{"history":{{"channel":"large","limit":-1{more}}},"id":{id}}}"#)
+    };
+    client.send(wire::text(&[history(2, ""), history(3, ""), history(4, "")].join("\n")));
+    let replies = text(&mut client);
+    assert!(replies.len() < 1_200_000, "{} bytes", replies.len());
+    let replies: Vec<&str> = replies.lines().collect();
+    assert_eq!(offsets(replies[0]), (1..=11).collect::<Vec<_>>());
+    let later = r#""error":{"code":111,"message":"too many requests","temporary":true}}"#;
+    for (reply, id) in [(replies[1], 3), (replies[2], 4)] {
+        assert_eq!(reply, format!("{{\"id\":{id},{later}"));
+    }
+    let epoch = between(replies[0], r#""epoch":""#, r#"""#).to_owned();
+    // What was cut off is had by asking for it.
+    let since = |offset: u64| format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#);
+    for (offset, expected) in [(11, 12..=22), (22, 23..=30)] {
+        let page = ask_in_time(&mut client, &history(5, &since(offset)));
+        assert_eq!(offsets(&page), expected.collect::<Vec<_>>());
+    }
+    let reversed =
+        ask_in_time(&mut client, &history(6, &format!(r#"{},"reverse":true"#, since(30))));
+    assert_eq!(offsets(&reversed), (19..=29).rev().collect::<Vec<_>>());
+    let at_the_end = ask(&mut client, &history(7, &since(u64::MAX)));
+    assert_eq!(offsets(&at_the_end), []);
+
+    // More than fits is not recovered; what would fit alone is refused until it is alone.
+    let other = ask_in_time(&mut client, r#"{"history":{"channel":"other"},"id":8}"#);
+    let other_epoch = between(&other, r#""epoch":""#, r#"""#).to_owned();
+    let recover = |id: u32, channel: &str, epoch: &str, offset: u64| {
+        format!(
+            r#"{{"subscribe":{{"channel":"{channel}","recover":true,"epoch":"{epoch}","offset":{offset}}},"id":{id}}}"#
+        )
+    };
+    let all = ask_in_time(&mut client, &recover(9, "large", &epoch, 0));
+    assert!(all.contains(r#""recovered":false,"publications":[]"#), "{} bytes", all.len());
+    let mut client = connect(server.addr);
+    let both = [recover(2, "large", &epoch, 22), recover(3, "other", &other_epoch, 22)];
+    client.send(wire::text(&both.join("\n")));
+    let replies = text(&mut client);
+    let replies: Vec<&str> = replies.lines().collect();
+    assert!(replies[0].contains(r#""recovered":true"#));
+    assert_eq!(offsets(replies[0]), (23..=30).collect::<Vec<_>>());
+    assert_eq!(replies[1], format!("{{\"id\":3,{later}"));
+    let alone = ask_in_time(&mut client, &both[1]);
+    assert!(alone.contains(r#""recovered":true"#));
+    assert_eq!(offsets(&alone), (23..=30).collect::<Vec<_>>());
+}
+
+/// Whichever way it is published, binary is binary to who can have it, and a `data:` URL inside of JSON.
+#[test]
+fn binary_messages_are_readable_as_json() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let mut bare = open(server.addr, "/blobs");
+    ask(&mut client, r#"{"subscribe":{"channel":"blobs"},"id":2}"#);
+    let url = r#""data:application/octet-stream;base64,AP/+""#;
+    let push = |offset: u64| {
+        format!(r#"{{"push":{{"channel":"blobs","pub":{{"data":{url},"offset":{offset}}}}}}}"#)
+    };
+    let mut api = RawClient::connect(server.addr);
+    let body = r#"{"channel":"blobs","b64data":"AP/+"}"#;
+    api.send(format!(
+        "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(api.response().status, 200);
+    assert_eq!(text(&mut client), push(1));
+    bare.expect(&wire::Frame::binary(&[0, 255, 254]));
+    bare.send(wire::binary(&[0, 255, 254]));
+    assert_eq!(text(&mut client), push(2));
+    let history = ask(&mut client, r#"{"history":{"channel":"blobs","limit":9},"id":3}"#);
+    let two = format!(r#"[{{"data":{url},"offset":1}},{{"data":{url},"offset":2}}]"#);
+    assert!(history.contains(&two), "{history}");
+}
+
+/// Stock clients show their token with connect. What it grants ends when it does.
+#[test]
+fn a_token_comes_with_connect() {
+    let server = Process::start(&["--jwt-secret", SECRET]);
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let connect = |token: &str| {
+        let mut client = open(server.addr, "/connection/websocket");
+        client.send(wire::text(&format!(r#"{{"connect":{{"token":"{token}"}},"id":1}}"#)));
+        client
+    };
+    let claims = |exp: u64| {
+        format!(r#"{{"sub":"anna","exp":{exp},"subscribe":["news"],"publish":["news"]}}"#)
+    };
+    let mut client = connect(&token(&claims(now_s + 600)));
+    assert!(text(&mut client).starts_with(r#"{"id":1,"connect":"#));
+    for (command, expected) in [
+        (r#"{"subscribe":{"channel":"news"},"id":2}"#, r#"{"id":2,"subscribe":{"#),
+        (r#"{"subscribe":{"channel":"sports"},"id":3}"#, r#"{"id":3,"error":{"code":103,"#),
+        (r#"{"publish":{"channel":"sports","data":1},"id":4}"#, r#"{"id":4,"error":{"code":103,"#),
+        (r#"{"history":{"channel":"sports"},"id":5}"#, r#"{"id":5,"error":{"code":103,"#),
+        (r#"{"presence":{"channel":"news"},"id":6}"#, r#"{"id":6,"presence":{"#),
+        (r#"{"publish":{"channel":"news","data":1},"id":7}"#, r#"{"id":7,"publish":{}}"#),
+    ] {
+        let reply = ask(&mut client, command);
+        assert!(reply.starts_with(expected), "{command}: {reply}");
+        assert!(command.contains("sports") || !reply.contains("error"), "{reply}");
+    }
+    // Who comes too late may try again with a new one; who forges may not.
+    let mut late = connect(&token(&claims(now_s - 60)));
+    assert_eq!(text(&mut late), r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#);
+    connect(&token(&claims(now_s + 600)).replace('.', ".x")).expect_close(3500);
+    let mut nobody = open(server.addr, "/connection/websocket");
+    nobody.send(wire::text(
+        "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"news\"},\"id\":2}",
+    ));
+    assert!(
+        text(&mut nobody)
+            .ends_with(r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#)
+    );
+
+    // Ten seconds are for clocks that are off, so that this one has about two left.
+    let mut ending = connect(&token(&claims(now_s - 8)));
+    assert!(text(&mut ending).starts_with(r#"{"id":1,"connect":"#));
+    let deadline = Instant::now() + DEADLINE;
+    let last = loop {
+        assert!(Instant::now() < deadline, "it never ends");
+        ending.send_in_vain(wire::text(r#"{"ping":{},"id":2}"#));
+        let frame = ending.frame();
+        if frame.payload != br#"{"id":2,"ping":{}}"# {
+            break frame;
+        }
+        // Not as fast as it goes.
+        let _in_vain = ending.is_readable_within(Duration::from_millis(20));
+    };
+    assert_eq!(last, wire::Frame::close(3005, "connection expired"));
+}
+
+/// A token of these claims.
+fn token(claims: &str) -> String {
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let signed = format!("{}.{}", encode(r#"{"alg":"HS256","typ":"JWT"}"#), encode(claims));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signature = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+}
+
+const SECRET: &str = "a secret of more than sixteen bytes";
+
+/// The offsets of a reply's publications.
+fn offsets(reply: &str) -> Vec<u64> {
+    let (_, list) = reply.split_once(r#""publications":["#).unwrap();
+    let list = &list[..list.find(']').unwrap()];
+    let numbers = list.split(r#""offset":"#).skip(1);
+    numbers.map(|rest| rest.split('}').next().unwrap().parse().unwrap()).collect()
+}
+
+/// Asks again for as long as the answer is "too many requests".
+fn ask_in_time(client: &mut RawClient, command: &str) -> String {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let reply = ask(client, command);
+        if !reply.contains(r#""error":{"code":111,"#) {
+            return reply;
+        }
+        assert!(Instant::now() < deadline, "{reply}");
+    }
+}
+
+fn connect(addr: SocketAddr) -> RawClient {
+    let mut client = open(addr, "/connection/websocket");
+    let connected = ask(&mut client, r#"{"connect":{"name":"js"},"id":1}"#);
+    assert!(connected.starts_with(r#"{"id":1,"connect":{"client":""#), "{connected}");
+    assert!(connected.contains(r#""pong":true"#), "{connected}");
+    client
+}
+
+fn ask(client: &mut RawClient, command: &str) -> String {
+    client.send(wire::text(command));
+    text(client)
+}
+
+fn text(client: &mut RawClient) -> String {
+    String::from_utf8(client.frame().payload).unwrap()
+}
+
+fn open(addr: SocketAddr, target: &str) -> RawClient {
+    let mut client = RawClient::connect(addr);
+    client.send(wire::request().replacen("GET /", &format!("GET {target}"), 1));
+    client.expect_open(wire::KEY);
+    client
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    text.split_once(start).unwrap().1.split_once(end).unwrap().0
+}
