@@ -1,6 +1,14 @@
-//! A publish command of the Centrifugo JSON protocol, from bytes to a command with its `data` located: the server's way,
-//! with simd-json, against serde_json into borrowed structs. And whether a text is JSON, which decides the form in which
-//! messages from elsewhere reach clients of this protocol.
+//! A publish command of the Centrifugo JSON protocol, 200 B and 4 KiB of it, from bytes to a command with its `data` located:
+//! the server's way, with simd-json, against serde_json into borrowed structs with a raw value. And whether a text is JSON,
+//! which decides the form in which messages from elsewhere reach clients of this protocol.
+//!
+//! What it shows: simd-json is not the faster of the two for this. They are about even at 200 B; at 4 KiB a command takes 1.1
+//! times serde_json's time with link-time optimization, and twice without. serde_json skips over `data`, builds nothing of
+//! it and copies nothing; simd-json lists and checks all of it, in a copy with room behind its end. Either is microseconds a
+//! message.
+//!
+//! Shows nothing of what is behind: topics, replies, sockets. The twin checks less: it reads one kind of command, with no
+//! limit but serde_json's own of 128 levels.
 
 use std::borrow::Cow;
 use std::hint::black_box;
