@@ -67,13 +67,13 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let open_to = gate.to_string();
     // A client that is promised none waits for none.
     let ping_s = u32::try_from(limits.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX);
-    let mut server =
-        Server::listen(listens, limits, Hub::new(gate, ping_s)).map_err(|error| match error {
-            Error::Listen { index, cause, .. } => {
-                StartError::Listen { what: asks[index].clone(), said_by, cause }
-            }
-            error => StartError::Server(error),
-        })?;
+    let hub = Hub::new(gate, ping_s, limits.handshake_timeout_ms);
+    let mut server = Server::listen(listens, limits, hub).map_err(|error| match error {
+        Error::Listen { index, cause, .. } => {
+            StartError::Listen { what: asks[index].clone(), said_by, cause }
+        }
+        error => StartError::Server(error),
+    })?;
     server.drain_on_signals()?;
     tls_files::watch(tls).map_err(Error::Poll)?;
     print(&Announcement {

@@ -50,6 +50,8 @@ pub(crate) struct Session {
     caller: Caller,
     /// Its name, once it has said connect.
     client: Option<String>,
+    /// When it is to have said so, in milliseconds of the loop.
+    connect_by_ms: u64,
     channels: Vec<String>,
     share: Share,
 }
@@ -62,7 +64,22 @@ impl std::fmt::Debug for Centrifugo {
 
 impl Session {
     pub(crate) const fn new(caller: Caller) -> Self {
-        Self { caller, client: None, channels: Vec::new(), share: Share::new(0) }
+        let share = Share::new(0);
+        Self { caller, client: None, connect_by_ms: u64::MAX, channels: Vec::new(), share }
+    }
+
+    /// It is open, and is to say connect by then.
+    pub(crate) const fn await_connect(&mut self, by_ms: u64) {
+        self.connect_by_ms = by_ms;
+    }
+
+    /// By when it is to say connect, unless it has.
+    pub(crate) fn connect_by_ms(&self) -> Option<u64> {
+        self.client.is_none().then_some(self.connect_by_ms)
+    }
+
+    pub(crate) const fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     fn user(&self) -> &str {
@@ -92,19 +109,16 @@ impl Centrifugo {
         now_s: fn() -> u64,
         cx: &mut Context<'_>,
     ) {
-        if session.caller.ends_at_s().is_some_and(|end_s| now_s() >= end_s) {
-            return end(cx, Disconnect::Expired);
-        }
         session.share.renew(cx.now_ms());
         let Ok(lines) = command::lines(message, JsonLimits::default()) else {
-            return end(cx, Disconnect::BadRequest);
+            return end(cx, cx.id(), Disconnect::BadRequest);
         };
         let mut replies = Vec::new();
         for line in lines {
             let ended = self.on_command(session, gate, line, &mut replies, now_s, cx);
             if let Err(disconnect) = ended {
                 send(cx, &replies);
-                return end(cx, disconnect);
+                return end(cx, cx.id(), disconnect);
             }
         }
         send(cx, &replies);
@@ -429,10 +443,10 @@ fn end_peer(cx: &mut Context<'_>, peer: PeerId, close: Option<(u16, &str)>) {
     cx.close_peer(peer, code, reason);
 }
 
-/// Ends the connection with the protocol's code; those below 3500 reconnect by themselves.
-fn end(cx: &mut Context<'_>, why: Disconnect) {
+/// Ends a connection with the protocol's code; clients come back by themselves from those below 3500.
+pub(crate) fn end(cx: &mut Context<'_>, peer: PeerId, why: Disconnect) {
     let code = StatusCode::from_wire(why.code()).unwrap_or(StatusCode::POLICY_VIOLATION);
-    cx.close(code, why.reason());
+    cx.close_peer(peer, code, why.reason());
 }
 
 /// What one of a topic's listeners takes in a reply: `"12.3":{"client":"12.3","user":"anna"},`

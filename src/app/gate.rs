@@ -1,7 +1,7 @@
 //! Who may do what: whether a request comes in at all, which topics it may subscribe to, and where it may publish.
 //!
 //! Pure decisions over a request's head and a topic's name. Sends nothing, logs nothing, reads no clock; ends no subscription when its
-//! token does ([`Caller::ends_at_s`] says when). Which pages may connect is `access`'. A page that is refused
+//! token does ([`Caller::ends_at_s`] says when, `expiry` waits for it). Which pages may connect is `access`'. A page that is refused
 //! gets 403 before any credentials are looked at.
 //!
 //! "Open" is a server on loopback alone, without keys and without a secret for tokens.

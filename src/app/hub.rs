@@ -9,12 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
     Accept, Answer, Closed, Context, Form, Gap, Handler, Kind, Lag, Message, MessageId, PeerAddr,
-    Refusal, Response, StatusCode, TopicError, TopicMessage,
+    PeerId, Refusal, Response, StatusCode, TopicError, TopicMessage,
 };
 
 use crate::app::centrifugo::{self, Centrifugo, Session};
+use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
+use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
 use crate::app::route::{self, Route, Target};
 
@@ -23,6 +25,9 @@ use crate::app::route::{self, Route, Target};
 pub(crate) struct Hub {
     gate: Gate,
     centrifugo: Centrifugo,
+    expiry: Expiry<Guest>,
+    /// How long a session may take to say connect.
+    connect_timeout_ms: u64,
 }
 
 /// What is kept for a peer.
@@ -44,10 +49,52 @@ pub(crate) struct Listener {
     caller: Caller,
 }
 
+/// Who is ended at a time of its own, and how it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Guest {
+    Listener(PeerId),
+    Session(PeerId),
+}
+
+impl Peer {
+    /// When it is ended, as things stand.
+    fn untils(&self) -> [Option<Until>; 2] {
+        let (caller, connect) = match self {
+            Self::Echo => (None, None),
+            Self::Listener(listener) => (Some(&listener.caller), None),
+            Self::Session(session) => (Some(session.caller()), session.connect_by_ms()),
+        };
+        [caller.and_then(Caller::ends_at_s).map(Until::TokenEnds), connect.map(Until::Spoken)]
+    }
+
+    const fn guest(&self, id: PeerId) -> Guest {
+        match self {
+            Self::Echo | Self::Listener(_) => Guest::Listener(id),
+            Self::Session(_) => Guest::Session(id),
+        }
+    }
+}
+
+impl Guest {
+    /// Ends the connection since it is `until`.
+    fn end(self, until: Until, cx: &mut Context<'_>) {
+        let (id, why) = match (self, until) {
+            (Self::Listener(id), _) => {
+                return cx.close_peer(id, StatusCode::POLICY_VIOLATION, TOKEN_ENDED);
+            }
+            (Self::Session(id), Until::TokenEnds(_)) => (id, Disconnect::Expired),
+            (Self::Session(id), Until::Spoken(_)) => (id, Disconnect::Stale),
+        };
+        centrifugo::end(cx, id, why);
+    }
+}
+
 impl Hub {
-    /// `ping_s`: how often a silent client is sent a ping.
-    pub(crate) fn new(gate: Gate, ping_s: u32) -> Self {
-        Self { gate, centrifugo: Centrifugo::new(ping_s) }
+    /// `ping_s`: how often a silent client is sent a ping. `connect_timeout_ms`: how long one of the Centrifugo protocol may
+    /// take to say connect.
+    pub(crate) fn new(gate: Gate, ping_s: u32, connect_timeout_ms: u64) -> Self {
+        let centrifugo = Centrifugo::new(ping_s);
+        Self { gate, centrifugo, expiry: Expiry::new(), connect_timeout_ms }
     }
 
     /// Who asks; refused if its page may not, or its credentials do not hold.
@@ -103,6 +150,9 @@ impl Hub {
             route::Transport::Lines => (plain::LINES, "application/x-ndjson"),
             route::Transport::Poll { wait_ms } => {
                 let Target { topic, since, .. } = target;
+                let now = Now { wall_ms: wall_ms(), loop_ms: 0 };
+                let left_ms = caller.ends_at_s().map(|end_s| Until::TokenEnds(end_s).left_ms(now));
+                let wait_ms = left_ms.map_or(wait_ms, |left_ms| left_ms.min(wait_ms));
                 return Answer::Wait { topic, form: plain::POLL, since, wait_ms, headers };
             }
         };
@@ -205,6 +255,12 @@ impl Handler for Hub {
     }
 
     fn on_open(&mut self, state: &mut Peer, cx: &mut Context<'_>) {
+        if let Peer::Session(session) = state {
+            session.await_connect(cx.now_ms() + self.connect_timeout_ms);
+        }
+        for until in state.untils().into_iter().flatten() {
+            self.expiry.insert(until, state.guest(cx.id()), now(cx));
+        }
         let Peer::Listener(listener) = state else { return };
         let Target { topic, since, mutes_own } = &listener.target;
         match cx.subscribe(topic, listener.form, *mutes_own, *since) {
@@ -224,6 +280,13 @@ impl Handler for Hub {
     }
 
     fn on_message(&mut self, state: &mut Peer, message: Message<'_>, cx: &mut Context<'_>) {
+        // The timer comes at the end of a turn; until then nothing is done for a token that ended.
+        let before = state.untils();
+        let has_ended = |it: &Until| matches!(it, Until::TokenEnds(end_s) if now_s() >= *end_s);
+        let ended = before.into_iter().flatten().find(has_ended);
+        if let Some(until) = ended {
+            return state.guest(cx.id()).end(until, cx);
+        }
         let listener = match state {
             Peer::Echo => {
                 // A peer that does not take its replies is paused and in the end closed by the server.
@@ -231,15 +294,21 @@ impl Handler for Hub {
                 return;
             }
             Peer::Session(session) => {
-                let Self { gate, centrifugo } = self;
-                return centrifugo.on_message(session, gate, message.payload(), now_s, cx);
+                let Self { gate, centrifugo, expiry, .. } = self;
+                centrifugo.on_message(session, gate, message.payload(), now_s, cx);
+                // It may have said what was awaited, and with it shown a token.
+                let after = state.untils();
+                if after != before {
+                    let guest = state.guest(cx.id());
+                    before.into_iter().flatten().for_each(|until| expiry.remove(until, guest));
+                    let now = now(cx);
+                    after.into_iter().flatten().for_each(|it| expiry.insert(it, guest, now));
+                }
+                return;
             }
             Peer::Listener(listener) => listener,
         };
         let topic = &listener.target.topic;
-        if listener.caller.ends_at_s().is_some_and(|end_s| now_s() >= end_s) {
-            return cx.close(StatusCode::POLICY_VIOLATION, "the token is no longer valid");
-        }
         if let Err(refusal) = self.gate.may_publish(&listener.caller, topic, Via::ClientMessage) {
             return cx.close(StatusCode::POLICY_VIOLATION, refusal.reason);
         }
@@ -268,7 +337,20 @@ impl Handler for Hub {
         matches!(state, Peer::Session(_)).then_some(PING)
     }
 
+    fn wake_at_ms(&self) -> Option<u64> {
+        self.expiry.look_at_ms()
+    }
+
+    fn on_wake(&mut self, cx: &mut Context<'_>) {
+        for (until, guest) in self.expiry.due(now(cx)) {
+            guest.end(until, cx);
+        }
+    }
+
     fn on_close(&mut self, state: Peer, _closed: Closed, cx: &mut Context<'_>) {
+        for until in state.untils().into_iter().flatten() {
+            self.expiry.remove(until, state.guest(cx.id()));
+        }
         if let Peer::Session(session) = state {
             self.centrifugo.on_close(&session, cx.id());
         }
@@ -288,7 +370,17 @@ impl Handler for Hub {
 
 /// Seconds since 1970.
 fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    wall_ms() / 1000
+}
+
+/// Milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now(cx: &Context<'_>) -> Now {
+    Now { wall_ms: wall_ms(), loop_ms: cx.now_ms() }
 }
 
 /// A page of the server's own. It names by hash what it may run (its Content-Security-Policy is in it).
@@ -315,6 +407,8 @@ const fn reason_of(error: TopicError) -> (Status, &'static str) {
         _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
     }
 }
+
+const TOKEN_ENDED: &str = "the token is no longer valid";
 
 /// The subprotocol in which each message is preceded by its name.
 const META: &str = "wsfast.meta";

@@ -5,6 +5,7 @@ pub(crate) mod centrifugo;
 pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
 pub(crate) mod dialects;
+pub(crate) mod expiry;
 pub(crate) mod gate;
 pub(crate) mod hub;
 pub(crate) mod inherited;

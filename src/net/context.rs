@@ -51,14 +51,19 @@ impl<'a> Context<'a> {
         Self { key, generation, tx, turn, in_place }
     }
 
+    /// Nobody's event is handled.
+    pub(crate) fn for_nobody(tx: &'a mut Slab<Tx>, turn: &'a mut Turn) -> Self {
+        Self { key: usize::MAX, generation: 0, tx, turn, in_place: InPlace::NOTHING }
+    }
+
     /// What lies in place once the handler is done.
     pub(crate) const fn into_in_place(self) -> InPlace<'a> {
         self.in_place
     }
 
-    /// The peer that the handler is called for.
+    /// The peer that the handler is called for; in [`Handler::on_wake`](crate::Handler::on_wake) a name that nobody has.
     pub fn id(&self) -> PeerId {
-        PeerId { key: to_u32(self.key), generation: self.generation }
+        PeerId { key: u32::try_from(self.key).unwrap_or(u32::MAX), generation: self.generation }
     }
 
     /// Milliseconds since the server was made, as of the start of this turn.

@@ -85,6 +85,16 @@ pub trait Handler {
         None
     }
 
+    /// When `on_wake` is to be called, in milliseconds on the clock of [`Context::now_ms`]; `None`: not for now. Asked twice a
+    /// turn, so it is to be known without a search.
+    fn wake_at_ms(&self) -> Option<u64> {
+        None
+    }
+
+    /// The time that `wake_at_ms` told has come: never early, and late by no more than a turn. It is called for no peer, so what
+    /// it does, it does to peers by name, to all, or to topics. A time that stays in the past has it called each turn.
+    fn on_wake(&mut self, _cx: &mut Context<'_>) {}
+
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
 }

@@ -9,8 +9,9 @@ use slab::Slab;
 use crate::net::rx::Rx;
 use crate::net::tx::Tx;
 
-/// Names a peer for as long as it is connected, and nobody afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names a peer for as long as it is connected, and nobody afterwards. Its order is for collections that are sorted; it says
+/// nothing about the peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
     /// The slab key; reused after the peer is gone.
     pub(crate) key: u32,

@@ -242,6 +242,7 @@ impl<H: Handler> Server<H> {
         self.resume_ready(ready_len);
         self.flush_dirty();
         self.expire_deadlines();
+        self.wake();
         self.flush_and_reap();
         self.trim_pool();
         ended.or_else(|| self.drain_ended())
@@ -261,7 +262,7 @@ impl<H: Handler> Server<H> {
         let trim = keeps_any.then_some(self.trim_at_ms);
         let at_ms =
             self.turn.timers.next_ms().into_iter().chain(self.draining_until_ms).chain(trim);
-        let at_ms = at_ms.chain(retries).min()?;
+        let at_ms = at_ms.chain(retries).chain(self.handler.wake_at_ms()).min()?;
         // Measured from the start of the turn that ends now, so it is never late by more than a turn.
         Some(Duration::from_millis(at_ms.saturating_sub(self.turn.now_ms)))
     }
@@ -469,6 +470,14 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    /// Calls the handler if the time that it asked for has come.
+    fn wake(&mut self) {
+        if self.handler.wake_at_ms().is_some_and(|at_ms| at_ms <= self.turn.now_ms) {
+            let mut cx = Context::for_nobody(&mut self.peers.tx, &mut self.turn);
+            self.handler.on_wake(&mut cx);
+        }
+    }
+
     /// What a peer's deadline means depends on where its connection stands.
     fn deadline(&mut self, key: usize) {
         match self.peers.tx[key].phase {
@@ -533,9 +542,7 @@ impl<H: Handler> Server<H> {
                     }
                 }
                 Command::Broadcast(kind, payload) => {
-                    // No key: nobody's event is handled.
-                    let (tx, turn) = (&mut self.peers.tx, &mut self.turn);
-                    let mut cx = Context::new(usize::MAX, 0, tx, turn, InPlace::NOTHING);
+                    let mut cx = Context::for_nobody(&mut self.peers.tx, &mut self.turn);
                     cx.broadcast(kind, &payload);
                 }
                 Command::Drain => self.begin_drain(),

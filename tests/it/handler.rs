@@ -39,6 +39,68 @@ fn what_on_open_sends_may_be_large() {
     client.expect_text("behind");
 }
 
+/// The loop sleeps until the handler's time, and not beyond; what the handler does then leaves at once.
+#[test]
+fn a_handler_is_woken_when_it_asked_to_be() {
+    let server = TestServer::start(limits(), Ticker::default());
+    let mut client = RawClient::connect(server.addr);
+    client.send(request());
+    client.expect_open(KEY);
+    for tick in 1..=5 {
+        client.expect_text(&format!("tick {tick}"));
+    }
+    assert_eq!(client.expect_close(1000), "that is all");
+}
+
+/// Ticks five times once there is a peer, and then ends it.
+#[derive(Default)]
+struct Ticker {
+    wake_at_ms: Option<u64>,
+    peer: Option<PeerId>,
+    ticks: u32,
+}
+
+impl Handler for Ticker {
+    type State = ();
+
+    fn on_upgrade(
+        &mut self,
+        _request: &Request<'_>,
+        _upgrade: &Upgrade<'_>,
+        _peer: PeerAddr,
+    ) -> Result<Accept<()>, Refusal> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_open(&mut self, (): &mut (), cx: &mut Context<'_>) {
+        (self.peer, self.wake_at_ms) = (Some(cx.id()), Some(cx.now_ms() + 20));
+    }
+
+    fn on_message(&mut self, (): &mut (), _message: Message<'_>, _cx: &mut Context<'_>) {}
+
+    fn wake_at_ms(&self) -> Option<u64> {
+        self.wake_at_ms
+    }
+
+    fn on_wake(&mut self, cx: &mut Context<'_>) {
+        let asked_ms = self.wake_at_ms.take().unwrap();
+        assert!(cx.now_ms() >= asked_ms, "woken {} ms early", asked_ms - cx.now_ms());
+        let peer = self.peer.unwrap();
+        assert_ne!(cx.id(), peer);
+        assert_eq!((cx.send(Kind::Text, b"to nobody"), cx.queued_bytes()), (Sent::Gone, 0));
+        self.ticks += 1;
+        let tick = format!("tick {}", self.ticks);
+        match self.ticks {
+            1 | 2 => cx.broadcast(Kind::Text, tick.as_bytes()),
+            _ => assert_eq!(cx.send_to(peer, Kind::Text, tick.as_bytes()), Sent::Queued),
+        }
+        match self.ticks {
+            5 => cx.close_peer(peer, StatusCode::NORMAL, "that is all"),
+            _ => self.wake_at_ms = Some(cx.now_ms() + 20),
+        }
+    }
+}
+
 #[test]
 fn a_message_can_be_sent_to_another_peer() {
     let server = TestServer::start(limits(), Switchboard::default());

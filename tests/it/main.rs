@@ -11,6 +11,7 @@ mod centrifugo;
 mod cli;
 mod close;
 mod deflate;
+mod expiry;
 mod fairness;
 mod frames;
 mod handler;

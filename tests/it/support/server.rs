@@ -284,6 +284,14 @@ impl<H: Handler> Handler for Observed<H> {
         self.inner.on_gap(form, topic, gap, out)
     }
 
+    fn wake_at_ms(&self) -> Option<u64> {
+        self.inner.wake_at_ms()
+    }
+
+    fn on_wake(&mut self, cx: &mut Context<'_>) {
+        self.inner.on_wake(cx);
+    }
+
     fn on_close(&mut self, state: H::State, closed: Closed, cx: &mut Context<'_>) {
         self.inner.on_close(state, closed, cx);
         let _test_is_over = self.closed.send((cx.id(), closed));

@@ -75,6 +75,8 @@ pub(crate) enum Disconnect {
     InvalidToken,
     /// What came is not the protocol.
     BadRequest,
+    /// No connect command came in time.
+    Stale,
     /// An operator ended it; the client stays away.
     ForceNoReconnect,
     /// A message without an id, to which no reply can say that it is not available.
@@ -88,6 +90,7 @@ impl Disconnect {
             Self::Expired => 3005,
             Self::InvalidToken => 3500,
             Self::BadRequest => 3501,
+            Self::Stale => 3502,
             Self::ForceNoReconnect => 3503,
             Self::NotAvailable => 3508,
         }
@@ -99,6 +102,7 @@ impl Disconnect {
             Self::Expired => "connection expired",
             Self::InvalidToken => "invalid token",
             Self::BadRequest => "bad request",
+            Self::Stale => "stale",
             Self::ForceNoReconnect => "force disconnect",
             Self::NotAvailable => "not available",
         }
@@ -137,7 +141,8 @@ mod tests {
     fn disconnects_keep_to_their_ranges() {
         use Disconnect as D;
         let come_back = [D::Expired];
-        let stay_away = [D::InvalidToken, D::BadRequest, D::ForceNoReconnect, D::NotAvailable];
+        let stay_away =
+            [D::InvalidToken, D::BadRequest, D::Stale, D::ForceNoReconnect, D::NotAvailable];
         for disconnect in come_back {
             assert!((3000..3500).contains(&disconnect.code()), "{disconnect:?}");
         }
