@@ -16,7 +16,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use wsfast::proto::proxy_protocol::Versions;
-use wsfast::{Cidr, CompressionMode, Limits, ProxyProtocol};
+use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
 use crate::app::dev_cert::DevCert;
@@ -96,6 +96,22 @@ impl From<Mode> for CompressionMode {
             Mode::Off => Self::Off,
             Mode::Shared => Self::Shared,
             Mode::Dedicated => Self::Dedicated,
+        }
+    }
+}
+
+/// The values of `--lag`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Lag {
+    Gap,
+    Latest,
+}
+
+impl From<Lag> for LagPolicy {
+    fn from(lag: Lag) -> Self {
+        match lag {
+            Lag::Gap => Self::Gap,
+            Lag::Latest => Self::Latest,
         }
     }
 }
@@ -484,6 +500,18 @@ struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topics: usize,
 
+    /// What who reads slowly goes on with: gap (what the history still has) or latest (the newest message alone)
+    #[arg(
+        long,
+        env = "WSFAST_LAG",
+        hide_env = true,
+        value_name = "POLICY",
+        value_enum,
+        default_value = "gap"
+    )]
+    #[arg(hide_possible_values = true, help_heading = TOPICS)]
+    lag: Lag,
+
     /// Compress messages for clients that offer it: off, shared (one compressor for all) or dedicated (one each)
     #[arg(
         long,
@@ -598,6 +626,7 @@ impl Flags {
         topics.history_bytes_max = self.history_bytes;
         topics.history_ttl_ms = self.history_ttl.0;
         topics.topics_max = self.max_topics;
+        topics.lag = self.lag.into();
         let compression = &mut limits.compression;
         compression.mode = self.compression.into();
         compression.bytes_min = self.compress_min_bytes;
@@ -759,6 +788,7 @@ mod tests {
             "--history-bytes=14M",
             "--history-ttl=15m",
             "--max-topics=16",
+            "--lag=latest",
             "--compression=dedicated",
             "--compress-min-bytes=10",
             "--compression-level=9",
@@ -779,6 +809,7 @@ mod tests {
         let topics = limits.topics;
         assert_eq!((limits.keep_alive_ms, topics.history_ttl_ms), (11_000, 900_000));
         assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
+        assert_eq!(topics.lag, LagPolicy::Latest);
         assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
         let compression = limits.compression;
         assert_eq!(compression.mode, CompressionMode::Dedicated);

@@ -56,6 +56,20 @@ pub struct TopicLimits {
     pub topics_max: usize,
     /// Topics that one peer listens to.
     pub subscriptions_max: usize,
+    /// What a subscriber that reads more slowly than its topic moves is given.
+    pub lag: LagPolicy,
+}
+
+/// What a subscriber is given once it takes more, after it had to be left behind for not taking what was written to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LagPolicy {
+    /// All that the topic still has, behind a notice of what it has no more.
+    #[default]
+    Gap,
+    /// The newest message alone, behind a notice of how many were skipped. A replay that it asked for is given whole, as far
+    /// as the topic still has it. Not for forms that need every message ([`Handler::conflates`](crate::Handler::conflates)).
+    Latest,
 }
 
 impl Default for TopicLimits {
@@ -67,6 +81,7 @@ impl Default for TopicLimits {
             history_ttl_ms: 5 * 60_000,
             topics_max: 100_000,
             subscriptions_max: 128,
+            lag: LagPolicy::Gap,
         }
     }
 }

@@ -65,9 +65,7 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let reach = listens.iter().map(|it| Reach::new(inherited::ip(it), it.proxy.is_some())).max();
     let gate = Gate::new(reach.unwrap_or(Reach::Network), origins, gate.load()?);
     let open_to = gate.to_string();
-    // A client that is promised none waits for none.
-    let ping_s = u32::try_from(limits.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX);
-    let hub = Hub::new(gate, ping_s, limits.handshake_timeout_ms);
+    let hub = Hub::new(gate, &limits);
     let mut server = Server::listen(listens, limits, hub).map_err(|error| match error {
         Error::Listen { index, cause, .. } => {
             StartError::Listen { what: asks[index].clone(), said_by, cause }

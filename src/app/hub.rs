@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
-    Accept, Answer, Closed, Context, Form, Gap, Handler, Kind, Lag, Message, MessageId, PeerAddr,
-    PeerId, Refusal, Response, StatusCode, TopicError, TopicMessage,
+    Accept, Answer, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits, Message,
+    MessageId, PeerAddr, PeerId, Refusal, Response, StatusCode, TopicError, TopicMessage,
 };
 
 use crate::app::centrifugo::{self, Centrifugo, Session};
@@ -28,6 +28,7 @@ pub(crate) struct Hub {
     expiry: Expiry<Guest>,
     /// How long a session may take to say connect.
     connect_timeout_ms: u64,
+    lag: LagPolicy,
 }
 
 /// What is kept for a peer.
@@ -90,11 +91,17 @@ impl Guest {
 }
 
 impl Hub {
-    /// `ping_s`: how often a silent client is sent a ping. `connect_timeout_ms`: how long one of the Centrifugo protocol may
-    /// take to say connect.
-    pub(crate) fn new(gate: Gate, ping_s: u32, connect_timeout_ms: u64) -> Self {
-        let centrifugo = Centrifugo::new(ping_s);
-        Self { gate, centrifugo, expiry: Expiry::new(), connect_timeout_ms }
+    /// The hub of a server with these limits.
+    pub(crate) fn new(gate: Gate, limits: &Limits) -> Self {
+        // A client that is promised no ping waits for none.
+        let ping_s = u32::try_from(limits.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        Self {
+            gate,
+            centrifugo: Centrifugo::new(ping_s),
+            expiry: Expiry::new(),
+            connect_timeout_ms: limits.handshake_timeout_ms,
+            lag: limits.topics.lag,
+        }
     }
 
     /// Who asks; refused if its page may not, or its credentials do not hold.
@@ -271,6 +278,7 @@ impl Handler for Hub {
                         Lag::Told(kind) | Lag::Ended(kind) => {
                             let _sent = cx.send_notice(kind, &notice);
                         }
+                        Lag::Untold => {}
                         Lag::Close(code, reason) => cx.close(code, &reason),
                     }
                 }
@@ -330,7 +338,16 @@ impl Handler for Hub {
             Centrifugo::encode_gap(topic, out);
             return Lag::Ended(Kind::Text);
         }
+        if form == plain::BARE && self.lag == LagPolicy::Latest {
+            // It has no way to be told, and wants the newest rather than its end.
+            return Lag::Untold;
+        }
         plain::encode_gap(form, gap, out)
+    }
+
+    /// Clients of the Centrifugo protocol count on getting every message, or on being told to recover.
+    fn conflates(&self, form: Form) -> bool {
+        form != centrifugo::PUSHES
     }
 
     fn ping(&self, state: &Peer) -> Option<&'static [u8]> {

@@ -4,6 +4,9 @@
 //! messages came, and the same bytes for all who take the same form. Who does not keep up stays a cursor, and is given
 //! what follows when the kernel takes it (`catch_up`), or is told what is gone.
 //!
+//! Where the newest message is all that counts (`LagPolicy::Latest`), who did not take what it was written skips to that one, and
+//! is told how many it skipped. Not taking is the kernel's word, so that a replay, a burst or other output ahead are no slowness.
+//!
 //! What a form looks like, and what becomes of who lost messages, is the handler's to say.
 
 use std::rc::Rc;
@@ -113,29 +116,33 @@ impl<H: Handler> Server<H> {
         grown
     }
 
-    /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it.
-    pub(crate) fn catch_up(&mut self, key: usize) {
+    /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it. `is_slow`: the kernel
+    /// refused something before.
+    pub(crate) fn catch_up(&mut self, key: usize, is_slow: bool) {
+        let skips = is_slow && self.turn.topics.gives_latest();
         let mut given = 0;
         loop {
-            let pulled = self.pull(key);
+            let pulled = self.pull(key, skips);
             if pulled == 0 {
                 return;
             }
             given += pulled;
             let tx = &mut self.peers.tx[key];
+            tx.stay_slow(is_slow);
             tx.flush(key, &mut self.turn);
             if !tx.is_flushed() || !tx.takes_topics() {
                 return;
             }
             if given >= CATCH_UP_BYTES_PER_TURN_MAX {
                 tx.await_turn(key, &mut self.turn);
+                tx.stay_slow(is_slow);
                 return;
             }
         }
     }
 
     /// Queues a few of the messages that a peer's topics have for it; how many bytes.
-    fn pull(&mut self, key: usize) -> usize {
+    fn pull(&mut self, key: usize, skips: bool) -> usize {
         let tx = &mut self.peers.tx[key];
         let Some(subscriptions) = tx.subscriptions.take() else { return 0 };
         let mut room = Room { chunks: PULLED_CHUNKS_MAX, bytes: PULLED_BYTES_MAX, pulled: 0 };
@@ -143,21 +150,20 @@ impl<H: Handler> Server<H> {
             if room.chunks == 0 || room.bytes == 0 || !self.peers.tx[key].takes_topics() {
                 break;
             }
-            self.pull_from(key, subscription, &mut room);
+            self.pull_from(key, subscription, skips, &mut room);
         }
         self.peers.tx[key].subscriptions = Some(subscriptions);
         room.pulled
     }
 
-    fn pull_from(&mut self, key: usize, subscription: Subscription, room: &mut Room) {
+    /// `skips`: all but the newest message, as far as they may be.
+    fn pull_from(&mut self, key: usize, subscription: Subscription, skips: bool, room: &mut Room) {
         let Self { peers, turn, handler, .. } = self;
         let Some(mut topic) = turn.topics.take_out(subscription.topic) else { return };
         let tx = &mut peers.tx[key];
         let mut grown = 0;
         let mut subscriber = topic.subscribers[subscription.at as usize];
-        if subscriber.next < topic.first {
-            bridge_gap(handler, tx, key, turn, &topic, &mut subscriber, room);
-        }
+        let skips = skips && subscriber.next < topic.next() && handler.conflates(subscriber.form);
         let class = tx.class(subscriber.form);
         while subscriber.next < topic.next()
             && room.chunks > 0
@@ -165,11 +171,19 @@ impl<H: Handler> Server<H> {
             && tx.takes_topics()
         {
             let offset = subscriber.next;
-            subscriber.next += 1;
-            let is_own = topic.entry(offset).is_some_and(|entry| tx.is_by(key, entry.from));
-            if subscriber.mutes_own && is_own {
+            if subscriber.mutes_own && is_own(&topic, offset, key, tx) {
+                subscriber.next += 1;
                 continue;
             }
+            let from = match skips && !topic.replays(&subscriber) {
+                true => newest_for(&topic, &subscriber, key, tx),
+                false => topic.first,
+            };
+            if offset < from {
+                bridge_gap(handler, tx, key, turn, &topic, from, &mut subscriber, room);
+                continue;
+            }
+            subscriber.next += 1;
             let bytes = encoding(handler, turn, &mut topic, offset, class, &mut grown);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
@@ -194,20 +208,34 @@ impl Room {
     }
 }
 
-/// Tells a subscriber what fell off the ring before it was given it, or ends its connection.
+/// The newest message for a subscriber; what lies before it may be skipped. If none is left, where the ring begins.
+fn newest_for(topic: &Topic, subscriber: &Subscriber, key: usize, tx: &Tx) -> u64 {
+    let is_for_it = |&offset: &u64| !(subscriber.mutes_own && is_own(topic, offset, key, tx));
+    let left = subscriber.next.max(topic.first)..topic.next();
+    left.rev().find(is_for_it).unwrap_or(topic.first)
+}
+
+/// Whether a message was said by this peer.
+fn is_own(topic: &Topic, offset: u64, key: usize, tx: &Tx) -> bool {
+    topic.entry(offset).is_some_and(|entry| tx.is_by(key, entry.from))
+}
+
+/// Tells a subscriber of what it is not given before `to`, since it fell off the ring or is skipped, or ends its connection.
 #[cold]
+#[expect(clippy::too_many_arguments, reason = "the parts of a topic and a peer, borrowed apart")]
 fn bridge_gap<H: Handler>(
     handler: &H,
     tx: &mut Tx,
     key: usize,
     turn: &mut Turn,
     topic: &Topic,
+    to: u64,
     subscriber: &mut Subscriber,
     room: &mut Room,
 ) {
     turn.counters.gaps += 1;
     let id = |offset| MessageId { epoch: topic.epoch, offset };
-    let gap = Gap { from: id(subscriber.next - 1), to: id(topic.first - 1) };
+    let gap = Gap { from: id(subscriber.next - 1), to: id(to - 1) };
     let mut notice = Vec::new();
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
         lag @ (Lag::Told(kind) | Lag::Ended(kind)) => {
@@ -215,15 +243,16 @@ fn bridge_gap<H: Handler>(
             let bytes = frame(subscriber.form, kind, &notice);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
-            subscriber.next = if matches!(lag, Lag::Ended(_)) { LOST_TRACK } else { topic.first };
+            subscriber.next = if matches!(lag, Lag::Ended(_)) { LOST_TRACK } else { to };
         }
+        Lag::Untold => subscriber.next = to,
         Lag::Close(code, reason) => tx.close_other(key, code, &reason, turn),
     }
 }
 
 /// Whether any of the messages `from..to` was said by this peer.
 fn says_any(topic: &Topic, from: u64, to: u64, key: usize, tx: &Tx) -> bool {
-    (from..to).filter_map(|offset| topic.entry(offset)).any(|entry| tx.is_by(key, entry.from))
+    (from..to).any(|offset| is_own(topic, offset, key, tx))
 }
 
 fn batch_of<H: Handler>(

@@ -73,10 +73,16 @@ pub trait Handler {
         message.kind
     }
 
-    /// A subscriber was too slow for its topic's history: what to tell it before it goes on behind the gap, written to
-    /// `out`, or with what to end its connection.
+    /// A subscriber was too slow for its topic's history, or is given the newest message alone: what to tell it before it goes
+    /// on behind the gap, written to `out`, or with what to end its connection.
     fn on_gap(&self, _form: Form, _topic: &str, gap: Gap, _out: &mut Vec<u8>) -> Lag {
         Lag::Close(StatusCode::TRY_AGAIN_LATER, format!("too slow; go on from {}", gap.from))
+    }
+
+    /// Whether a slow subscriber in this form may be given the newest message alone, where
+    /// [`LagPolicy::Latest`](crate::LagPolicy::Latest) says so.
+    fn conflates(&self, _form: Form) -> bool {
+        true
     }
 
     /// What a peer that has been silent for the ping interval is sent, as a text message, in place of a Ping, where its protocol
@@ -104,6 +110,8 @@ pub trait Handler {
 pub enum Lag {
     /// It is told, and goes on. Whether the notice is text or binary, where it is a WebSocket message.
     Told(Kind),
+    /// It goes on, and is told nothing.
+    Untold,
     /// It is told, and gets nothing more of this topic until it subscribes anew.
     Ended(Kind),
     /// Its connection ends with this status code and reason.

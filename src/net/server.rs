@@ -298,6 +298,7 @@ impl<H: Handler> Server<H> {
         let (rx, tx) = (&mut self.peers.rx[key], &mut self.peers.tx[key]);
         if tx.phase != Phase::Doomed {
             let (was_paused, waiting) = (tx.is_paused(&self.turn), tx.backlog_bytes());
+            let is_slow = tx.was_refused();
             tx.flush(key, &mut self.turn);
             // Its Pongs are not read while it is paused, so what it takes is its sign of life.
             let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
@@ -306,7 +307,7 @@ impl<H: Handler> Server<H> {
             }
             tx.finish_if_flushed(key, &mut self.turn);
             if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
-                self.catch_up(key);
+                self.catch_up(key, is_slow);
             }
         }
     }

@@ -11,14 +11,14 @@
 //! Each form of a message (framed, compressed, as a server-sent event ...) is made once, when the first subscriber needs it.
 //! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 
 use slab::Slab;
 
-use crate::config::TopicLimits;
+use crate::config::{LagPolicy, TopicLimits};
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
 
@@ -60,6 +60,8 @@ pub(crate) struct Topic {
     /// Up to here, exclusively, everyone who keeps up was given all.
     pub(crate) fanned: u64,
     pub(crate) subscribers: Vec<Subscriber>,
+    /// Where the replays of subscribers end, by their keys; kept for [`LagPolicy::Latest`] alone.
+    replays: BTreeMap<u32, u64>,
     is_dirty: bool,
     /// Since when nothing is left of it.
     unused_since_ms: Option<u64>,
@@ -264,6 +266,11 @@ impl Topics {
         self.bytes
     }
 
+    /// Whether who is slow is given the newest message alone.
+    pub(crate) const fn gives_latest(&self) -> bool {
+        matches!(self.limits.lag, LagPolicy::Latest)
+    }
+
     /// The limit of subscriptions of one peer.
     pub(crate) const fn subscriptions_max(&self) -> usize {
         self.limits.subscriptions_max
@@ -337,6 +344,9 @@ impl Topics {
         let position = topic.position(since);
         let subscription = Subscription { topic: at, at: len_u32(topic.subscribers.len()) };
         topic.subscribers.push(Subscriber { key, form, mutes_own, next: position.next });
+        if self.limits.lag == LagPolicy::Latest && position.next <= position.last.offset {
+            topic.replays.insert(key, position.last.offset + 1);
+        }
         Ok((subscription, position))
     }
 
@@ -346,7 +356,8 @@ impl Topics {
         subscription: Subscription,
     ) -> Option<(u32, Subscription)> {
         let topic = self.slab.get_mut(subscription.topic as usize)?;
-        topic.subscribers.swap_remove(subscription.at as usize);
+        let left = topic.subscribers.swap_remove(subscription.at as usize);
+        topic.replays.remove(&left.key);
         let moved = topic.subscribers.get(subscription.at as usize).map(|moved| {
             let was = Subscription { at: len_u32(topic.subscribers.len()), ..subscription };
             (moved.key, was)
@@ -562,6 +573,16 @@ impl Topic {
     pub(crate) fn entry(&self, offset: u64) -> Option<&Entry> {
         let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
         self.ring.get(at)
+    }
+
+    /// Whether a subscriber is to be given the message at its cursor, however slow it is: it was there when it subscribed.
+    pub(crate) fn replays(&mut self, subscriber: &Subscriber) -> bool {
+        let Some(&end) = self.replays.get(&subscriber.key) else { return false };
+        let goes_on = subscriber.next < end;
+        if !goes_on {
+            self.replays.remove(&subscriber.key);
+        }
+        goes_on
     }
 
     /// Remembers a form of the message at `offset`; how many bytes that are.

@@ -88,7 +88,7 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Connections closed because their queue passed `queue_bytes_max`.
     pub overflowed: u64,
-    /// Times that a topic's subscriber was too slow for its history, and was told so or closed.
+    /// Times that a topic's subscriber was too slow for its history and was told so or closed, or went on with the newest message.
     pub gaps: u64,
     /// Connections dropped for silence.
     pub silent: u64,

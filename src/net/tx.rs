@@ -84,6 +84,8 @@ struct Backlog {
     queue: OutQueue,
     /// The latest Ping's payload, still to be answered (§5.5.3: earlier ones need no answer).
     pong_owed: Option<Box<[u8]>>,
+    /// Whether the kernel was offered something and did not take it: the peer reads more slowly than it is written to.
+    was_refused: bool,
 }
 
 impl Tx {
@@ -112,6 +114,11 @@ impl Tx {
     /// Whether nothing waits.
     pub(crate) const fn is_flushed(&self) -> bool {
         self.backlog.is_none()
+    }
+
+    /// Whether the kernel refused some of what waits.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.was_refused)
     }
 
     /// Sends a message to the peer whose event is handled.
@@ -245,6 +252,13 @@ impl Tx {
         self.mark_ready(key, turn);
     }
 
+    /// While it has a backlog, what the kernel refused of an earlier one counts on.
+    pub(crate) fn stay_slow(&mut self, is_slow: bool) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.was_refused |= is_slow;
+        }
+    }
+
     /// Queues a topic's message.
     pub(crate) fn queue_shared(&mut self, bytes: Rc<[u8]>, class: Class) {
         if class.window_at.is_some() {
@@ -263,6 +277,7 @@ impl Tx {
     /// Queues what the kernel did not take of a topic's message, if any of it left. Either way there is more to come.
     pub(crate) fn queue_rest(&mut self, message: Option<&Rc<[u8]>>, skip: usize, turn: &mut Turn) {
         let backlog = self.backlog.get_or_insert_default();
+        backlog.was_refused = true;
         if let Some(message) = message
             && skip > 0
         {
@@ -413,7 +428,10 @@ impl Tx {
         match taken {
             Drained::Bytes(len) if len == offered => {}
             Drained::Bytes(len) | Drained::Held(len) => {
-                self.backlog.get_or_insert_default().queue.push(&parts, len);
+                let was_asked = self.backlog.is_none();
+                let backlog = self.backlog.get_or_insert_default();
+                backlog.queue.push(&parts, len);
+                backlog.was_refused |= was_asked;
                 self.passed_soft |= self.is_paused(turn);
             }
             Drained::Broken => self.doom(key, turn),
@@ -435,7 +453,7 @@ impl Tx {
         let flushed = backlog.queue.flush(&mut self.link, WRITE_BYTES_PER_TURN_MAX);
         match flushed {
             Flushed::All => self.backlog = None,
-            Flushed::Blocked => {}
+            Flushed::Blocked => backlog.was_refused = true,
             Flushed::Paused => self.mark_ready(key, turn),
             Flushed::Broken => return self.doom(key, turn),
         }

@@ -267,6 +267,47 @@ fn five_hundred_that_never_read_cost_next_to_nothing() {
     }
 }
 
+/// Where the newest is all that counts, who does not read skips to it: an event source is told how many it skipped, a bare
+/// WebSocket just goes on.
+#[test]
+fn who_wants_the_latest_skips_what_it_did_not_read() {
+    const COUNT: usize = 400;
+    let server = Process::start(&["--ping-interval", "0", "--lag", "latest"]);
+    let mut bare = connect_with_rcvbuf(server.addr, 4096);
+    bare.send(wire::request().replacen("GET /", "GET /t", 1));
+    bare.expect_open(wire::KEY);
+    let mut events = connect_with_rcvbuf(server.addr, 4096);
+    get(&mut events, "/t", "Accept: text/event-stream\r\n");
+    assert_eq!((events.response().status, &*events.until(b"\n\n")), (200, ":\n\n"));
+    let mut speaker = open(server.addr, "/t", "");
+    let payload = |number: usize| format!("{number:8}{}", "x".repeat(50_000));
+    for number in 1..=COUNT {
+        speaker.send(wire::text(&payload(number)));
+        speaker.expect_text(&payload(number));
+    }
+    let mut next = 1;
+    let mut lost: Vec<usize> = Vec::new();
+    while next <= COUNT {
+        let event = events.until(b"\n\n");
+        if event.contains("event: gap\n") {
+            let count = event.split("\"lost\":").nth(1).unwrap().trim_end().trim_end_matches('}');
+            lost.push(count.parse().unwrap());
+            next += lost[lost.len() - 1];
+        } else {
+            assert!(event.contains(&payload(next)), "not event {next}: {}", &event[..40]);
+            next += 1;
+        }
+    }
+    assert!(matches!(lost[..], [count] if count > 50), "{lost:?} lost");
+    let mut given = 1;
+    while bare.frame() != Frame::text(&payload(COUNT)) {
+        given += 1;
+    }
+    assert!(given < COUNT - 50, "{given} given");
+    bare.send(wire::ping(b"?"));
+    bare.expect(&Frame::pong(b"?"));
+}
+
 /// Nothing is lost if a subscriber does not want to hear itself, and the others do.
 #[test]
 fn who_mutes_itself_hears_the_others() {

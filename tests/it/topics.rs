@@ -4,8 +4,8 @@ use std::sync::mpsc;
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, CompressionMode, Context, Form, Framing, Gap, Handler, Kind, Lag, Limits,
-    Message, MessageId, PeerAddr, Refusal, Since, StatusCode, TopicMessage,
+    Accept, Closed, CompressionMode, Context, Form, Framing, Gap, Handler, Kind, Lag, LagPolicy,
+    Limits, Message, MessageId, PeerAddr, Refusal, Since, StatusCode, TopicMessage,
 };
 
 use crate::support::client::RawClient;
@@ -28,6 +28,10 @@ struct Listener {
 
 const BARE: Form = Form { id: 0, framing: Framing::Message };
 const NUMBERED: Form = Form { id: 1, framing: Framing::Message };
+/// Is told nothing of what it lost.
+const QUIET: Form = Form { id: 2, framing: Framing::Message };
+/// Needs every message.
+const WHOLE: Form = Form { id: 3, framing: Framing::Message };
 
 impl Handler for Hub {
     type State = Listener;
@@ -46,6 +50,8 @@ impl Handler for Hub {
                 Some(("since", id)) => since = Since::Id(id.parse().unwrap()),
                 _ if word == "all" => since = Since::All,
                 _ if word == "numbered" => form = NUMBERED,
+                _ if word == "quiet" => form = QUIET,
+                _ if word == "whole" => form = WHOLE,
                 _ if word == "mute" => mutes_own = true,
                 _ => {}
             }
@@ -87,9 +93,15 @@ impl Handler for Hub {
         if form == NUMBERED {
             out.extend_from_slice(format!("lost {:?}", gap.lost()).as_bytes());
             Lag::Told(Kind::Text)
+        } else if form == QUIET {
+            Lag::Untold
         } else {
             Lag::Close(StatusCode::TRY_AGAIN_LATER, format!("go on from {}", gap.from.offset))
         }
+    }
+
+    fn conflates(&self, form: Form) -> bool {
+        form != WHOLE
     }
 
     /// The topic hears of who leaves.
@@ -272,6 +284,104 @@ fn who_reads_slowly_is_told_exactly_what_it_lost() {
     assert_eq!(reason, format!("go on from {given}"));
     drop((numbered, bare, reader));
     assert_eq!(running.server.stop().counters.gaps, 2);
+}
+
+/// With `LagPolicy::Latest` who does not read skips to the newest message and is told how many that were, once; who needs every
+/// message gets every message.
+#[test]
+fn who_reads_slowly_goes_on_with_the_newest() {
+    let running = Running::start(latest());
+    let [mut numbered, mut quiet, mut whole] = ["numbered", "quiet", "whole"].map(|form| {
+        let mut client = connect_with_rcvbuf(running.server.addr, 4096);
+        running.upgrade(&mut client, &format!("/t?{form}"), "");
+        client
+    });
+    let mut reader = running.open("/t?numbered");
+    let payload = |number: u64| format!("{number} {}", "y".repeat(20_000));
+    const COUNT: u64 = 600;
+    for number in 1..=COUNT {
+        reader.send(wire::text(&payload(number)));
+        reader.expect_text(&format!("{number} {}", payload(number)));
+    }
+    let (mut next, mut lost) = (1, Vec::new());
+    while next <= COUNT {
+        let text = String::from_utf8(numbered.frame().payload).unwrap();
+        if let Some(count) = text.strip_prefix("lost Some(") {
+            let count: u64 = count.trim_end_matches(')').parse().unwrap();
+            next += count;
+            lost.push(count);
+        } else {
+            assert_eq!(text, format!("{next} {}", payload(next)));
+            next += 1;
+        }
+    }
+    assert!(matches!(lost[..], [count] if count > 100), "{lost:?} lost");
+    let mut given = 0;
+    loop {
+        let frame = quiet.frame();
+        given += 1;
+        if frame == Frame::text(&payload(COUNT)) {
+            break;
+        }
+        assert!(frame == Frame::text(&payload(given)));
+    }
+    assert!(given < COUNT - 100, "{given} given");
+    (1..=COUNT).for_each(|number| whole.expect_text(&payload(number)));
+    // Whoever has caught up hears all that follows.
+    reader.send(wire::text("burst"));
+    (0..16).for_each(|_| quiet.expect_text("burst"));
+    (1..=16).for_each(|number| numbered.expect_text(&format!("{} burst", COUNT + number)));
+    assert_eq!(running.server.stop().counters.gaps, 2);
+}
+
+/// What was there when it subscribed is given to it, however slowly it reads; then it is behind as others are.
+#[test]
+fn a_replay_is_not_skipped() {
+    let running = Running::start(latest());
+    let mut reader = running.open("/t?numbered");
+    let payload = "y".repeat(20_000);
+    let mut publish = |number: u64| {
+        reader.send(wire::text(&payload));
+        reader.expect_text(&format!("{number} {payload}"));
+    };
+    (1..=300).for_each(&mut publish);
+    let mut late = connect_with_rcvbuf(running.server.addr, 4096);
+    running.upgrade(&mut late, "/t?numbered&all", "");
+    (301..=600).for_each(&mut publish);
+    for number in 1..=300 {
+        late.expect_text(&format!("{number} {payload}"));
+    }
+    late.expect_text("lost Some(299)");
+    late.expect_text(&format!("600 {payload}"));
+    // Nobody else is given anything but all.
+    let mut whole = running.open("/t?numbered&last=100");
+    (501..=600).for_each(|number| whole.expect_text(&format!("{number} {payload}")));
+    assert_eq!(running.server.stop().counters.gaps, 1);
+}
+
+/// Being written to message by message, as who mutes itself is, is no slowness.
+#[test]
+fn who_keeps_up_skips_nothing() {
+    let running = Running::start(latest());
+    let mut mute = running.open("/t?mute");
+    let mut speaker = running.open("/t");
+    for round in 0..50 {
+        mute.send(wire::text("mine"));
+        speaker.send([wire::text("burst"), wire::text(&format!("end of {round}"))].concat());
+        (0..16).for_each(|_| mute.expect_text("burst"));
+        mute.expect_text(&format!("end of {round}"));
+        (0..18).for_each(|_| assert!(!speaker.frame().payload.is_empty()));
+    }
+    assert_eq!(running.server.stop().counters.gaps, 0);
+}
+
+fn latest() -> Limits {
+    let mut limits = limits();
+    limits.topics.topic_bytes_max = 64 << 20;
+    limits.topics.history_messages = 10_000;
+    limits.topics.history_bytes_max = 1 << 30;
+    limits.topics.lag = LagPolicy::Latest;
+    limits
 }
 
 /// A client that reads in small sips gets each byte once, through every kind of cut.

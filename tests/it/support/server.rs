@@ -284,6 +284,10 @@ impl<H: Handler> Handler for Observed<H> {
         self.inner.on_gap(form, topic, gap, out)
     }
 
+    fn conflates(&self, form: Form) -> bool {
+        self.inner.conflates(form)
+    }
+
     fn wake_at_ms(&self) -> Option<u64> {
         self.inner.wake_at_ms()
     }
