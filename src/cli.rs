@@ -500,6 +500,17 @@ struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topics: usize,
 
+    /// Topics that one connection listens to; past it, the protocol's error
+    #[arg(
+        long,
+        env = "WSFAST_MAX_SUBSCRIPTIONS",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "128"
+    )]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_subscriptions: usize,
+
     /// What who reads slowly goes on with: gap (what the history still has) or latest (the newest message alone)
     #[arg(
         long,
@@ -626,6 +637,7 @@ impl Flags {
         topics.history_bytes_max = self.history_bytes;
         topics.history_ttl_ms = self.history_ttl.0;
         topics.topics_max = self.max_topics;
+        topics.subscriptions_max = self.max_subscriptions;
         topics.lag = self.lag.into();
         let compression = &mut limits.compression;
         compression.mode = self.compression.into();
@@ -788,6 +800,7 @@ mod tests {
             "--history-bytes=14M",
             "--history-ttl=15m",
             "--max-topics=16",
+            "--max-subscriptions=17",
             "--lag=latest",
             "--compression=dedicated",
             "--compress-min-bytes=10",
@@ -809,7 +822,7 @@ mod tests {
         let topics = limits.topics;
         assert_eq!((limits.keep_alive_ms, topics.history_ttl_ms), (11_000, 900_000));
         assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
-        assert_eq!(topics.lag, LagPolicy::Latest);
+        assert_eq!((topics.subscriptions_max, topics.lag), (17, LagPolicy::Latest));
         assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
         let compression = limits.compression;
         assert_eq!(compression.mode, CompressionMode::Dedicated);

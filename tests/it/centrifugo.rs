@@ -93,6 +93,31 @@ fn what_is_not_the_protocol_ends_with_its_code() {
     client.expect_close(3501);
 }
 
+/// At the limit and one past it; a place that is left may be taken again.
+#[test]
+fn a_session_has_as_many_subscriptions_as_it_may() {
+    for (args, most) in [(&["--max-subscriptions", "3"][..], 3), (&[], 128)] {
+        let server = Process::start(args);
+        let mut client = connect(server.addr);
+        let mut subscribe = |channel: usize| {
+            let command = format!(r#"{{"subscribe":{{"channel":"c{channel}"}},"id":2}}"#);
+            ask(&mut client, &command)
+        };
+        for channel in 1..=most {
+            let reply = subscribe(channel);
+            assert!(reply.starts_with(r#"{"id":2,"subscribe":{"#), "{channel}: {reply}");
+        }
+        let refused = r#"{"id":2,"error":{"code":106,"message":"limit exceeded"}}"#;
+        assert_eq!(subscribe(most + 1), refused);
+        let left = ask(&mut client, r#"{"unsubscribe":{"channel":"c1"},"id":3}"#);
+        assert_eq!(left, r#"{"id":3,"unsubscribe":{}}"#);
+        let late = ask(&mut client, r#"{"subscribe":{"channel":"late"},"id":4}"#);
+        assert!(late.starts_with(r#"{"id":4,"subscribe":{"#), "{late}");
+        let again = ask(&mut client, r#"{"subscribe":{"channel":"later"},"id":2}"#);
+        assert_eq!(again, refused);
+    }
+}
+
 /// Silence is broken by the protocol's own ping, which its clients wait for.
 #[test]
 fn a_silent_session_is_sent_its_own_ping() {
