@@ -223,9 +223,9 @@ impl Handler for Hub {
             Err(refusal) => return Answer::Refuse(refusal),
         };
         match (request.method(), route) {
-            ("OPTIONS", _) => {
+            ("OPTIONS", route) => {
                 let mut response =
-                    Response::empty(Status::NoContent).with("Allow", "GET, HEAD, POST, OPTIONS");
+                    Response::empty(Status::NoContent).with("Allow", route.methods());
                 let lines = self.gate.cors(request).map(Cors::preflight_lines);
                 response.headers.extend(lines.unwrap_or_default());
                 Answer::Respond(response)
@@ -259,6 +259,20 @@ impl Handler for Hub {
             }
             _ => refuse(Status::MethodNotAllowed, "publish with POST, listen with GET"),
         }
+    }
+
+    fn refusal_headers(
+        &self,
+        request: &Request<'_>,
+        status: Status,
+    ) -> Vec<(&'static str, String)> {
+        let mut lines = self.cors(request);
+        if status == Status::MethodNotAllowed
+            && let Ok(route) = route::route(request)
+        {
+            lines.push(("Allow", route.methods().to_owned()));
+        }
+        lines
     }
 
     fn on_open(&mut self, state: &mut Peer, cx: &mut Context<'_>) {

@@ -34,6 +34,17 @@ pub(crate) struct Target {
     pub(crate) mutes_own: bool,
 }
 
+impl Route {
+    /// What may be done there: the value of Allow (RFC 9110 §10.2.1).
+    pub(crate) const fn methods(&self) -> &'static str {
+        match self {
+            Self::Root | Self::Echo | Self::Health | Self::Centrifugo => "GET, HEAD, OPTIONS",
+            Self::Api(_) => "POST, OPTIONS",
+            Self::Topic(_) => "GET, HEAD, POST, PUT, OPTIONS",
+        }
+    }
+}
+
 /// How to listen without WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {

@@ -56,6 +56,17 @@ pub trait Handler {
         Answer::Refuse(Refusal { status: Status::UpgradeRequired, reason })
     }
 
+    /// Further header lines of the error that a request, which is no opening handshake, is refused with, be it by the handler or by
+    /// the server: those that let a page of another origin read it, say. One of a name that the status comes with by itself
+    /// (Allow, WWW-Authenticate, Retry-After) takes its place.
+    fn refusal_headers(
+        &self,
+        _request: &Request<'_>,
+        _status: Status,
+    ) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Makes the response of an [`Answer::Wait`]: `body` has the messages in their form, or is empty if there were none in
     /// time. `last`: the last of them, or where the topic stands, if there is such a topic.
     fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {

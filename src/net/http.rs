@@ -105,7 +105,12 @@ impl<H: Handler> Server<H> {
         for _ in 0..PIPELINED_MAX {
             let len = match self.request_len(&bytes[at..at + head_len], limits) {
                 Ok(body_len) => head_len + body_len,
-                Err((status, reason)) => return self.answer_refusal(key, status, reason),
+                Err((status, reason)) => {
+                    let request = Request::parse(&bytes[at..at + head_len], limits);
+                    let headers = request.map(|it| self.handler.refusal_headers(&it, status));
+                    let headers = headers.unwrap_or_default();
+                    return self.answer_refusal_with(key, status, reason, &headers);
+                }
             };
             if bytes.len() - at < len {
                 let bytes = bytes.split_off(at);
@@ -221,7 +226,8 @@ impl<H: Handler> Server<H> {
         match handler.on_request(&request, &bytes[head_len..], peer, cx) {
             Answer::Respond(response) => self.respond(key, &response, after),
             Answer::Refuse(Refusal { status, reason }) => {
-                self.answer_refusal(key, status, reason);
+                let headers = self.handler.refusal_headers(&request, status);
+                self.answer_refusal_with(key, status, reason, &headers);
                 Next::Other
             }
             Answer::Stream { response, .. } if after.body == Body::LeftOut => {
@@ -327,7 +333,8 @@ impl<H: Handler> Server<H> {
         let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
         let Ok(position) = cx.subscribe(&waiting.topic, waiting.form, false, waiting.since) else {
             let reason = "there are as many topics as there may be";
-            self.answer_refusal(key, Status::ServiceUnavailable, reason);
+            let status = Status::ServiceUnavailable;
+            self.answer_refusal_with(key, status, reason, &waiting.headers);
             return Next::Other;
         };
         if position.gap.is_some() {

@@ -206,6 +206,17 @@ impl<H: Handler> Server<H> {
 
     /// Answers with an HTTP error and ends the connection; nothing that follows the request is read as frames.
     pub(crate) fn answer_refusal(&mut self, key: usize, status: Status, reason: &str) {
+        self.answer_refusal_with(key, status, reason, &[]);
+    }
+
+    /// The same, with further header lines.
+    pub(crate) fn answer_refusal_with(
+        &mut self,
+        key: usize,
+        status: Status,
+        reason: &str,
+        headers: &[(&'static str, String)],
+    ) {
         let Self { peers, turn, .. } = self;
         turn.counters.refused += 1;
         tracing::debug!(status = status.code(), reason, "handshake refused");
@@ -213,7 +224,7 @@ impl<H: Handler> Server<H> {
         let tx = &mut peers.tx[key];
         // Before TLS is set up there is no way to say why.
         if !tx.link.is_handshaking() {
-            encode_refusal(&mut turn.cork, status, reason);
+            encode_refusal(&mut turn.cork, status, reason, headers);
         }
         tx.finish(key, turn);
         tx.uncork(key, InPlace::NOTHING, turn);

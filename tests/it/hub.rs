@@ -393,6 +393,59 @@ fn pages_from_elsewhere_need_to_be_allowed() {
     }
 }
 
+/// A page from an origin that is allowed reads why it is refused, whoever refuses it; another page reads nothing. Each status has
+/// the header lines that it must come with.
+#[test]
+fn pages_from_elsewhere_read_why_they_are_refused() {
+    let secret = "a secret of more than sixteen bytes";
+    let server = Process::start(&[
+        "--allow-origin",
+        "https://example.com",
+        "--jwt-secret",
+        secret,
+        "--max-message-bytes",
+        "1000",
+        "--max-topics",
+        "1",
+    ]);
+    let bearer = format!("Authorization: Bearer {GOOD}\r\n");
+    let _fills = open(server.addr, &format!("/news/one?token={GOOD}"), "");
+    for (line, lines, status, header, value) in [
+        ("GET /news/today", "", 401, "www-authenticate", "Bearer"),
+        ("GET /news/today", "Authorization: Bearer x.y.z\r\n", 401, "www-authenticate", "Bearer"),
+        ("GET /sports", &*bearer, 403, "connection", "close"),
+        ("POST /news/other", &bearer, 403, "connection", "close"),
+        ("GET /t%zz", &bearer, 400, "connection", "close"),
+        ("GET /echo", "", 426, "upgrade", "websocket"),
+        ("DELETE /t", &bearer, 405, "allow", "GET, HEAD, POST, PUT, OPTIONS"),
+        ("POST /", &bearer, 405, "allow", "GET, HEAD, OPTIONS"),
+        ("GET /api/publish", &bearer, 405, "allow", "POST, OPTIONS"),
+        ("POST /t", "Transfer-Encoding: chunked\r\n", 411, "connection", "close"),
+        ("POST /t", "Content-Length: 1001\r\n", 413, "connection", "close"),
+        ("POST /news/today", &bearer, 503, "retry-after", "1"),
+        ("GET /news/today?wait=9", &bearer, 503, "retry-after", "1"),
+    ] {
+        for (origin, is_allowed) in [("https://example.com", true), ("https://evil.example", false)]
+        {
+            let mut client = RawClient::connect(server.addr);
+            client.send(format!(
+                "{line} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n{lines}\r\n"
+            ));
+            let response = client.response();
+            let named = response.values("access-control-allow-origin");
+            if is_allowed {
+                assert_eq!((response.status, named), (status, vec![origin]), "{line} {lines}");
+                assert_eq!(response.values("vary"), ["Origin"], "{line} {lines}");
+                assert_eq!(response.values(header), [value], "{line} {lines}");
+                assert!(response.body.ends_with('\n'), "{line}: {}", response.body);
+            } else {
+                assert!(matches!(response.status, 403 | 411 | 413), "{}", response.status);
+                assert_eq!(named, [""; 0], "{line} {lines}");
+            }
+        }
+    }
+}
+
 /// HS256, without `exp`.
 const GOOD: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwic3Vic2NyaWJlIjpbIm5ld3MvKiJdLCJwdWJsaXNoIjpbIm5ld3MvdG9kYXkiXX0._Mu6R-ziJ0pUOb8bb8WUcxqDI4a1ZZwMyne-FBhqgas";
 /// Of 2001.

@@ -35,18 +35,34 @@ pub fn encode_accept(
 
 /// Appends a refusal; the caller closes the connection behind it (RFC 9112 §9.6).
 ///
-/// `reason` is for a person who debugs; it becomes the body, as one line of plain text.
-pub fn encode_refusal(out: &mut Vec<u8>, status: Status, reason: &str) {
+/// `reason` is for a person who debugs; it becomes the body, as one line of plain text. `further` header lines take the place
+/// of those of their name that the status comes with; one whose value is not printable ASCII is left out.
+pub fn encode_refusal(
+    out: &mut Vec<u8>,
+    status: Status,
+    reason: &str,
+    further: &[(&'static str, String)],
+) {
     let body_len = reason.len() + 1;
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {body_len}\r\nConnection: {}\r\n{}\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {body_len}\r\nConnection: {}\r\n",
         status.code(),
         status.phrase(),
         connection_of(status),
-        header_of(status),
     );
     out.reserve(head.len() + body_len);
     out.extend_from_slice(head.as_bytes());
+    let further = || further.iter().map(|(name, value)| (*name, &**value));
+    let is_replaced = |name: &str| further().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    let own = headers_of(status).iter().copied().filter(|(name, _)| !is_replaced(name));
+    for (name, value) in own.chain(further()) {
+        if fields::printable(value.as_bytes()).is_some() {
+            [name, ": ", value, "\r\n"]
+                .iter()
+                .for_each(|part| out.extend_from_slice(part.as_bytes()));
+        }
+    }
+    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(reason.as_bytes());
     out.push(b'\n');
 }
@@ -75,12 +91,12 @@ const fn connection_of(status: Status) -> &'static str {
 }
 
 /// The header lines that a status must or should come with (RFC 9110 §15.5, §15.6; RFC 6455 §4.4).
-const fn header_of(status: Status) -> &'static str {
+const fn headers_of(status: Status) -> &'static [(&'static str, &'static str)] {
     match status {
-        Status::Unauthorized => "WWW-Authenticate: Bearer\r\n",
-        Status::MethodNotAllowed => "Allow: GET\r\n",
-        Status::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        Status::ServiceUnavailable => "Retry-After: 1\r\n",
+        Status::Unauthorized => &[("WWW-Authenticate", "Bearer")],
+        Status::MethodNotAllowed => &[("Allow", "GET")],
+        Status::UpgradeRequired => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+        Status::ServiceUnavailable => &[("Retry-After", "1")],
         Status::Ok
         | Status::NoContent
         | Status::BadRequest
@@ -93,7 +109,7 @@ const fn header_of(status: Status) -> &'static str {
         | Status::TooManyRequests
         | Status::RequestHeaderFieldsTooLarge
         | Status::InternalServerError
-        | Status::HttpVersionNotSupported => "",
+        | Status::HttpVersionNotSupported => &[],
     }
 }
 
@@ -161,8 +177,27 @@ mod tests {
         ];
         for (status, expected) in table {
             let mut out = Vec::new();
-            encode_refusal(&mut out, status, "because");
+            encode_refusal(&mut out, status, "because", &[]);
             assert_eq!(str::from_utf8(&out), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn further_lines_join_those_of_the_status_or_take_their_place() {
+        let further = [
+            ("Allow", "POST".to_owned()),
+            ("Vary", "Origin".to_owned()),
+            ("X", "a\r\nSet-Cookie: b".to_owned()),
+        ];
+        for (status, lines) in [
+            (Status::MethodNotAllowed, "Allow: POST\r\nVary: Origin\r\n"),
+            (Status::ServiceUnavailable, "Retry-After: 1\r\nAllow: POST\r\nVary: Origin\r\n"),
+        ] {
+            let mut out = Vec::new();
+            encode_refusal(&mut out, status, "because", &further);
+            let out = String::from_utf8(out).unwrap();
+            let expected = format!("\r\nConnection: close\r\n{lines}\r\nbecause\n");
+            assert!(out.ends_with(&expected), "{out}");
         }
     }
 
@@ -170,7 +205,7 @@ mod tests {
     #[test]
     fn a_reason_never_reaches_the_head() {
         let mut out = Vec::new();
-        encode_refusal(&mut out, Status::NotFound, "é\r\n\r\nHTTP/1.1 200 OK");
+        encode_refusal(&mut out, Status::NotFound, "é\r\n\r\nHTTP/1.1 200 OK", &[]);
         let out = String::from_utf8(out).unwrap();
         let (head, body) = out.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nContent-Length: 22\r\n"), "{head}");
