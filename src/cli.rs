@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) listening: Listening,
     /// Within their hard ranges. `peers_max` is the default unless `peers_asked` is given.
     pub(crate) limits: Limits,
+    /// `--memory-limit`, in bytes.
+    pub(crate) memory_limit: Option<usize>,
     /// `--max-connections`; `None`: as many as the descriptors allow.
     pub(crate) peers_asked: Option<usize>,
     /// `--allow-origin`.
@@ -340,6 +342,11 @@ struct Flags {
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS", hide_env = true, value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections: Option<usize>,
+
+    /// Memory of the process, kept whatever clients do; past it, 503 or 1013 [default: no limit]
+    #[arg(long, env = "WSFAST_MEMORY_LIMIT", hide_env = true, value_name = "SIZE")]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
+    memory_limit: Option<usize>,
 
     /// Size of a message; past it, closed with 1009
     #[arg(
@@ -656,6 +663,7 @@ impl Flags {
         };
         Ok(Config {
             limits,
+            memory_limit: self.memory_limit,
             peers_asked: self.max_connections,
             origins: self.allow_origin,
             gate: GateConfig {
@@ -783,6 +791,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_limit() {
+        assert_eq!(config(&["--memory-limit=2G"]).memory_limit, Some(2 << 30));
         let limits = config(&[
             "--max-connections=1",
             "--max-message-bytes=2K",

@@ -38,6 +38,22 @@ pub struct Limits {
     pub compression: Compression,
     /// What topics keep, and how many there are.
     pub topics: TopicLimits,
+    /// What the process may have in use before the server gives up history and refuses what asks for more.
+    pub memory: Option<MemoryLimit>,
+}
+
+/// A bound for the memory of the process, which holds whatever its peers do.
+///
+/// Past it the oldest history goes first, of which there is half of it at most. Then what asks for memory is refused: a
+/// connection or a request with 503, a message that did not come whole with 1013, a publication with
+/// [`crate::TopicError::OutOfMemory`]; and who reads slowest is cut off.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimit {
+    /// Bytes that may be in use; at least [`Limits::memory_bytes_least`]. What an event has begun it may finish, so it is passed by
+    /// as much as four of the largest messages for a moment.
+    pub bytes_max: usize,
+    /// Tells how many are: the allocator's own count, since it is asked at every step.
+    pub bytes_in_use: fn() -> usize,
 }
 
 /// What topics keep for who comes late or reads slowly, and how many there are.
@@ -143,11 +159,19 @@ impl Default for Limits {
             drain_ms: 10_000,
             compression: Compression::default(),
             topics: TopicLimits::default(),
+            memory: None,
         }
     }
 }
 
 impl Limits {
+    /// The least that [`MemoryLimit::bytes_max`] can be with these limits.
+    pub fn memory_bytes_least(&self) -> usize {
+        let largest =
+            self.message_bytes_max.max(self.topics.topic_bytes_max).max(self.queue_bytes_max);
+        largest.saturating_mul(LARGEST_IN_MEMORY_MIN)
+    }
+
     /// Checks every limit against its hard range.
     ///
     /// # Errors
@@ -177,12 +201,22 @@ impl Limits {
             ("compression-window", 1 << self.compression.window_bits.min(63), 1 << 9, 1 << 15),
             ("compression-memory", self.compression.memory_bytes_max as u64, 0, 1 << 40),
         ];
-        match table.into_iter().find(|&(_, value, least, most)| value < least || value > most) {
+        let memory = self.memory.map(|memory| {
+            ("memory-limit", memory.bytes_max as u64, self.memory_bytes_least() as u64, u64::MAX)
+        });
+        match table
+            .into_iter()
+            .chain(memory)
+            .find(|&(_, value, least, most)| value < least || value > most)
+        {
             Some((name, value, least, most)) => Err(ConfigError { name, value, least, most }),
             None => Ok(()),
         }
     }
 }
+
+/// How often what is largest must fit in memory: in a peer's hands, in its topic, in the forms made of it, and once more.
+const LARGEST_IN_MEMORY_MIN: usize = 8;
 
 /// A slab key is 32 bits, and no kernel gives one process this many descriptors.
 const PEERS_MAX: usize = 1 << 24;

@@ -56,7 +56,9 @@ pub mod config;
 pub mod net;
 pub mod proto;
 
-pub use config::{Compression, CompressionMode, ConfigError, LagPolicy, Limits, TopicLimits};
+pub use config::{
+    Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, TopicLimits,
+};
 pub use net::{
     Accept, Answer, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error, Form,
     Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MessageId,

@@ -12,7 +12,7 @@ use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::hub::Hub;
 use crate::app::start_up::{Announcement, StartError, complain, print};
-use crate::app::{descriptors, inherited, logs, tls_files};
+use crate::app::{descriptors, inherited, logs, memory, tls_files};
 use crate::cli::{Config, Instead};
 
 fn main() -> ExitCode {
@@ -48,7 +48,9 @@ fn main() -> ExitCode {
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
 fn start(config: Config) -> Result<Server<Hub>, StartError> {
-    let Config { listening, mut limits, peers_asked, origins, gate, tls, .. } = config;
+    let Config { listening, mut limits, memory_limit, peers_asked, origins, gate, tls, .. } =
+        config;
+    limits.memory = memory_limit.map(|limit| memory::bound(limit, &limits)).transpose()?;
     let said_by = listening.said_by;
     let tls = match tls {
         Some(files) => files.load().map(|config| Some((files, config)))?,

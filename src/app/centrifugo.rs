@@ -421,7 +421,7 @@ fn error_of(error: TopicError) -> ReplyError {
     match error {
         TopicError::Subscribed => ReplyError::AlreadySubscribed,
         TopicError::TooManySubscriptions | TopicError::MessageTooBig => ReplyError::LimitExceeded,
-        TopicError::TooManyTopics => ReplyError::TooManyRequests,
+        TopicError::TooManyTopics | TopicError::OutOfMemory => ReplyError::TooManyRequests,
         TopicError::NameTooLong => ReplyError::BadRequest,
         // `TopicError` is non-exhaustive.
         _ => ReplyError::Internal,

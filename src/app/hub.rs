@@ -434,6 +434,9 @@ const fn reason_of(error: TopicError) -> (Status, &'static str) {
             (Status::ContentTooLarge, "the message is larger than topic-bytes")
         }
         TopicError::NameTooLong => (Status::BadRequest, "a topic's name has 1 to 255 bytes"),
+        TopicError::OutOfMemory => {
+            (Status::ServiceUnavailable, "the server is out of memory (memory-limit)")
+        }
         // `TopicError` is non-exhaustive; the others are about how many there are.
         _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
     }

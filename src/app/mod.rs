@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod hub;
 pub(crate) mod inherited;
 pub(crate) mod logs;
+pub(crate) mod memory;
 pub(crate) mod route;
 pub(crate) mod start_up;
 pub(crate) mod tls_files;

@@ -12,6 +12,7 @@ use wsfast::{Error, ListenError, LocalAddr};
 use crate::app::descriptors::TooFew;
 use crate::app::gate::secret::SecretError;
 use crate::app::inherited::Unheard;
+use crate::app::memory::TooLittle;
 use crate::app::tls_files::FileError;
 use crate::cli::{Ask, AskAt, SaidBy};
 
@@ -62,6 +63,7 @@ pub(crate) fn complain(cause: &impl fmt::Display) {
 #[derive(Debug)]
 pub(crate) enum StartError {
     Descriptors(TooFew),
+    Memory(TooLittle),
     Unheard(Unheard),
     Tls(FileError),
     Secret(SecretError),
@@ -78,6 +80,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Descriptors(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
             Self::Unheard(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::Secret(error) => error.fmt(f),
@@ -92,6 +95,12 @@ impl std::error::Error for StartError {}
 impl From<TooFew> for StartError {
     fn from(error: TooFew) -> Self {
         Self::Descriptors(error)
+    }
+}
+
+impl From<TooLittle> for StartError {
+    fn from(error: TooLittle) -> Self {
+        Self::Memory(error)
     }
 }
 

@@ -166,7 +166,7 @@ pub enum Closed {
     Failed(ProtocolError),
     /// The TCP connection ended or broke without a Close (what a browser shows as 1006).
     Lost,
-    /// The server's run ended, stopped or at its drain deadline, and the connection was cut.
+    /// The connection was cut: the server's run ended, stopped or at its drain deadline, or memory was short.
     Cut,
     /// The peer was silent for longer than the ping interval and the pong timeout together.
     Silent,

@@ -13,10 +13,11 @@ use crate::net::addr::PeerAddr;
 use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
+use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
 use crate::net::rx::Reading;
 use crate::net::server::Server;
-use crate::net::topics::{Form, Since};
+use crate::net::topics::{Form, Since, TopicError};
 use crate::net::tx::Phase;
 use crate::proto::handshake::{BodyLength, HeadLimits, HeadScan, Request, Status};
 use crate::proto::http::{self, Body, End, Response};
@@ -74,6 +75,20 @@ pub(crate) struct Waiting {
     headers: Vec<(&'static str, String)>,
     /// What came of further requests meanwhile.
     early: Vec<u8>,
+}
+
+impl Gathering {
+    /// Bytes that came and are kept.
+    pub(crate) const fn kept_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+impl Waiting {
+    /// Bytes that came and are kept.
+    pub(crate) const fn kept_bytes(&self) -> usize {
+        self.early.capacity()
+    }
 }
 
 /// How a request's answer is to be sent.
@@ -158,6 +173,9 @@ impl<H: Handler> Server<H> {
 
     /// Waits for the rest of a body.
     fn gather(&mut self, key: usize, gathering: Gathering, limits: &HeadLimits) {
+        if self.turn.memory.is_short() {
+            return self.end_for_memory(key);
+        }
         let expects = Request::parse(&gathering.bytes[..gathering.head_len], limits)
             .is_ok_and(|request| request.header("expect").is_some());
         if expects && gathering.bytes.len() == gathering.head_len {
@@ -176,6 +194,9 @@ impl<H: Handler> Server<H> {
         else {
             return;
         };
+        if !self.turn.memory.has_room(len) {
+            return self.end_for_memory(key);
+        }
         gathering.bytes.extend_from_slice(&self.scratch.bytes()[..len]);
         if gathering.bytes.len() < gathering.len {
             self.peers.rx[key].reading = Reading::Body(gathering);
@@ -331,11 +352,17 @@ impl<H: Handler> Server<H> {
         let Self { peers, turn, .. } = self;
         let generation = peers.tx[key].generation;
         let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
-        let Ok(position) = cx.subscribe(&waiting.topic, waiting.form, false, waiting.since) else {
-            let reason = "there are as many topics as there may be";
-            let status = Status::ServiceUnavailable;
-            self.answer_refusal_with(key, status, reason, &waiting.headers);
-            return Next::Other;
+        let position = match cx.subscribe(&waiting.topic, waiting.form, false, waiting.since) {
+            Ok(position) => position,
+            Err(error) => {
+                let reason = match error {
+                    TopicError::OutOfMemory => SHORT_REASON,
+                    _ => "there are as many topics as there may be",
+                };
+                let status = Status::ServiceUnavailable;
+                self.answer_refusal_with(key, status, reason, &waiting.headers);
+                return Next::Other;
+            }
         };
         if position.gap.is_some() {
             let next = self.respond_with_messages(key, &waiting);
@@ -372,6 +399,11 @@ impl<H: Handler> Server<H> {
     }
 
     fn respond_with_messages(&mut self, key: usize, waiting: &Waiting) -> Next {
+        // Its messages, the response made of them, and a copy of what the kernel does not take of it.
+        if !self.turn.memory.has_room(3 * RESPONSE_BYTES_MAX) {
+            self.end_for_memory(key);
+            return Next::Other;
+        }
         let Self { turn, handler, .. } = self;
         let mut body = Vec::new();
         let mut last = None;

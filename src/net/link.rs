@@ -121,6 +121,11 @@ impl Link {
         }
     }
 
+    /// Whether it is a TLS session.
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Whether nothing can be sent yet, since the TLS handshake goes on.
     pub fn is_handshaking(&self) -> bool {
         match self {

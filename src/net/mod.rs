@@ -22,6 +22,7 @@ mod compressors;
 mod fan_out;
 mod http;
 mod in_place;
+mod memory;
 mod opening;
 mod peers;
 mod prepared;

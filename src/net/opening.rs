@@ -55,6 +55,11 @@ impl Head {
         Box::new(Self { follows: true, ..*Self::new(peer) })
     }
 
+    /// Bytes that came and are kept.
+    pub(crate) const fn kept_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether nothing came of it, and nothing need come.
     pub(crate) const fn is_idle(&self) -> bool {
         self.follows && self.bytes.is_empty()
@@ -72,19 +77,26 @@ impl<H: Handler> Server<H> {
         if head.bytes.is_empty() {
             let mut scratch = std::mem::take(&mut self.scratch);
             let bytes = &mut scratch.bytes()[..len];
-            if let Some(mut head) = self.scan_head(key, head, bytes, frames_left) {
-                head.bytes = bytes.to_vec();
-                self.peers.rx[key].reading = Reading::Head(head);
+            if let Some(head) = self.scan_head(key, head, bytes, frames_left) {
+                self.keep_head(key, head, bytes.to_vec());
             }
             self.scratch = scratch;
         } else {
             let mut bytes = std::mem::take(&mut head.bytes);
             bytes.extend_from_slice(&self.scratch.bytes()[..len]);
-            if let Some(mut head) = self.scan_head(key, head, &mut bytes, frames_left) {
-                head.bytes = bytes;
-                self.peers.rx[key].reading = Reading::Head(head);
+            if let Some(head) = self.scan_head(key, head, &mut bytes, frames_left) {
+                self.keep_head(key, head, bytes);
             }
         }
+    }
+
+    /// Keeps what came of a head until the rest does.
+    fn keep_head(&mut self, key: usize, mut head: Box<Head>, bytes: Vec<u8>) {
+        if self.turn.memory.is_short() {
+            return self.end_for_memory(key);
+        }
+        head.bytes = bytes;
+        self.peers.rx[key].reading = Reading::Head(head);
     }
 
     /// Scans all bytes so far, and acts once the head is whole or wrong. Gives `head` back if more is needed.
@@ -127,9 +139,8 @@ impl<H: Handler> Server<H> {
             return;
         };
         let mut frames_left = FRAMES_PER_TURN_MAX;
-        if let Some(mut head) = self.scan_head(key, head, &mut bytes, &mut frames_left) {
-            head.bytes = bytes;
-            self.peers.rx[key].reading = Reading::Head(head);
+        if let Some(head) = self.scan_head(key, head, &mut bytes, &mut frames_left) {
+            self.keep_head(key, head, bytes);
         }
     }
 

@@ -51,6 +51,11 @@ impl OutQueue {
         self.bytes
     }
 
+    /// Bytes that are kept for those that wait: with what has left of the first chunk.
+    pub const fn kept_bytes(&self) -> usize {
+        self.bytes + self.head_at
+    }
+
     /// Queues a copy of `parts`, one after the other, from byte `skip` of their sum on. They hold whole frames, but for
     /// what is skipped.
     pub fn push(&mut self, parts: &[&[u8]], mut skip: usize) {

@@ -15,11 +15,14 @@ use crate::net::handler::Handler;
 use crate::net::http::{Gathering, Waiting};
 use crate::net::in_place::InPlace;
 use crate::net::link::Fill;
+use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
 use crate::net::proxied::Proxied;
 use crate::net::server::Server;
 use crate::net::tx::Phase;
+use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
+use crate::proto::handshake::Status;
 use crate::proto::header;
 use crate::proto::inbound::{Inbound, Step};
 
@@ -107,6 +110,19 @@ impl<S> Rx<S> {
     /// Whether it is between two requests.
     pub(crate) const fn is_idle(&self) -> bool {
         matches!(&self.reading, Reading::Head(head) if head.is_idle())
+    }
+
+    /// Bytes that came and are kept.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match &self.reading {
+            Reading::Head(head) => head.kept_bytes(),
+            Reading::Body(gathering) => gathering.kept_bytes(),
+            Reading::Waiting(waiting) => waiting.kept_bytes(),
+            Reading::Frames(frames) => {
+                frames.inbound.kept_bytes() + frames.owed.as_ref().map_or(0, |it| it.bytes.len())
+            }
+            Reading::Proxied(_) | Reading::Stream { .. } | Reading::Nothing => 0,
+        }
     }
 }
 
@@ -260,9 +276,29 @@ impl<H: Handler> Server<H> {
         {
             frames.owe(&bytes[at..], why);
         }
+        if self.turn.memory.is_short() && self.peers.rx[key].kept_bytes() > SMALL_BYTES {
+            return self.end_for_memory(key);
+        }
         if why == Why::Share {
             self.peers.tx[key].mark_ready(key, &mut self.turn);
         }
+    }
+
+    /// Ends a connection for the memory that its input takes, which is free again at once.
+    #[cold]
+    pub(crate) fn end_for_memory(&mut self, key: usize) {
+        let Self { peers, turn, .. } = self;
+        turn.counters.short_of_memory += 1;
+        tracing::debug!(peer = key, bytes = peers.rx[key].kept_bytes(), "ended for want of memory");
+        peers.rx[key].reading = Reading::Nothing;
+        let tx = &mut peers.tx[key];
+        if tx.phase == Phase::Opening {
+            return self.answer_refusal(key, Status::ServiceUnavailable, SHORT_REASON);
+        }
+        tx.close(key, StatusCode::TRY_AGAIN_LATER, SHORT_REASON, turn);
+        tx.finish(key, turn);
+        tx.uncork(key, InPlace::NOTHING, turn);
+        tx.finish_if_flushed(key, turn);
     }
 
     /// Goes on with what an earlier turn's share left. Whether the socket may be read.
@@ -404,6 +440,9 @@ impl Frames {
         self.owed = Some(Box::new(Owed { bytes: rest.to_vec(), why }));
     }
 }
+
+/// What is kept even where memory is short: a cut header or control frame.
+const SMALL_BYTES: usize = 256;
 
 /// Frames of one peer that are handled in one turn.
 pub(crate) const FRAMES_PER_TURN_MAX: u32 = 256;

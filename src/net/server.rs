@@ -23,6 +23,7 @@ use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
 use crate::net::in_place::InPlace;
 use crate::net::listener::{Accepted, Listen, ListenError, Listener, RETRY_MS, Waiting};
+use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
 use crate::net::peers::Peers;
 use crate::net::prepared::Prepared;
@@ -151,7 +152,10 @@ impl<H: Handler> Server<H> {
         }
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
         let (sender, commands) = mpsc::channel();
-        let room = (limits.peers_max + REFUSALS_MAX).min(PREPARED_PEERS_MAX);
+        let turn = Turn::new(limits);
+        let room = (turn.limits.peers_max + REFUSALS_MAX).min(PREPARED_PEERS_MAX);
+        // It is counted as taken from the start.
+        let room = room.min(turn.memory.share(10, usize::MAX) / PEER_BYTES);
         Ok(Self {
             poll,
             clock: Clock::start(),
@@ -162,7 +166,7 @@ impl<H: Handler> Server<H> {
             remote: Remote::new(sender, waker),
             handler,
             peers: Peers::with_capacity(room),
-            turn: Turn::new(limits),
+            turn,
             scratch: Scratch::new(SCRATCH_BYTES),
             generation: 0,
             excess_count: 0,
@@ -244,6 +248,7 @@ impl<H: Handler> Server<H> {
         self.expire_deadlines();
         self.wake();
         self.flush_and_reap();
+        self.relieve();
         self.trim_pool();
         ended.or_else(|| self.drain_ended())
     }
@@ -380,6 +385,9 @@ impl<H: Handler> Server<H> {
         let (generation, closed) = (tx.generation, tx.closed);
         self.excess_count -= usize::from(tx.is_excess);
         self.turn.compressors.release(&tx.packing);
+        if tx.link.is_tls() {
+            self.turn.memory.remove_session();
+        }
         drop(tx);
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
@@ -428,9 +436,11 @@ impl<H: Handler> Server<H> {
     fn add(&mut self, at: usize, stream: TcpStream, peer: PeerAddr) {
         self.turn.counters.accepted += 1;
         // Those who are being refused hold a place of the reserve, and no slot.
-        let is_excess = self.peers.len() - self.excess_count >= self.turn.limits.peers_max;
+        let is_full = self.peers.len() - self.excess_count >= self.turn.limits.peers_max;
+        let is_excess = is_full || self.turn.memory.is_used_up();
         if is_excess {
-            self.turn.counters.over_capacity += 1;
+            self.turn.counters.over_capacity += u64::from(is_full);
+            self.turn.counters.short_of_memory += u64::from(!is_full);
             if self.excess_count >= REFUSALS_MAX {
                 return;
             }
@@ -444,6 +454,9 @@ impl<H: Handler> Server<H> {
             Some(versions) => Reading::Proxied(Proxied::new(versions, peer)),
             None => Reading::Head(Head::new(peer)),
         };
+        if link.is_tls() {
+            self.turn.memory.add_session();
+        }
         let rx = Rx::new(reading, self.turn.now_ms);
         let key = self.peers.insert(rx, Tx::new(link, self.generation));
         self.peers.tx[key].is_excess = is_excess;
@@ -453,11 +466,8 @@ impl<H: Handler> Server<H> {
             return self.peers.tx[key].doom(key, &mut self.turn);
         }
         if is_excess {
-            return self.answer_refusal(
-                key,
-                Status::ServiceUnavailable,
-                "all connections are in use",
-            );
+            let reason = if is_full { "all connections are in use" } else { SHORT_REASON };
+            return self.answer_refusal(key, Status::ServiceUnavailable, reason);
         }
         self.turn.timers.set(key, self.turn.now_ms + self.turn.limits.handshake_timeout_ms);
     }
@@ -521,6 +531,40 @@ impl<H: Handler> Server<H> {
         } else {
             turn.timers.set(key, ping_at_ms);
         }
+    }
+
+    /// Makes room where memory is tight: history beyond what is always kept of it, then who takes most, a few in a turn, then
+    /// all history. So one who does not read, or does not finish, takes it from nobody else.
+    fn relieve(&mut self) {
+        let Self { turn, .. } = self;
+        if !turn.memory.is_tight() {
+            return;
+        }
+        turn.topics.give_up(turn.memory.share(25, usize::MAX));
+        for _ in 0..CUTS_PER_TURN_MAX {
+            if !self.turn.memory.is_tight() || !self.end_greediest() {
+                break;
+            }
+            self.flush_and_reap();
+        }
+        self.turn.topics.give_up(0);
+    }
+
+    /// Ends the connection that most memory is kept for, one that moves only if all do; false: none is worth it.
+    fn end_greediest(&mut self) -> bool {
+        let Self { peers, turn, .. } = self;
+        let kept = peers.rx.iter().zip(&peers.tx).filter_map(|((key, rx), (_, tx))| {
+            let (input, output) = (rx.kept_bytes(), tx.kept_bytes());
+            let is_worth_it = input + output >= GREEDY_BYTES_MIN && tx.phase != Phase::Doomed;
+            is_worth_it.then_some((rx.last_rx_ms < turn.now_ms, input + output, input, key))
+        });
+        let Some((_, sum, input, key)) = kept.max() else { return false };
+        if input > sum / 2 {
+            self.end_for_memory(key);
+        } else {
+            self.peers.tx[key].cut_for_memory(key, &mut self.turn);
+        }
+        true
     }
 
     /// Gives pooled memory back after a peak.
@@ -644,8 +688,17 @@ const DEADLINES_PER_TURN_MAX: usize = 256;
 /// Connections past `peers_max` that are told so; more are cut at once.
 const REFUSALS_MAX: usize = 64;
 
+/// What a place for a peer takes, about.
+const PEER_BYTES: usize = 256;
+
 /// Peers that the slabs have room for from the start; untouched memory costs nothing.
 const PREPARED_PEERS_MAX: usize = 1 << 16;
+
+/// Peers that are ended in one turn because memory is tight.
+const CUTS_PER_TURN_MAX: usize = 16;
+
+/// Who has less is not worth it.
+const GREEDY_BYTES_MIN: usize = 16 * 1024;
 
 /// How long pooled memory must have been idle to be given back.
 const TRIM_INTERVAL_MS: u64 = 5000;

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
+use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
 
@@ -26,6 +27,7 @@ use crate::proto::message::Kind;
 #[derive(Debug)]
 pub(crate) struct Topics {
     limits: TopicLimits,
+    memory: Memory,
     by_name: HashMap<Rc<str>, u32>,
     slab: Slab<Topic>,
     /// Those with messages that were not fanned out.
@@ -238,6 +240,8 @@ pub enum TopicError {
     TooManySubscriptions,
     /// The message is larger than a topic's ring.
     MessageTooBig,
+    /// The memory that the server may take is used up.
+    OutOfMemory,
     /// The peer listens already.
     Subscribed,
     /// The peer is not open, or gone.
@@ -245,9 +249,10 @@ pub enum TopicError {
 }
 
 impl Topics {
-    pub(crate) fn new(limits: TopicLimits) -> Self {
+    pub(crate) fn new(limits: TopicLimits, memory: Memory) -> Self {
         Self {
             limits,
+            memory,
             by_name: HashMap::new(),
             slab: Slab::new(),
             dirty: Vec::new(),
@@ -310,6 +315,10 @@ impl Topics {
     ) -> Result<Published, TopicError> {
         if payload.len() > self.limits.topic_bytes_max {
             return Err(TopicError::MessageTooBig);
+        }
+        // Itself, and one form of it.
+        if !self.make_room(2 * (payload.len() + ENTRY_BYTES)) {
+            return Err(TopicError::OutOfMemory);
         }
         let at = self.obtain(name)?;
         let topic = &mut self.slab[at as usize];
@@ -429,6 +438,9 @@ impl Topics {
         if self.slab.len() >= self.limits.topics_max {
             return Err(TopicError::TooManyTopics);
         }
+        if !self.make_room(TOPIC_BYTES) {
+            return Err(TopicError::OutOfMemory);
+        }
         self.epochs += 1;
         // Of 52 bits, so that it is a number in every language.
         let epoch = self.random.hash_one(self.epochs) >> 12;
@@ -465,6 +477,36 @@ impl Topics {
             }
             self.drop_if_first(oldest, offset);
         }
+    }
+
+    /// Gives history up, the oldest first, until so much more memory may be taken; false: it may not be. What was not fanned
+    /// out yet stays.
+    pub(crate) fn make_room(&mut self, bytes: usize) -> bool {
+        while !self.memory.has_room(bytes) {
+            if !self.drop_oldest() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives history up, the oldest first, while memory is tight and there is more of it than `keep_bytes`.
+    pub(crate) fn give_up(&mut self, keep_bytes: usize) {
+        while self.memory.is_tight() && self.bytes > keep_bytes && self.drop_oldest() {}
+    }
+
+    /// Drops the oldest message, and forgets its topic if nothing is left of it; false: it was not fanned out yet, or there
+    /// is none.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(&(at, offset)) = self.order.front() else { return false };
+        let topic = self.slab.get(at as usize);
+        if topic.is_some_and(|topic| offset >= topic.fanned && topic.entry(offset).is_some()) {
+            return false;
+        }
+        self.order.pop_front();
+        self.drop_if_first(at, offset);
+        self.end_lingering(u64::MAX);
+        true
     }
 
     /// Forgets the places of messages that are gone, once they are most of the list.
@@ -621,6 +663,9 @@ const LINGER_MS: u64 = 60_000;
 
 /// What a message costs beyond its bytes.
 const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u32, u64)>();
+
+/// What a topic costs without its messages, at most about.
+pub(crate) const TOPIC_BYTES: usize = 512;
 
 /// The longest name of a topic.
 const TOPIC_NAME_BYTES_MAX: usize = 255;

@@ -4,9 +4,10 @@
 
 use crate::config::Limits;
 use crate::net::compressors::Compressors;
+use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
 use crate::net::timers::Timers;
-use crate::net::topics::Topics;
+use crate::net::topics::{TOPIC_BYTES, Topics};
 use crate::proto::inbound::BodyPool;
 
 /// Lent to whoever acts in a turn.
@@ -17,6 +18,7 @@ pub(crate) struct Turn {
     pub(crate) now_ms: u64,
     /// Replies to the peer whose event is handled; empty between events.
     pub(crate) cork: Vec<u8>,
+    pub(crate) memory: Memory,
     pub(crate) pool: BodyPool,
     pub(crate) compressors: Compressors,
     pub(crate) topics: Topics,
@@ -37,13 +39,22 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(limits: Limits) -> Self {
+        let memory = Memory::new(limits.memory);
+        // Each has its share, so that none takes the others'; what peers send and do not take has the rest.
+        let mut topics = limits.topics.clone();
+        topics.history_bytes_max = memory.share(50, topics.history_bytes_max);
+        topics.topics_max =
+            memory.share(25, usize::MAX).div_ceil(TOPIC_BYTES).min(topics.topics_max);
+        let mut compression = limits.compression;
+        compression.memory_bytes_max = memory.share(25, compression.memory_bytes_max);
         Self {
-            compressors: Compressors::new(limits.compression),
-            topics: Topics::new(limits.topics.clone()),
+            compressors: Compressors::new(compression),
+            topics: Topics::new(topics, memory.clone()),
             limits,
             now_ms: 0,
             cork: Vec::new(),
-            pool: BodyPool::new(POOL_BYTES_MAX),
+            pool: BodyPool::new(memory.share(10, POOL_BYTES_MAX)),
+            memory,
             timers: Timers::new(),
             dirty: Vec::new(),
             ready: Vec::new(),
@@ -80,6 +91,8 @@ pub struct Counters {
     pub handshakes_timed_out: u64,
     /// Connections dropped because they did not begin with the PROXY header that they had to begin with.
     pub proxy_headers_refused: u64,
+    /// Connections, requests, messages and publications that were refused, and connections that were cut, for want of memory.
+    pub short_of_memory: u64,
     /// Times that accepting paused for want of a descriptor.
     pub accepts_paused: u64,
     /// TLS connections that failed: a breach of TLS, no version or protocol in common, an alert from the client.

@@ -17,6 +17,7 @@ use crate::net::context::Sent;
 use crate::net::handler::Closed;
 use crate::net::in_place::InPlace;
 use crate::net::link::{Drained, Link};
+use crate::net::memory::SHORT_REASON;
 use crate::net::outqueue::{Flushed, OutQueue};
 use crate::net::peers::PeerId;
 use crate::net::topics::{Class, Form, Framing, Subscription};
@@ -111,6 +112,14 @@ impl Tx {
         self.backlog.as_ref().map_or(0, |backlog| backlog.queue.bytes() + self.link.held_bytes())
     }
 
+    /// Bytes that are kept until the kernel takes what waits.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match &self.backlog {
+            Some(backlog) => backlog.queue.kept_bytes() + self.link.held_bytes(),
+            None => 0,
+        }
+    }
+
     /// Whether nothing waits.
     pub(crate) const fn is_flushed(&self) -> bool {
         self.backlog.is_none()
@@ -191,8 +200,10 @@ impl Tx {
         in_place: &mut InPlace<'_>,
         turn: &mut Turn,
     ) -> Sent {
-        if self.backlog.is_some() && self.overflows(turn.cork.len(), payload.len(), turn) {
-            return self.overflow(key, turn);
+        if self.backlog.is_some()
+            && let Some(excess) = self.excess(turn.cork.len(), payload.len(), turn)
+        {
+            return self.overflow(key, excess, turn);
         }
         if payload.len() > CORKED_BYTES_MAX {
             self.write(key, in_place, [header, payload], turn);
@@ -211,8 +222,8 @@ impl Tx {
         if self.phase != Phase::Open {
             return Sent::Gone;
         }
-        if self.overflows(0, frame.len(), turn) {
-            return self.overflow_other(key, turn);
+        if let Some(excess) = self.excess(0, frame.len(), turn) {
+            return self.overflow_other(key, excess, turn);
         }
         let backlog = self.backlog.get_or_insert_default();
         backlog.queue.push_shared(frame);
@@ -433,6 +444,10 @@ impl Tx {
                 backlog.queue.push(&parts, len);
                 backlog.was_refused |= was_asked;
                 self.passed_soft |= self.is_paused(turn);
+                if offered - len > SMALL_BYTES && turn.memory.is_short() {
+                    // A frame was cut, so nothing could be said behind it.
+                    self.cut_for_memory(key, turn);
+                }
             }
             Drained::Broken => self.doom(key, turn),
         }
@@ -510,29 +525,73 @@ impl Tx {
         }
     }
 
-    /// Whether `len` more bytes pass the hard bound. Below the soft bound one message always fits.
-    fn overflows(&self, corked: usize, len: usize, turn: &Turn) -> bool {
+    /// What has no room for `len` more bytes behind the backlog. Below the soft bound one message always fits.
+    fn excess(&self, corked: usize, len: usize, turn: &Turn) -> Option<Excess> {
         let waiting = self.backlog_bytes() + corked;
-        waiting > turn.limits.queue_bytes_soft && waiting + len > turn.limits.queue_bytes_max
+        if waiting > turn.limits.queue_bytes_soft && waiting + len > turn.limits.queue_bytes_max {
+            Some(Excess::OfQueue)
+        } else if waiting + len > SMALL_BYTES && !turn.memory.has_room(len) {
+            Some(Excess::OfMemory)
+        } else {
+            None
+        }
+    }
+
+    /// Ends a connection for the memory that its output takes.
+    #[cold]
+    pub(crate) fn cut_for_memory(&mut self, key: usize, turn: &mut Turn) {
+        turn.counters.short_of_memory += 1;
+        tracing::debug!(peer = key, bytes = self.kept_bytes(), "cut off for want of memory");
+        if self.phase < Phase::Finishing {
+            self.closed = Closed::Cut;
+        }
+        self.drop_output();
+        self.doom(key, turn);
     }
 
     #[cold]
-    fn overflow(&mut self, key: usize, turn: &mut Turn) -> Sent {
-        turn.counters.overflowed += 1;
-        self.close(key, StatusCode::POLICY_VIOLATION, OVERFLOW_REASON, turn);
+    fn overflow(&mut self, key: usize, excess: Excess, turn: &mut Turn) -> Sent {
+        let (code, reason) = excess.count(turn);
+        self.close(key, code, reason, turn);
         Sent::Refused
     }
 
     /// As `overflow`, for a peer that the cork does not belong to.
     #[cold]
-    fn overflow_other(&mut self, key: usize, turn: &mut Turn) -> Sent {
-        turn.counters.overflowed += 1;
-        self.close_other(key, StatusCode::POLICY_VIOLATION, OVERFLOW_REASON, turn);
+    fn overflow_other(&mut self, key: usize, excess: Excess, turn: &mut Turn) -> Sent {
+        let (code, reason) = excess.count(turn);
+        self.close_other(key, code, reason, turn);
         Sent::Refused
     }
 }
 
+/// What a message is too much for.
+#[derive(Clone, Copy)]
+enum Excess {
+    OfQueue,
+    OfMemory,
+}
+
+impl Excess {
+    /// Counts it; what the peer is told.
+    fn count(self, turn: &mut Turn) -> (StatusCode, &'static str) {
+        match self {
+            Self::OfQueue => {
+                turn.counters.overflowed += 1;
+                (StatusCode::POLICY_VIOLATION, OVERFLOW_REASON)
+            }
+            Self::OfMemory => {
+                turn.counters.short_of_memory += 1;
+                (StatusCode::TRY_AGAIN_LATER, SHORT_REASON)
+            }
+        }
+    }
+}
+
 const OVERFLOW_REASON: &str = "too slow: queued output passed max-queue-bytes";
+
+/// Output up to this size waits even where memory is short: a Close, a refusal.
+const SMALL_BYTES: usize = 1024;
 
 /// Payloads up to this size are copied behind each other and leave in one write; larger ones leave from where they are.
 const CORKED_BYTES_MAX: usize = 8 * 1024;

@@ -96,7 +96,7 @@ impl Body {
     }
 
     /// Bytes of memory that it owns.
-    const fn memory_bytes(&self) -> usize {
+    pub(crate) const fn memory_bytes(&self) -> usize {
         self.buf.capacity()
     }
 }

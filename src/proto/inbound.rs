@@ -261,6 +261,14 @@ impl Inbound {
         }
     }
 
+    /// Bytes of memory that are kept for a message until the rest of it arrives.
+    pub const fn kept_bytes(&self) -> usize {
+        match &self.state {
+            State::Assembling(assembly) => assembly.body.memory_bytes(),
+            State::Idle | State::Delivered(_) => 0,
+        }
+    }
+
     /// Says that `len` bytes were read into [`Inbound::body_space`], from its start.
     pub fn body_arrived(&mut self, len: usize) {
         if let State::Assembling(assembly) = &mut self.state {

@@ -224,7 +224,8 @@ fn five_hundred_that_never_read_cost_next_to_nothing() {
     const SLOW: usize = 500;
     const LEN: usize = 64 << 10;
     const COUNT: usize = (256 << 20) / LEN;
-    let server = Process::start(&["--ping-interval", "0", "--history", "8"]);
+    let server =
+        Process::start(&["--ping-interval", "0", "--history", "8", "--memory-limit", "64M"]);
     let addr = server.addr;
     let mut slow: Vec<RawClient> = (0..SLOW)
         .map(|_| {
@@ -265,6 +266,7 @@ fn five_hundred_that_never_read_cost_next_to_nothing() {
         }
         assert!(lost > COUNT / 2, "only {lost} of {COUNT} lost: it was not slow");
     }
+    assert!(server.peak_rss_bytes() < 64 << 20, "{} bytes", server.peak_rss_bytes());
 }
 
 /// Where the newest is all that counts, who does not read skips to it: an event source is told how many it skipped, a bare
@@ -460,7 +462,7 @@ trait Reader {
 }
 
 fn resume(open: fn(SocketAddr, &str) -> Box<dyn Reader>) {
-    let server = Process::start(&["--history", "20000", "--history-bytes", "64M"]);
+    let server = Process::start(&["--history", "20000", "--memory-limit", "64M"]);
     let addr = server.addr;
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut below = |most: usize| {

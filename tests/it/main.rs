@@ -20,6 +20,7 @@ mod idle;
 mod interop;
 mod layering;
 mod listen;
+mod memory;
 mod open;
 mod replies;
 mod signals;

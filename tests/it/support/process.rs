@@ -58,8 +58,17 @@ pub(crate) fn run_command(command: &mut Command) -> Output {
 impl Process {
     /// Memory that the process has in use.
     pub(crate) fn rss_bytes(&self) -> usize {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that it ever had in use.
+    pub(crate) fn peak_rss_bytes(&self) -> usize {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
     }
 

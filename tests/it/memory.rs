@@ -1,0 +1,222 @@
+//! `--memory-limit`: the process stays within it whatever its clients do, says so to those it refuses, and serves the others.
+//!
+//! Every test asks for several times the limit, in a way of its own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::support::client::RawClient;
+use crate::support::flood::connect_with_rcvbuf;
+use crate::support::process::{Process, run};
+use crate::support::wire::{self, BINARY, FIN};
+
+const LIMIT: usize = 64 << 20;
+const MIB: usize = 1 << 20;
+
+/// What was sent on loopback is there.
+const NOW: Duration = Duration::from_millis(1);
+
+#[test]
+fn messages_that_never_become_whole() {
+    let server = start(&[]);
+    let part = vec![0; MIB - (64 << 10)];
+    let mut told = 0;
+    let mut clients: Vec<RawClient> = Vec::new();
+    for _ in 0..200 {
+        let mut client = open(server.addr, "/echo");
+        client.send_in_vain(wire::header(FIN | BINARY, MIB as u64, [0; 4]));
+        client.send_in_vain(&part);
+        clients.push(client);
+        expect_service(server.addr);
+    }
+    for client in &mut clients {
+        if client.is_readable_within(NOW) {
+            let reason = client.expect_close(1013);
+            assert_eq!(reason, "the server is out of memory (memory-limit)");
+            told += 1;
+        }
+    }
+    assert!((120..190).contains(&told), "{told} were told");
+    drop(clients);
+    expect_service(server.addr);
+    let mut large = open(server.addr, "/echo");
+    large.send(wire::binary(&part));
+    assert_eq!(large.frame().payload, part);
+    within_limit(&server);
+}
+
+#[test]
+fn bodies_that_never_become_whole() {
+    let server = start(&[]);
+    let part = vec![b'x'; MIB - (64 << 10)];
+    let mut told = 0;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = RawClient::connect(server.addr);
+        client.send_in_vain(format!(
+            "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MIB}\r\n\r\n"
+        ));
+        client.send_in_vain(&part);
+        clients.push(client);
+        expect_service(server.addr);
+    }
+    for client in &mut clients {
+        if client.is_readable_within(NOW) {
+            let response = client.response();
+            assert_eq!(response.status, 503);
+            assert!(response.body.starts_with("the server is out of memory"), "{}", response.body);
+            told += 1;
+        }
+    }
+    assert!((120..190).contains(&told), "{told} were told");
+    within_limit(&server);
+}
+
+#[test]
+fn heads_that_never_become_whole() {
+    let server = start(&["--max-head-bytes", "1M", "--handshake-timeout", "60s"]);
+    let part =
+        format!("GET /{} HTTP/1.1\r\nHost: h\r\nX: {}", "a".repeat(1000), "b".repeat(900 << 10));
+    let clients: Vec<RawClient> = (0..200)
+        .map(|_| {
+            let mut client = RawClient::connect(server.addr);
+            client.send_in_vain(&part);
+            expect_service(server.addr);
+            client
+        })
+        .collect();
+    let refused = clients
+        .into_iter()
+        .filter_map(|mut client| client.is_readable_within(NOW).then(|| client.response().status));
+    let refused: Vec<u16> = refused.collect();
+    assert!((120..190).contains(&refused.len()), "{} were told", refused.len());
+    assert!(refused.iter().all(|&status| status == 503));
+    within_limit(&server);
+}
+
+#[test]
+fn replies_that_nobody_takes() {
+    let server = start(&[]);
+    let message = wire::binary(&vec![7; MIB - 14]);
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = connect_with_rcvbuf(server.addr, 4096);
+        client.send(wire::request().replacen("GET /", "GET /echo", 1));
+        client.expect_open(wire::KEY);
+        // The kernel takes some of it.
+        for _ in 0..6 {
+            client.send_in_vain(&message);
+        }
+        clients.push(client);
+        expect_service(server.addr);
+    }
+    within_limit(&server);
+}
+
+#[test]
+fn history_gives_way() {
+    let server = start(&["--history-bytes", "1G"]);
+    let mut client = RawClient::connect(server.addr);
+    let body = "m".repeat(256 << 10);
+    for number in 0..1000 {
+        post(&mut client, &format!("/topic-{}", number % 250), &body);
+        assert_eq!(client.response().status, 200);
+    }
+    // What was published last is there.
+    client.send("GET /topic-249?since=all HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(client.response().body.contains(&body));
+    within_limit(&server);
+}
+
+#[test]
+fn topics_without_end() {
+    let server = start(&["--max-topics", "1000000"]);
+    let mut made = 0;
+    let refusal = loop {
+        let mut client = RawClient::connect(server.addr);
+        let requests = (0..100).map(|at| {
+            let name = format!("{:0>200}", made + at);
+            format!("POST /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+        });
+        client.send(requests.collect::<String>());
+        let refused = (0..100).map(|_| client.response()).find(|answer| answer.status != 200);
+        if let Some(refusal) = refused {
+            break refusal;
+        }
+        made += 100;
+        assert!(made < 500_000, "the limit is not kept");
+    };
+    assert_eq!(refusal.status, 503);
+    assert!(made > 10_000, "{made} topics");
+    // Those that are there go on.
+    let mut client = RawClient::connect(server.addr);
+    post(&mut client, &format!("/{:0>200}", made - 1), "y");
+    assert_eq!(client.response().status, 200);
+    within_limit(&server);
+}
+
+#[test]
+fn subscribers_that_never_read_and_many_topics() {
+    let server = start(&["--ping-interval", "0", "--history-bytes", "1G"]);
+    let mut slow = Vec::new();
+    for number in 0..200 {
+        let mut client = connect_with_rcvbuf(server.addr, 4096);
+        client.send(wire::request().replacen("GET /", &format!("GET /topic-{number}"), 1));
+        client.expect_open(wire::KEY);
+        slow.push(client);
+    }
+    let mut client = RawClient::connect(server.addr);
+    let body = "m".repeat(512 << 10);
+    for number in 0..200 * 12 {
+        post(&mut client, &format!("/topic-{}", number % 200), &body);
+        let answer = client.response();
+        assert_eq!(answer.status, 200, "message {number}: {}", answer.body);
+    }
+    expect_service(server.addr);
+    within_limit(&server);
+}
+
+#[test]
+fn a_limit_that_is_too_little_is_refused() {
+    let output = run(&["--port", "0", "--memory-limit", "16M"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        output
+            .stderr
+            .starts_with("wsfast: --memory-limit 16M is too little: it must be at least 22M"),
+        "{}",
+        output.stderr
+    );
+}
+
+fn start(args: &[&str]) -> Process {
+    Process::start(&[&["--memory-limit", "64M"], args].concat())
+}
+
+/// A stranger is served meanwhile, if not with much: a connection that is not refused, and an echo.
+fn expect_service(addr: SocketAddr) {
+    let mut client = RawClient::connect(addr);
+    client.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status, 200, "{}", response.body);
+}
+
+fn within_limit(server: &Process) {
+    let peak = server.peak_rss_bytes();
+    println!("at most {} KiB", peak >> 10);
+    assert!(peak < LIMIT, "{} KiB of {}", peak >> 10, LIMIT >> 10);
+}
+
+fn open(addr: SocketAddr, target: &str) -> RawClient {
+    let mut client = RawClient::connect(addr);
+    client.send(wire::request().replacen("GET /", &format!("GET {target}"), 1));
+    client.expect_open(wire::KEY);
+    client
+}
+
+fn post(client: &mut RawClient, target: &str, body: &str) {
+    client.send(format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+}
