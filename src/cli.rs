@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) gate: GateConfig,
     /// The certificate and key to serve wss with.
     pub(crate) tls: Option<TlsFiles>,
+    /// The topic of `--stdin`.
+    pub(crate) stdin: Option<String>,
     pub(crate) log: Log,
 }
 
@@ -529,6 +531,10 @@ struct Flags {
     )]
     #[arg(hide_possible_values = true, help_heading = TOPICS)]
     lag: Lag,
+    /// Topic that each line of standard input is published to
+    #[arg(long, env = "WSFAST_STDIN", hide_env = true, value_name = "TOPIC")]
+    #[arg(value_parser = values::topic, allow_hyphen_values = true, help_heading = TOPICS)]
+    stdin: Option<String>,
 
     /// Compress messages for clients that offer it: off, shared (one compressor for all) or dedicated (one each)
     #[arg(
@@ -672,6 +678,7 @@ impl Flags {
                 jwt_secret: self.jwt_secret,
             },
             tls,
+            stdin: self.stdin,
             listening: Listening {
                 asks,
                 said_by,
@@ -739,6 +746,7 @@ Examples:
   wsfast --listen unix:/run/wsfast.sock         for a proxy on this machine
   wsfast --allow-origin https://example.com     pages from there may connect, too
   WSFAST_PORT=9000 WSFAST_LOG=json wsfast       the same with variables
+  vmstat 1 | wsfast --stdin vmstat              each line of a program is a message of /vmstat
   wsfast dev-cert                               a self-signed pair of files to try wss with
   wsfast --tls-cert cert.pem --tls-key key.pem  wss://, and nothing else, on the same port
 
@@ -784,7 +792,7 @@ mod tests {
         assert_eq!(config.listening.said_by, SaidBy::Nobody);
         assert!(!config.listening.reuse_port && config.listening.proxy.is_none());
         assert_eq!(config.peers_asked, None);
-        assert_eq!(config.tls, None);
+        assert_eq!((config.tls, config.stdin), (None, None));
         assert_eq!(config.gate, GateConfig::default());
         assert_eq!(config.log, Log { format: LogFormat::Text, verbosity: 0 });
     }
@@ -974,6 +982,10 @@ mod tests {
             (
                 &["--max-connections", "0"],
                 "--max-connections is 0; it must be between 1 and 16777216",
+            ),
+            (
+                &["--stdin", "/"],
+                "--stdin '/' is no topic; write its name, 1 to 255 bytes without control characters, such as news",
             ),
             (
                 &["--allow-origin", "example.com"],

@@ -60,10 +60,11 @@ pub use config::{
     Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, TopicLimits,
 };
 pub use net::{
-    Accept, Answer, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error, Form,
-    Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MessageId,
-    Over, PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Refusal, Remote,
-    Scheme, Sent, Server, Since, TlsConfig, TlsError, TopicError, TopicMessage,
+    Accept, Answer, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error,
+    FannedOut, Form, Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr,
+    LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId, PemContent, Position,
+    ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server, Since, TlsConfig,
+    TlsError, TopicError, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

@@ -12,7 +12,7 @@ use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::hub::Hub;
 use crate::app::start_up::{Announcement, StartError, complain, print};
-use crate::app::{descriptors, inherited, logs, memory, tls_files};
+use crate::app::{descriptors, inherited, logs, memory, stdin, tls_files};
 use crate::cli::{Config, Instead};
 
 fn main() -> ExitCode {
@@ -48,8 +48,9 @@ fn main() -> ExitCode {
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
 fn start(config: Config) -> Result<Server<Hub>, StartError> {
-    let Config { listening, mut limits, memory_limit, peers_asked, origins, gate, tls, .. } =
-        config;
+    let Config {
+        listening, mut limits, memory_limit, peers_asked, origins, gate, tls, stdin, ..
+    } = config;
     limits.memory = memory_limit.map(|limit| memory::bound(limit, &limits)).transpose()?;
     let said_by = listening.said_by;
     let tls = match tls {
@@ -63,6 +64,7 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let descriptors = descriptors::raise_limit();
     let peers_max = descriptors::peers_max(descriptors, peers_asked, limits.peers_max)?;
     limits.peers_max = peers_max;
+    let line_bytes_max = limits.message_bytes_max.min(limits.topics.topic_bytes_max);
 
     let reach = listens.iter().map(|it| Reach::new(inherited::ip(it), it.proxy.is_some())).max();
     let gate = Gate::new(reach.unwrap_or(Reach::Network), origins, gate.load()?);
@@ -76,6 +78,9 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     })?;
     server.drain_on_signals()?;
     tls_files::watch(tls).map_err(Error::Poll)?;
+    if let Some(topic) = stdin {
+        stdin::publish(topic, server.remote(), line_bytes_max).map_err(Error::Poll)?;
+    }
     print(&Announcement {
         addresses: server.local_addrs(),
         access: &open_to,

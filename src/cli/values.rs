@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
+use crate::app::topic_name::is_topic_name;
+
 /// A value that is not what its flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadValue {
@@ -24,6 +26,7 @@ pub(super) enum BadValue {
     TooLarge,
     Address,
     AddressWithPort,
+    Topic,
 }
 
 impl fmt::Display for BadValue {
@@ -40,6 +43,7 @@ impl fmt::Display for BadValue {
             Self::TooLarge => "is too large",
             Self::Address => "is not an IP address; write one, such as 127.0.0.1, ::1, or 0.0.0.0 for all of IPv4",
             Self::AddressWithPort => "has a port; write the address alone, and the port with --port",
+            Self::Topic => "is no topic; write its name, 1 to 255 bytes without control characters, such as news",
         })
     }
 }
@@ -127,6 +131,12 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, BadValue> {
     }
     // The standard library knows zones only in its socket form.
     format!("[{bare}]:0").parse::<SocketAddrV6>().map(SocketAddr::V6).map_err(|_| BadValue::Address)
+}
+
+/// Parses a topic's name; it may begin with the slash that its path has.
+pub(super) fn topic(text: &str) -> Result<String, BadValue> {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    if is_topic_name(name) { Ok(name.to_owned()) } else { Err(BadValue::Topic) }
 }
 
 /// Splits `10s` into its number and its unit, allowing spaces between the two.
@@ -262,6 +272,23 @@ mod tests {
         }
         for text in ["", "65536", "-1", "+80", "http", "80 ", "8002/tcp"] {
             assert_eq!(port(text), Err(BadValue::Port), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn topics() {
+        let long = "x".repeat(256);
+        for (text, expected) in [
+            ("news", Ok("news")),
+            ("/news", Ok("news")),
+            ("//a b/é", Ok("/a b/é")),
+            (&long[1..], Ok(&long[1..])),
+            ("", Err(BadValue::Topic)),
+            ("/", Err(BadValue::Topic)),
+            ("a\nb", Err(BadValue::Topic)),
+            (&long, Err(BadValue::Topic)),
+        ] {
+            assert_eq!(topic(text).as_deref(), expected.as_ref().copied(), "{text:?}");
         }
     }
 

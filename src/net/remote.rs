@@ -1,13 +1,15 @@
 //! A hold on a running server from other threads.
 //!
-//! Commands go through a channel and take effect in the loop's next turn. Waits for nothing and tells no result.
+//! Commands go through a channel and take effect in the loop's next turn. Waits for nothing, and tells no result but that of
+//! publishing, which comes by a receipt.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 
 use mio::Waker;
 
 use crate::net::peers::PeerId;
+use crate::net::publication::{FannedOut, MessageBatch, Receipt};
 use crate::proto::message::Kind;
 
 /// Sends to a server's peers, and ends it, from any thread. Cheap to clone.
@@ -22,6 +24,7 @@ pub struct Remote {
 pub(crate) enum Command {
     Send(PeerId, Kind, Vec<u8>),
     Broadcast(Kind, Vec<u8>),
+    Publish(MessageBatch, Sender<FannedOut>),
     Drain,
     Stop,
 }
@@ -39,6 +42,14 @@ impl Remote {
     /// Queues a message for every open peer. It is encoded once.
     pub fn broadcast(&self, kind: Kind, payload: impl Into<Vec<u8>>) {
         self.tell(Command::Broadcast(kind, payload.into()));
+    }
+
+    /// Publishes messages to their topic. The receipt tells when all were fanned out: a producer that waits for it before it
+    /// hands over the next but one is as fast as the loop, and no memory grows.
+    pub fn publish(&self, batch: MessageBatch) -> Receipt {
+        let (receipt, fanned_out) = mpsc::channel();
+        self.tell(Command::Publish(batch, receipt));
+        Receipt(fanned_out)
     }
 
     /// Stops accepting and closes all connections with 1001, as a first SIGTERM does; see [`crate::Limits::drain_ms`].

@@ -28,6 +28,7 @@ use crate::net::opening::Head;
 use crate::net::peers::Peers;
 use crate::net::prepared::Prepared;
 use crate::net::proxied::Proxied;
+use crate::net::publication::Receipts;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
@@ -49,6 +50,7 @@ pub struct Server<H: Handler> {
     signals: Option<EndSignals>,
     commands: Receiver<Command>,
     remote: Remote,
+    pub(crate) receipts: Receipts,
     pub(crate) handler: H,
     pub(crate) peers: Peers<H::State>,
     pub(crate) turn: Turn,
@@ -164,6 +166,7 @@ impl<H: Handler> Server<H> {
             signals: None,
             commands,
             remote: Remote::new(sender, waker),
+            receipts: Receipts::new(),
             handler,
             peers: Peers::with_capacity(room),
             turn,
@@ -249,6 +252,7 @@ impl<H: Handler> Server<H> {
         self.wake();
         self.flush_and_reap();
         self.relieve();
+        self.hand_out_receipts();
         self.trim_pool();
         ended.or_else(|| self.drain_ended())
     }
@@ -590,6 +594,7 @@ impl<H: Handler> Server<H> {
                     let mut cx = Context::for_nobody(&mut self.peers.tx, &mut self.turn);
                     cx.broadcast(kind, &payload);
                 }
+                Command::Publish(batch, receipt) => self.publish_batch(batch, receipt),
                 Command::Drain => self.begin_drain(),
                 Command::Stop => ended = Some(Ended::Stopped),
             }

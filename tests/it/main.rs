@@ -24,6 +24,7 @@ mod memory;
 mod open;
 mod replies;
 mod signals;
+mod stdin;
 mod support;
 mod tls;
 mod topics;

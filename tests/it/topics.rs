@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
     Accept, Closed, CompressionMode, Context, Form, Framing, Gap, Handler, Kind, Lag, LagPolicy,
-    Limits, Message, MessageId, PeerAddr, Refusal, Since, StatusCode, TopicMessage,
+    Limits, Message, MessageBatch, MessageId, PeerAddr, Refusal, Since, StatusCode, TopicError,
+    TopicMessage,
 };
 
 use crate::support::client::RawClient;
@@ -425,6 +426,39 @@ fn a_burst_beyond_the_history_reaches_who_keeps_up() {
     }
     running.open("/t?numbered&all").expect_text("3198 burst");
     assert_eq!(running.server.stop().counters.gaps, 0);
+}
+
+/// A batch is as long as another thread likes; what the ring and all rings hold is less.
+#[test]
+fn a_batch_of_another_thread_reaches_who_keeps_up() {
+    const COUNT: usize = 10_000;
+    let mut limits = limits();
+    limits.topics.history_messages = 2;
+    limits.topics.topic_bytes_max = 1 << 10;
+    limits.topics.history_bytes_max = 1 << 16;
+    limits.topics.topics_max = 1;
+    let running = Running::start(limits);
+    let mut client = running.open("/t?numbered");
+    let mut batch = MessageBatch::new("t");
+    for number in 0..COUNT {
+        batch.push(Kind::Text, number.to_string().as_bytes());
+    }
+    batch.push(Kind::Binary, &[0; 1025]);
+    let fanned_out = running.server.remote.publish(batch).wait().unwrap();
+    assert_eq!(fanned_out.published, COUNT);
+    assert_eq!(fanned_out.refused, Some((1, TopicError::MessageTooBig)));
+    assert!(fanned_out.batch.is_empty());
+    for number in 0..COUNT {
+        client.expect_text(&format!("{} {number}", number + 1));
+    }
+    let mut elsewhere = MessageBatch::new("elsewhere");
+    elsewhere.push(Kind::Text, b"?");
+    let refused = running.server.remote.publish(elsewhere).wait().unwrap().refused;
+    assert_eq!(refused, Some((1, TopicError::TooManyTopics)));
+    // Nobody is kept waiting by a server that is gone.
+    let remote = running.server.remote.clone();
+    drop(running);
+    assert!(remote.publish(fanned_out.batch).wait().is_none());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -97,6 +97,11 @@ impl Process {
         }
         let addr = address_in(&first_line).unwrap_or(([0, 0, 0, 0], 0).into());
         Self { child, addr, first_line, stdout, stderr }
+    }
+
+    /// The writing end of its standard input, which its [`command`] made a pipe.
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -1,0 +1,154 @@
+//! Publishing from other threads: many messages for one topic in one command, and a receipt once they were fanned out.
+//!
+//! The receipt is what bounds a producer: who waits for one before the next but one keeps the loop busy, and never more
+//! than two batches in memory. A batch is fanned out in runs that a topic's ring holds, so that however long it is, nothing
+//! falls off the ring before it was given to who keeps up. Slows down for no subscriber: that is what history is for.
+
+use std::sync::mpsc::{Receiver, Sender};
+
+use crate::config::TopicLimits;
+use crate::net::handler::Handler;
+use crate::net::server::Server;
+use crate::net::topics::TopicError;
+use crate::proto::message::Kind;
+
+/// Messages for one topic, to be published in this order by [`crate::Remote::publish`].
+#[derive(Clone, Debug, Default)]
+pub struct MessageBatch {
+    topic: String,
+    /// All payloads, one behind the other.
+    bytes: Vec<u8>,
+    /// What each message is, and where it ends in `bytes`.
+    ends: Vec<(Kind, usize)>,
+}
+
+impl MessageBatch {
+    /// A batch without messages. A topic's name has 1 to 255 bytes.
+    pub fn new(topic: impl Into<String>) -> Self {
+        Self { topic: topic.into(), bytes: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Adds a message. One of [`Kind::Text`] must be UTF-8, or whoever gets it ends its connection.
+    pub fn push(&mut self, kind: Kind, payload: &[u8]) {
+        debug_assert!(kind == Kind::Binary || str::from_utf8(payload).is_ok());
+        self.bytes.extend_from_slice(payload);
+        self.ends.push((kind, self.bytes.len()));
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The length of all payloads together.
+    pub fn payload_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn messages(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(_, end)| end));
+        starts.zip(&self.ends).map(|(start, &(kind, end))| (kind, &self.bytes[start..end]))
+    }
+}
+
+/// What became of a [`MessageBatch`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FannedOut {
+    /// The batch, without its messages, for the next ones.
+    pub batch: MessageBatch,
+    /// How many were published, and written to all subscribers who keep up.
+    pub published: usize,
+    /// How many were refused, and why the last of them.
+    pub refused: Option<(usize, TopicError)>,
+}
+
+/// Tells when a batch was fanned out.
+#[derive(Debug)]
+pub struct Receipt(pub(crate) Receiver<FannedOut>);
+
+impl Receipt {
+    /// Waits for it. `None`: the server ended first.
+    pub fn wait(self) -> Option<FannedOut> {
+        self.0.recv().ok()
+    }
+}
+
+/// Receipts that are handed out once the turn has fanned out what they are for.
+pub(crate) type Receipts = Vec<(Sender<FannedOut>, FannedOut)>;
+
+impl<H: Handler> Server<H> {
+    /// Publishes a batch; in runs, each of which is fanned out before the next.
+    pub(crate) fn publish_batch(&mut self, mut batch: MessageBatch, receipt: Sender<FannedOut>) {
+        let run_max = run_bytes_max(&self.turn.limits.topics);
+        let (mut run, mut published, mut refused) = (0, 0, None);
+        for (kind, payload) in batch.messages() {
+            let cost = payload.len() + MESSAGE_COST;
+            if run > 0 && run + cost > run_max {
+                self.fan_out();
+                run = 0;
+            }
+            let now_ms = self.turn.now_ms;
+            match self.turn.topics.publish(&batch.topic, kind, payload, None, now_ms) {
+                Ok(_) => {
+                    published += 1;
+                    run += cost;
+                }
+                Err(error) => {
+                    let (count, last) = refused.get_or_insert((0, error));
+                    *count += 1;
+                    *last = error;
+                }
+            }
+        }
+        batch.bytes.clear();
+        batch.ends.clear();
+        self.receipts.push((receipt, FannedOut { batch, published, refused }));
+    }
+
+    /// Hands out the receipts of what this turn has fanned out.
+    pub(crate) fn hand_out_receipts(&mut self) {
+        for (receipt, fanned_out) in self.receipts.drain(..) {
+            // Who did not wait does not want to know.
+            let _nobody = receipt.send(fanned_out);
+        }
+    }
+}
+
+/// What is published before it is fanned out: less than a ring, and less than what makes rings give way to each other.
+fn run_bytes_max(limits: &TopicLimits) -> usize {
+    RUN_BYTES_MAX.min(limits.topic_bytes_max).min(limits.history_bytes_max / 2)
+}
+
+/// A run of messages, and so of writes to one subscriber.
+const RUN_BYTES_MAX: usize = 256 * 1024;
+
+/// What a short message counts for, so that runs of them end, too.
+const MESSAGE_COST: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_keeps_its_messages_apart() {
+        let mut batch = MessageBatch::new("t");
+        assert!(batch.is_empty());
+        let messages: [(Kind, &[u8]); 4] = [
+            (Kind::Text, b"one"),
+            (Kind::Text, b""),
+            (Kind::Binary, b"\xFF\0"),
+            (Kind::Text, "é".as_bytes()),
+        ];
+        for (kind, payload) in messages {
+            batch.push(kind, payload);
+        }
+        assert_eq!(batch.messages().collect::<Vec<_>>(), messages);
+        assert_eq!((batch.len(), batch.payload_bytes()), (4, 7));
+    }
+}
