@@ -3,6 +3,7 @@
 //! Opens nothing and raises nothing: what the process may have (descriptors) is `app::descriptors`' business, and so
 //! is the final number of connections.
 
+mod client;
 mod listens;
 mod usage;
 mod values;
@@ -19,6 +20,8 @@ use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
+use crate::app::client::publish::Pub;
+use crate::app::client::sub::Sub;
 use crate::app::dev_cert::DevCert;
 use crate::app::gate::secret::{ClientPublish, GateConfig, Secret};
 use crate::app::tls_files::TlsFiles;
@@ -145,6 +148,10 @@ pub(crate) enum Instead {
     Page(Box<clap::Error>),
     /// A certificate to try wss with was asked for: write it and leave.
     DevCert(DevCert),
+    /// `pub`: publish, and leave.
+    Pub(Box<Pub>),
+    /// `sub`: listen, and leave.
+    Sub(Box<Sub>),
     /// The arguments make no sense.
     Usage(UsageError),
 }
@@ -156,8 +163,11 @@ pub(crate) enum Instead {
 /// The page that was asked for, or the first mistake.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, Instead> {
     let args: Vec<OsString> = args.into_iter().collect();
-    if args.get(1).is_some_and(|arg| arg == "dev-cert") {
-        return Err(parse_dev_cert(&args[1..]));
+    match args.get(1).and_then(|arg| arg.to_str()) {
+        Some("dev-cert") => return Err(parse_dev_cert(&args[1..])),
+        Some("pub") => return Err(client::parse_pub(&args[1..])),
+        Some("sub") => return Err(client::parse_sub(&args[1..])),
+        _ => {}
     }
     let mut command = Flags::command();
     if args.iter().any(|arg| arg == "--help") {
@@ -250,7 +260,7 @@ struct DevCertFlags {
     max_term_width = 100,
     disable_help_flag = true,
     disable_version_flag = true,
-    after_help = "'wsfast --help' tells more, with examples."
+    after_help = "Clients: 'wsfast sub URL', 'wsfast pub URL'. 'wsfast --help' tells more, with examples."
 )]
 struct Flags {
     /// Where to listen: ADDRESS:PORT, unix:PATH, fd:N, tls: before any; repeat it for several
@@ -749,6 +759,10 @@ Examples:
   vmstat 1 | wsfast --stdin vmstat              each line of a program is a message of /vmstat
   wsfast dev-cert                               a self-signed pair of files to try wss with
   wsfast --tls-cert cert.pem --tls-key key.pem  wss://, and nothing else, on the same port
+
+Clients: each has a page of its own, 'wsfast sub --help' and 'wsfast pub --help':
+  wsfast sub ws://127.0.0.1:8002/chat           prints what is published, and resumes when cut off
+  date | wsfast pub ws://127.0.0.1:8002/chat    publishes each line
 
 Try it:
   Start 'wsfast', open http://127.0.0.1:8002/ in a browser (426 is the right answer there), and

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(Instead::DevCert(dev_cert)) => return make_dev_cert(&dev_cert),
+        Err(Instead::Pub(publish)) => return publish.run(),
+        Err(Instead::Sub(sub)) => return sub.run(),
         Err(Instead::Usage(error)) => {
             complain(&error);
             return ExitCode::from(NOT_STARTED);

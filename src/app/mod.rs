@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod centrifugo;
+pub(crate) mod client;
 pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
 pub(crate) mod dialects;

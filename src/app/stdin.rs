@@ -4,7 +4,9 @@
 //! left full: its writer waits, and no memory grows. Lines that are there leave together, one that comes alone leaves at
 //! once. When the input ends, the server goes on.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd as _;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,8 +18,10 @@ use crate::app::lines::{Brought, Lines, kind_of};
 ///
 /// # Errors
 ///
-/// There is no thread to be had.
+/// There is no thread to be had, or no descriptor.
 pub(crate) fn publish(topic: String, remote: Remote, line_bytes_max: usize) -> io::Result<()> {
+    // Without a buffer of its own, so that poll(2) tells all that there is.
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     thread::Builder::new().name("stdin".into()).spawn(move || {
         let batch = MessageBatch::new(&*topic);
         let mut publisher = Publisher {
@@ -29,7 +33,7 @@ pub(crate) fn publish(topic: String, remote: Remote, line_bytes_max: usize) -> i
             refused: 0,
             is_skipping_told: false,
         };
-        let mut lines = Lines::new(io::stdin().lock(), line_bytes_max);
+        let mut lines = Lines::new(input, line_bytes_max);
         if publisher.publish_all(&mut lines, line_bytes_max).is_ok() {
             let Publisher { topic, published, refused, .. } = publisher;
             let skipped = lines.skipped;

@@ -26,6 +26,8 @@ pub(crate) enum UsageError {
     },
     /// `--trust-proxy` without `--proxy-protocol`.
     TrustWithoutProtocol,
+    /// A mistake in what `pub` or `sub` are given, in words.
+    Client(String),
     /// A limit is out of its range.
     Limit(ConfigError),
     /// A certificate without its key, or the other way round.
@@ -60,6 +62,7 @@ impl fmt::Display for UsageError {
             Self::TrustWithoutProtocol => f.write_str(
                 "--trust-proxy is for --proxy-protocol; add --proxy-protocol auto, or leave it out",
             ),
+            Self::Client(text) => f.write_str(text),
             Self::Limit(error) => write_limit(f, *error),
             Self::HalfAPair { given, missing } => {
                 write!(f, "{given} needs {missing}, too; 'wsfast dev-cert' writes a pair to try")

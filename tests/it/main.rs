@@ -9,6 +9,7 @@ mod backpressure;
 mod capacity;
 mod centrifugo;
 mod cli;
+mod client;
 mod close;
 mod deflate;
 mod expiry;

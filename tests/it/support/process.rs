@@ -135,6 +135,64 @@ impl Drop for Process {
     }
 }
 
+/// A running `wsfast` that serves nothing. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    pub(crate) child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Tool {
+    /// Starts a [`command`].
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = lines(child.stdout.take().unwrap());
+        let stderr = lines(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    /// The next line that it prints, without its end.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        let line = self.stdout.recv_timeout(DEADLINE);
+        let line = line.unwrap_or_else(|_| panic!("no line; it said: {}", self.said()));
+        line.strip_suffix('\n').unwrap_or(&line).to_owned()
+    }
+
+    /// Waits for a line on stderr that has `text` in it.
+    #[track_caller]
+    pub(crate) fn until_it_says(&self, text: &str) -> String {
+        loop {
+            let line = self.stderr.recv_timeout(DEADLINE);
+            let line = line.unwrap_or_else(|_| panic!("it does not say {text}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn said(&self) -> String {
+        self.stderr.try_iter().collect()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end; the output that nobody took.
+    pub(crate) fn wait(mut self) -> Output {
+        finish(&mut self.child, &self.stdout, &self.stderr)
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
 /// `127.0.0.1:8002` of a line that holds `ws://127.0.0.1:8002` or `wss://127.0.0.1:8002`.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("://")?;
