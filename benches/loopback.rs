@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
-use wsfast::{Accept, Context, Handler, Limits, Message, PeerAddr, Refusal, Server};
+use wsfast::{Accept, Arrival, Context, Handler, Limits, Message, Refusal, Server};
 
 struct Echo;
 
@@ -23,7 +23,7 @@ impl Handler for Echo {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }

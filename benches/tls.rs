@@ -26,7 +26,7 @@ use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
 use wsfast::{
-    Accept, Context, Handler, Limits, Listen, Message, Over, PeerAddr, Refusal, Server, TlsConfig,
+    Accept, Arrival, Context, Handler, Limits, Listen, Message, Over, Refusal, Server, TlsConfig,
 };
 
 fn main() {
@@ -99,7 +99,7 @@ impl Handler for Echo {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }

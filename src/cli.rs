@@ -3,6 +3,7 @@
 //! Opens nothing and raises nothing: what the process may have (descriptors) is `app::descriptors`' business, and so
 //! is the final number of connections.
 
+mod admin;
 mod client;
 mod listens;
 mod usage;
@@ -25,6 +26,7 @@ use crate::app::client::sub::Sub;
 use crate::app::dev_cert::DevCert;
 use crate::app::gate::secret::{ClientPublish, GateConfig, Secret};
 use crate::app::tls_files::TlsFiles;
+use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
 use crate::cli::values::{Millis, WindowBits};
 
@@ -59,6 +61,8 @@ pub(crate) struct Listening {
     pub(crate) asks: Vec<Ask>,
     pub(crate) said_by: SaidBy,
     pub(crate) reuse_port: bool,
+    /// `--admin`: on loopback or a Unix socket, or there are publish keys.
+    pub(crate) admin: Option<Ask>,
     /// `--proxy-protocol` and `--trust-proxy`, which may be nobody.
     pub(crate) proxy: Option<ProxyProtocol>,
 }
@@ -72,6 +76,8 @@ pub(crate) enum SaidBy {
     Bind,
     /// `--listen`.
     Listen,
+    /// `--admin`, for that address alone.
+    Admin,
 }
 
 /// How to log.
@@ -310,6 +316,10 @@ struct Flags {
     /// PEM file of the certificate's key. Both are read again on SIGHUP and when they change
     #[arg(long, env = "WSFAST_TLS_KEY", hide_env = true, value_name = "FILE", help_heading = LISTENING)]
     tls_key: Option<PathBuf>,
+
+    /// Where to watch over the server, such as 127.0.0.1:8003 or unix:PATH [default: nowhere]
+    #[arg(long, env = "WSFAST_ADMIN", hide_env = true, value_name = "WHERE", allow_hyphen_values = true, help_heading = LISTENING)]
+    admin: Option<AdminAsk>,
 
     /// Web page that may connect, such as https://example.com; repeat it for several
     #[arg(
@@ -675,13 +685,21 @@ impl Flags {
         });
         let asks = match said_by {
             SaidBy::Listen => self.listen.into_iter().flat_map(|list| list.0).collect(),
-            SaidBy::Bind | SaidBy::Nobody => binds.collect(),
+            SaidBy::Bind | SaidBy::Nobody | SaidBy::Admin => binds.collect(),
         };
+        if let Some(admin) = &self.admin
+            && admin.is_open_to_others()
+            && self.publish_key.is_empty()
+        {
+            return Err(UsageError::AdminOpenToAll(admin.0.clone()));
+        }
+
         Ok(Config {
             limits,
             memory_limit: self.memory_limit,
             peers_asked: self.max_connections,
             origins: self.allow_origin,
+
             gate: GateConfig {
                 publish_keys: self.publish_key,
                 client_publish: self.client_publish.into(),
@@ -693,6 +711,7 @@ impl Flags {
                 asks,
                 said_by,
                 reuse_port: self.reuse_port,
+                admin: self.admin.map(|admin| admin.0),
                 proxy: self.proxy_protocol.map(|versions| ProxyProtocol {
                     versions: match versions {
                         ProxyVersions::V1 => Versions::V1,
@@ -748,6 +767,11 @@ Who can subscribe and publish:
   all below it, '*' for all), valid from 'nbf' until 'exp'. It comes as Authorization: Bearer,
   as ?token=, or as the subprotocol bearer.TOKEN, beside another one for the server to choose.
   A secret has 16 bytes or more ('openssl rand -hex 32' makes one); @FILE keeps it out of 'ps'.
+
+Watching over it:
+  --admin 127.0.0.1:8003 serves, there alone: /ready (503 while it drains), /topics, /connections
+  (DELETE /connections/ID ends one), and /events: who joins and leaves which topic, as a topic.
+  An address that others reach needs a --publish-key, which all but /ready then asks for.
 
 Examples:
   wsfast                                        this machine only, port 8002
@@ -806,7 +830,7 @@ mod tests {
         assert_eq!(config.listening.said_by, SaidBy::Nobody);
         assert!(!config.listening.reuse_port && config.listening.proxy.is_none());
         assert_eq!(config.peers_asked, None);
-        assert_eq!((config.tls, config.stdin), (None, None));
+        assert_eq!((config.tls, config.stdin, config.listening.admin), (None, None, None));
         assert_eq!(config.gate, GateConfig::default());
         assert_eq!(config.log, Log { format: LogFormat::Text, verbosity: 0 });
     }
@@ -1076,6 +1100,24 @@ mod tests {
         assert_eq!(
             mistake(&["--tls-key", "k"]),
             "--tls-key needs --tls-cert, too; 'wsfast dev-cert' writes a pair to try"
+        );
+    }
+
+    #[test]
+    fn the_admin_side_is_not_opened_to_all_by_mistake() {
+        let asked = |args: &[&str]| config(args).listening.admin.map(|it| it.to_string());
+        assert_eq!(asked(&["--admin=127.0.0.1:8003"]).as_deref(), Some("127.0.0.1:8003"));
+        assert_eq!(asked(&["--admin=unix:/a,mode=600"]).as_deref(), Some("unix:/a"));
+        let with_key = asked(&["--admin=0.0.0.0:8003", "--publish-key=@/run/key"]);
+        assert_eq!(with_key.as_deref(), Some("0.0.0.0:8003"));
+        assert_eq!(
+            mistake(&["--admin", "0.0.0.0:8003"]),
+            "--admin 0.0.0.0:8003 is open to others, who could end connections there; write 127.0.0.1:PORT or unix:PATH, \
+             or give a --publish-key, which it then asks for"
+        );
+        assert_eq!(
+            mistake(&["--admin", "8003"]),
+            "--admin '8003' has no address; write 127.0.0.1:PORT, or 0.0.0.0:PORT for all of IPv4"
         );
     }
 

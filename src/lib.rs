@@ -6,7 +6,7 @@
 //! ```
 //! use std::net::SocketAddr;
 //! use wsfast::proto::handshake::{Request, Upgrade};
-//! use wsfast::{Accept, Closed, Context, Ended, Handler, Kind, Limits, Message, PeerAddr, Refusal, Server};
+//! use wsfast::{Accept, Arrival, Closed, Context, Ended, Handler, Kind, Limits, Message, Refusal, Server};
 //!
 //! /// Tells everyone what anyone says, with a number in front.
 //! struct Chat {
@@ -21,7 +21,7 @@
 //!         &mut self,
 //!         request: &Request<'_>,
 //!         _upgrade: &Upgrade<'_>,
-//!         _peer: PeerAddr,
+//!         _from: Arrival,
 //!     ) -> Result<Accept<String>, Refusal> {
 //!         Ok(Accept::new(request.path().trim_start_matches('/').to_owned()))
 //!     }
@@ -60,11 +60,11 @@ pub use config::{
     Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, TopicLimits,
 };
 pub use net::{
-    Accept, Answer, BadCidr, BadMessageId, Cidr, Closed, Context, Counters, Ended, Error,
-    FannedOut, Form, Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError, LocalAddr,
-    LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId, PemContent, Position,
-    ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server, Since, TlsConfig,
-    TlsError, TopicError, TopicMessage,
+    Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
+    Ended, Error, FannedOut, Form, Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError,
+    LocalAddr, LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId, PemContent, Position,
+    ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server, Side, Since,
+    TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

@@ -5,15 +5,16 @@ mod cli;
 
 use std::process::ExitCode;
 
-use wsfast::{Ended, Error, Server};
+use wsfast::{Ended, Error, Listen, Server, Side};
 
 use crate::app::access::Reach;
+use crate::app::admin::Admin;
 use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::hub::Hub;
 use crate::app::start_up::{Announcement, StartError, complain, print};
 use crate::app::{descriptors, inherited, logs, memory, stdin, tls_files};
-use crate::cli::{Config, Instead};
+use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {
     let config = match cli::parse(std::env::args_os()) {
@@ -68,12 +69,18 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     limits.peers_max = peers_max;
     let line_bytes_max = limits.message_bytes_max.min(limits.topics.topic_bytes_max);
 
-    let reach = listens.iter().map(|it| Reach::new(inherited::ip(it), it.proxy.is_some())).max();
-    let gate = Gate::new(reach.unwrap_or(Reach::Network), origins, gate.load()?);
+    let sides: Vec<Side> = listens.iter().map(|it| it.side).collect();
+    let reach_of = |it: &Listen| Reach::new(inherited::ip(it), it.proxy.is_some());
+    let of_clients = listens.iter().filter(|it| it.side == Side::Public);
+    let reach = of_clients.map(reach_of).max().unwrap_or(Reach::Network);
+    let admin_listen = listens.iter().find(|it| it.side == Side::Admin);
+    let admin = admin_listen.map(|it| Admin::new(reach_of(it)));
+    let gate = Gate::new(reach, origins, gate.load()?);
     let open_to = gate.to_string();
-    let hub = Hub::new(gate, &limits);
+    let hub = Hub::new(gate, &limits, admin);
     let mut server = Server::listen(listens, limits, hub).map_err(|error| match error {
         Error::Listen { index, cause, .. } => {
+            let said_by = if sides[index] == Side::Admin { SaidBy::Admin } else { said_by };
             StartError::Listen { what: asks[index].clone(), said_by, cause }
         }
         error => StartError::Server(error),
@@ -83,8 +90,11 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     if let Some(topic) = stdin {
         stdin::publish(topic, server.remote(), line_bytes_max).map_err(Error::Poll)?;
     }
+    let (addresses, admin) =
+        server.local_addrs().split_at(sides.iter().filter(|&&it| it == Side::Public).count());
     print(&Announcement {
-        addresses: server.local_addrs(),
+        addresses,
+        admin: admin.first(),
         access: &open_to,
         peers_max,
         descriptors,

@@ -78,6 +78,20 @@ impl Access {
         }
     }
 
+    /// Decides on a request for who watches over the server, upgrade or not: no page may but one from the same host.
+    ///
+    /// # Errors
+    ///
+    /// The rule that keeps this page out.
+    pub(crate) fn check_admin(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
+        self.check_host(host).map_err(|_| Denied::ForeignAdminHost)?;
+        match origin.map(Origin::parse) {
+            None => Ok(()),
+            Some(Some(origin)) if origin.is_same_as_host(host) => Ok(()),
+            Some(_) => Err(Denied::NoPage),
+        }
+    }
+
     /// The Origin that a response may name as allowed to read it (Access-Control-Allow-Origin), if this one is.
     pub(crate) fn readable_by<'a>(&self, origin: &'a str, host: &str) -> Option<&'a str> {
         // Where every origin is allowed, one need not be well-formed to pass; it is not repeated then.
@@ -157,6 +171,10 @@ pub(crate) enum Denied {
     Foreign,
     /// A Host that is not this machine's, on a server that is for this machine only.
     ForeignHost,
+    /// The same, for who watches over the server.
+    ForeignAdminHost,
+    /// A page from anywhere, where there is none to come from.
+    NoPage,
 }
 
 impl Denied {
@@ -173,6 +191,12 @@ impl Denied {
             Self::Foreign => {
                 "This page's origin is not allowed. Start the server with --allow-origin and the page's origin, such as \
                  --allow-origin https://example.com"
+            }
+            Self::ForeignAdminHost => {
+                "The Host header is not this machine's, which --admin is for. Use localhost or 127.0.0.1"
+            }
+            Self::NoPage => {
+                "Pages of other origins have no access to --admin, whatever --allow-origin says"
             }
             Self::ForeignHost => {
                 "The Host header is not this machine's, which this server is for. Use localhost or 127.0.0.1, or start the \
@@ -390,6 +414,33 @@ mod tests {
             "https://[0:0:0:0:0:0:0:1]",
         ] {
             assert_eq!(access.check(Some(origin), HOST), Ok(()), "{origin}");
+        }
+    }
+
+    #[test]
+    fn the_admin_side_is_for_no_page_but_its_own() {
+        let table = [
+            (None, "127.0.0.1:8003", Ok(())),
+            (None, "localhost", Ok(())),
+            (Some("http://127.0.0.1:8003"), "127.0.0.1:8003", Ok(())),
+            (Some("http://localhost:63342"), "127.0.0.1:8003", Err(Denied::NoPage)),
+            (Some("https://example.com"), "127.0.0.1:8003", Err(Denied::NoPage)),
+            (Some("null"), "127.0.0.1:8003", Err(Denied::NoPage)),
+            (Some("nonsense"), "127.0.0.1:8003", Err(Denied::NoPage)),
+            (None, "evil.example", Err(Denied::ForeignAdminHost)),
+            (Some("http://evil.example"), "evil.example", Err(Denied::ForeignAdminHost)),
+        ];
+        for (origin, host, expected) in table {
+            let access = Access::new(Reach::Loopback, Vec::new());
+            assert_eq!(access.check_admin(origin, host), expected, "{origin:?} {host}");
+        }
+        // Behind a Unix socket, or elsewhere, any name may be its own.
+        for reach in [Reach::Local, Reach::Network] {
+            let access = Access::new(reach, Vec::new());
+            let (origin, host) = (Some("https://ops.example"), "ops.example");
+            assert_eq!(access.check_admin(origin, host), Ok(()));
+            let foreign = Some("https://example.com");
+            assert_eq!(access.check_admin(foreign, host), Err(Denied::NoPage));
         }
     }
 

@@ -1,13 +1,14 @@
 //! Centrifugo's clients at `/connection/websocket`: many topics over one connection, and what is answered to each command.
 //!
 //! What commands and replies look like is `dialects::centrifugo`'s, delivery, history and slow clients are `wsfast`'s topics.
-//! A channel is the topic of the same name, so that these clients, bare WebSockets and curl hear each other. Presence counts
-//! those who came this way.
+//! A channel is the topic of the same name, so that these clients, bare WebSockets and curl hear each other, and presence
+//! counts them all.
 
 mod replay;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use wsfast::{Context, Form, Framing, Kind, MessageId, PeerId, Since, StatusCode, TopicError};
 
@@ -19,6 +20,8 @@ use crate::app::dialects::centrifugo::json::{JsonLimits, Reader};
 use crate::app::dialects::centrifugo::reply::{self, Connected, Recovery, Subscribed, To};
 use crate::app::dialects::centrifugo::{ClientInfo, Position, push};
 use crate::app::gate::{BadToken, Caller, Gate, Via};
+use crate::app::presence::{Presence, Stats, Transport};
+use crate::app::wall;
 
 /// A topic's messages as this protocol's pushes.
 pub(crate) const PUSHES: Form = Form { id: 5, framing: Framing::Message };
@@ -29,19 +32,9 @@ pub(crate) struct Centrifugo {
     commands: Reader,
     /// Tells whether payloads are JSON.
     payloads: RefCell<Reader>,
-    /// Who hears each topic.
-    presence: HashMap<String, Vec<Member>>,
     /// Everyone who has said connect: the names of connection and user.
     connected: HashMap<PeerId, (String, String)>,
     ping_s: u32,
-}
-
-/// Someone who hears a topic.
-#[derive(Debug)]
-struct Member {
-    peer: PeerId,
-    client: String,
-    user: String,
 }
 
 /// One connection.
@@ -52,20 +45,29 @@ pub(crate) struct Session {
     client: Option<String>,
     /// When it is to have said so, in milliseconds of the loop.
     connect_by_ms: u64,
+    /// Whose it is, for presence; shared by all its channels.
+    member: Option<Rc<str>>,
     channels: Vec<String>,
     share: Share,
 }
 
 impl std::fmt::Debug for Centrifugo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Centrifugo").field("presence", &self.presence).finish_non_exhaustive()
+        f.debug_struct("Centrifugo").field("connected", &self.connected).finish_non_exhaustive()
     }
 }
 
 impl Session {
-    pub(crate) const fn new(caller: Caller) -> Self {
-        let share = Share::new(0);
-        Self { caller, client: None, connect_by_ms: u64::MAX, channels: Vec::new(), share }
+    pub(crate) fn new(caller: Caller) -> Self {
+        let member = caller.subject().map(Rc::from);
+        let (channels, share) = (Vec::new(), Share::new(0));
+        Self { caller, client: None, connect_by_ms: u64::MAX, member, channels, share }
+    }
+
+    /// A token was shown behind the opening handshake.
+    fn show(&mut self, caller: Caller) {
+        self.member = caller.subject().map(Rc::from);
+        self.caller = caller;
     }
 
     /// It is open, and is to say connect by then.
@@ -93,20 +95,18 @@ impl Centrifugo {
         Self {
             commands: reader(),
             payloads: RefCell::new(reader()),
-            presence: HashMap::new(),
             connected: HashMap::new(),
             ping_s,
         }
     }
 
-    /// Acts on a message, which may hold several commands; all their replies leave in one. `now_s` tells the time in seconds
-    /// since 1970, where a token asks for it.
+    /// Acts on a message, which may hold several commands; all their replies leave in one.
     pub(crate) fn on_message(
         &mut self,
         session: &mut Session,
         gate: &Gate,
+        presence: &mut Presence,
         message: &[u8],
-        now_s: fn() -> u64,
         cx: &mut Context<'_>,
     ) {
         session.share.renew(cx.now_ms());
@@ -115,7 +115,7 @@ impl Centrifugo {
         };
         let mut replies = Vec::new();
         for line in lines {
-            let ended = self.on_command(session, gate, line, &mut replies, now_s, cx);
+            let ended = self.on_command(session, gate, presence, line, &mut replies, cx);
             if let Err(disconnect) = ended {
                 send(cx, &replies);
                 return end(cx, cx.id(), disconnect);
@@ -128,12 +128,12 @@ impl Centrifugo {
         &mut self,
         session: &mut Session,
         gate: &Gate,
+        presence: &mut Presence,
         line: &[u8],
         out: &mut Vec<u8>,
-        now_s: fn() -> u64,
         cx: &mut Context<'_>,
     ) -> Result<(), Disconnect> {
-        let Self { commands, payloads, presence, connected, ping_s } = self;
+        let Self { commands, payloads, connected, ping_s } = self;
         let command = match command::parse(commands, line) {
             Ok(command) => command,
             Err(Fault::Malformed(_)) => return Err(Disconnect::BadRequest),
@@ -156,8 +156,8 @@ impl Centrifugo {
         let answered = match command.request {
             Request::Connect(asked) => 'connect: {
                 if let Some(token) = asked.token {
-                    match gate.with_token(&session.caller, token, now_s()) {
-                        Ok(caller) => session.caller = caller,
+                    match gate.with_token(&session.caller, token, wall::now_s()) {
+                        Ok(caller) => session.show(caller),
                         Err(BadToken::Expired) => break 'connect Err(ReplyError::TokenExpired),
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
@@ -175,7 +175,7 @@ impl Centrifugo {
             }
             Request::Unsubscribe { channel } => {
                 cx.unsubscribe(channel);
-                leave(presence, session, channel, cx.id());
+                leave(presence, session, channel, cx);
                 reply::unsubscribe(out, id);
                 Ok(())
             }
@@ -188,19 +188,11 @@ impl Centrifugo {
                 })
             }
             Request::Presence { channel } => may_hear(gate, session, channel).and_then(|()| {
-                let members = presence.get(channel).map_or(&[][..], Vec::as_slice);
-                session.share.pay(members.len() * MEMBER_BYTES)?;
-                reply::presence(out, To::Command(id), members.iter().map(Member::info));
-                Ok(())
+                session.share.pay(presence.stats(channel).clients * MEMBER_BYTES)?;
+                members(presence, To::Command(id), channel, out)
             }),
-            Request::PresenceStats { channel } => may_hear(gate, session, channel).and_then(|()| {
-                let members = presence.get(channel).map_or(&[][..], Vec::as_slice);
-                // Counting users takes a while.
-                session.share.pay((members.len() * MEMBER_BYTES).min(STATS_BYTES_MAX))?;
-                let (clients, users) = stats_of(members);
-                reply::presence_stats(out, To::Command(id), clients, users);
-                Ok(())
-            }),
+            Request::PresenceStats { channel } => may_hear(gate, session, channel)
+                .map(|()| stats(presence, To::Command(id), channel, out)),
             Request::History(asked) => may_hear(gate, session, asked.channel).and_then(|()| {
                 let share = &mut session.share;
                 replay::history(payloads, To::Command(id), &asked, share, out, cx)
@@ -233,10 +225,15 @@ impl Centrifugo {
     }
 
     /// The connection is over.
-    pub(crate) fn on_close(&mut self, session: &Session, peer: PeerId) {
-        self.connected.remove(&peer);
+    pub(crate) fn on_close(
+        &mut self,
+        session: &Session,
+        presence: &mut Presence,
+        cx: &mut Context<'_>,
+    ) {
+        self.connected.remove(&cx.id());
         for channel in &session.channels {
-            forget(&mut self.presence, channel, peer);
+            presence.leave(channel, Transport::Centrifugo, cx);
         }
     }
 
@@ -245,14 +242,14 @@ impl Centrifugo {
         &mut self,
         method: &str,
         body: &[u8],
+        presence: &Presence,
         cx: &mut Context<'_>,
     ) -> Option<Vec<u8>> {
         let method = Method::named(method)?;
         let mut out = Vec::new();
         let mut share = Share::new(cx.now_ms());
-        let Self { commands, payloads, presence, connected, .. } = self;
+        let Self { commands, payloads, connected, .. } = self;
         let answered = api::parse(commands, method, body).and_then(|request| {
-            let members = |channel: &str| presence.get(channel).map_or(&[][..], Vec::as_slice);
             match request {
                 ApiRequest::Publish { channel, message } => {
                     let id = publish(channel, &message, cx)?;
@@ -272,12 +269,10 @@ impl Centrifugo {
                     api::broadcast_done(&mut out, outcomes);
                 }
                 ApiRequest::Presence { channel } => {
-                    share.pay(members(channel).len() * MEMBER_BYTES)?;
-                    reply::presence(&mut out, To::Api, members(channel).iter().map(Member::info));
+                    members(presence, To::Api, channel, &mut out)?;
                 }
                 ApiRequest::PresenceStats { channel } => {
-                    let (clients, users) = stats_of(members(channel));
-                    reply::presence_stats(&mut out, To::Api, clients, users);
+                    stats(presence, To::Api, channel, &mut out);
                 }
                 ApiRequest::History(asked) => {
                     replay::history(payloads, To::Api, &asked, &mut share, &mut out, cx)?;
@@ -307,8 +302,8 @@ impl Centrifugo {
                         version: env!("CARGO_PKG_VERSION"),
                         clients: connected.len() as u64,
                         users: users.len() as u64,
-                        channels: presence.len() as u64,
-                        subscriptions: presence.values().map(|it| it.len() as u64).sum(),
+                        channels: presence.topic_count() as u64,
+                        subscriptions: presence.listener_count() as u64,
                         uptime_s: cx.now_ms() / 1000,
                     };
                     api::info(&mut out, &node);
@@ -341,7 +336,7 @@ fn publish(
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one command, borrowed apart")]
 fn subscribe(
-    presence: &mut HashMap<String, Vec<Member>>,
+    presence: &mut Presence,
     payloads: &RefCell<Reader>,
     session: &mut Session,
     gate: &Gate,
@@ -354,7 +349,7 @@ fn subscribe(
     may_hear(gate, session, channel)?;
     if cx.has_lost_track(channel) {
         cx.unsubscribe(channel);
-        leave(presence, session, channel, cx.id());
+        leave(presence, session, channel, cx);
     }
     let recovery = match asked.recover {
         None => Recovery::NotAsked,
@@ -371,12 +366,7 @@ fn subscribe(
     let here = Position { epoch: &epoch, offset };
     let missed = replay::missed(payloads, channel, from, last, cx);
     reply::subscribe(out, id, &Subscribed { position: here, recovery }, missed);
-    let member = Member {
-        peer: cx.id(),
-        client: session.client.clone().unwrap_or_default(),
-        user: session.user().to_owned(),
-    };
-    presence.entry(channel.to_owned()).or_default().push(member);
+    presence.join(channel, session.member.as_ref(), Transport::Centrifugo, cx);
     session.channels.push(channel.to_owned());
     Ok(())
 }
@@ -385,37 +375,41 @@ fn may_hear(gate: &Gate, session: &Session, channel: &str) -> Result<(), ReplyEr
     gate.may_subscribe(&session.caller, channel).map_err(|_| ReplyError::PermissionDenied)
 }
 
-fn leave(
-    presence: &mut HashMap<String, Vec<Member>>,
-    session: &mut Session,
-    channel: &str,
-    peer: PeerId,
-) {
+fn leave(presence: &mut Presence, session: &mut Session, channel: &str, cx: &mut Context<'_>) {
     session.channels.retain(|it| it != channel);
-    forget(presence, channel, peer);
+    presence.leave(channel, Transport::Centrifugo, cx);
 }
 
-fn forget(presence: &mut HashMap<String, Vec<Member>>, channel: &str, peer: PeerId) {
-    if let Some(members) = presence.get_mut(channel) {
-        members.retain(|member| member.peer != peer);
-        if members.is_empty() {
-            presence.remove(channel);
-        }
+/// Lists who hears a topic, unless that is more than one answer may be: a list that is cut would pass for the whole.
+fn members(
+    presence: &Presence,
+    to: To,
+    channel: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), ReplyError> {
+    let mut room = PRESENCE_BYTES_MAX.saturating_sub(out.len());
+    let mut listed = Vec::new();
+    for (peer, user) in presence.members(channel) {
+        let client = peer.to_string();
+        let len = MEMBER_BYTES + 2 * client.len() + user.len();
+        room = room.checked_sub(len).ok_or(ReplyError::LimitExceeded)?;
+        listed.push((client, user));
     }
+    let clients = listed.iter().map(|(client, user)| ClientInfo { client, user });
+    reply::presence(out, to, clients);
+    Ok(())
 }
 
-impl Member {
-    fn info(&self) -> ClientInfo<'_> {
-        ClientInfo { client: &self.client, user: &self.user }
-    }
+fn stats(presence: &Presence, to: To, channel: &str, out: &mut Vec<u8>) {
+    let Stats { clients, users } = presence.stats(channel);
+    reply::presence_stats(out, to, clients as u64, users as u64);
 }
 
-fn stats_of(members: &[Member]) -> (u64, u64) {
-    let mut users: Vec<&str> = members.iter().map(|member| &*member.user).collect();
-    users.sort_unstable();
-    users.dedup();
-    (members.len() as u64, users.len() as u64)
-}
+/// The largest answer that lists who hears a topic: about 5,000 connections without a user.
+const PRESENCE_BYTES_MAX: usize = 256 << 10;
+
+/// What an entry of that list has beside the names.
+const MEMBER_BYTES: usize = 28;
 
 fn error_of(error: TopicError) -> ReplyError {
     match error {
@@ -449,8 +443,35 @@ pub(crate) fn end(cx: &mut Context<'_>, peer: PeerId, why: Disconnect) {
     cx.close_peer(peer, code, why.reason());
 }
 
-/// What one of a topic's listeners takes in a reply: `"12.3":{"client":"12.3","user":"anna"},`
-const MEMBER_BYTES: usize = 64;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The most that counting them is paid for with, so that it can always be had.
-const STATS_BYTES_MAX: usize = 1 << 18;
+    /// A list that is cut would pass for the whole.
+    #[test]
+    fn a_list_of_listeners_is_whole_or_refused() {
+        let mut presence = Presence::default();
+        let mut out = Vec::new();
+        for number in 0..4000 {
+            let peer = format!("{number}.{number}").parse().unwrap();
+            assert!(presence.add("t", peer, None));
+        }
+        assert_eq!(members(&presence, To::Api, "t", &mut out), Ok(()));
+        let listed = String::from_utf8(out).unwrap();
+        assert_eq!(listed.matches(r#""client":""#).count(), 4000);
+        assert!(listed.len() < PRESENCE_BYTES_MAX);
+
+        // One user's name is as long as a token may make it.
+        let user = "x".repeat(PRESENCE_BYTES_MAX - listed.len());
+        assert!(presence.add("t", "4000.1".parse().unwrap(), Some(user.into())));
+        let mut out = Vec::new();
+        let refused = members(&presence, To::Api, "t", &mut out);
+        assert_eq!((refused, &*out), (Err(ReplyError::LimitExceeded), &b""[..]));
+        assert_eq!(presence.stats("t"), Stats { clients: 4001, users: 2 });
+        // What was answered to the commands before counts, too.
+        let mut out = vec![b' '; PRESENCE_BYTES_MAX];
+        assert_eq!(members(&presence, To::Api, "none", &mut out), Ok(()));
+        assert!(presence.add("one", "0.1".parse().unwrap(), None));
+        assert_eq!(members(&presence, To::Api, "one", &mut out), Err(ReplyError::LimitExceeded));
+    }
+}

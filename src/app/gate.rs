@@ -204,6 +204,11 @@ impl Gate {
         }
     }
 
+    /// Whether a request shows a publish key that holds.
+    pub(crate) fn shows_key(&self, request: &Request<'_>) -> bool {
+        matches!(self.look_at_key(request, bearer(request)), Key::ByHeader | Key::ByBearer)
+    }
+
     /// Whether the caller may use the server's HTTP API, which reaches all topics: with a key, or where everything is open.
     ///
     /// # Errors

@@ -4,21 +4,24 @@
 //! `/echo`, and the root, which is no topic, send every message back to its sender. Delivery, history and slow clients are
 //! `wsfast`'s topics; what a message looks like is `dialects`'; who may is `gate`'s.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::rc::Rc;
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
-    Accept, Answer, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits, Message,
-    MessageId, PeerAddr, PeerId, Refusal, Response, StatusCode, TopicError, TopicMessage,
+    Accept, Answer, Arrival, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits,
+    Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicError, TopicMessage,
 };
 
+use crate::app::admin::{Admin, Asked};
 use crate::app::centrifugo::{self, Centrifugo, Session};
 use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
+use crate::app::presence::{self, Presence, Transport, Watch};
 use crate::app::route::{self, Route, Target};
+use crate::app::wall;
 
 /// The standalone server's application.
 #[derive(Debug)]
@@ -29,6 +32,9 @@ pub(crate) struct Hub {
     /// How long a session may take to say connect.
     connect_timeout_ms: u64,
     lag: LagPolicy,
+    presence: Presence,
+    /// What `--admin` shows, if it is given.
+    admin: Option<Admin>,
 }
 
 /// What is kept for a peer.
@@ -40,6 +46,15 @@ pub(crate) enum Peer {
     Listener(Box<Listener>),
     /// As many as it says.
     Session(Box<Session>),
+    /// The server's own events, by `--admin`.
+    Watcher(Box<Watcher>),
+}
+
+/// Someone who listens to who comes and goes.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    target: Target,
+    form: Form,
 }
 
 /// Someone who listens to a topic.
@@ -61,7 +76,7 @@ impl Peer {
     /// When it is ended, as things stand.
     fn untils(&self) -> [Option<Until>; 2] {
         let (caller, connect) = match self {
-            Self::Echo => (None, None),
+            Self::Echo | Self::Watcher(_) => (None, None),
             Self::Listener(listener) => (Some(&listener.caller), None),
             Self::Session(session) => (Some(session.caller()), session.connect_by_ms()),
         };
@@ -70,7 +85,7 @@ impl Peer {
 
     const fn guest(&self, id: PeerId) -> Guest {
         match self {
-            Self::Echo | Self::Listener(_) => Guest::Listener(id),
+            Self::Echo | Self::Listener(_) | Self::Watcher(_) => Guest::Listener(id),
             Self::Session(_) => Guest::Session(id),
         }
     }
@@ -92,15 +107,18 @@ impl Guest {
 
 impl Hub {
     /// The hub of a server with these limits.
-    pub(crate) fn new(gate: Gate, limits: &Limits) -> Self {
+    pub(crate) fn new(gate: Gate, limits: &Limits, admin: Option<Admin>) -> Self {
         // A client that is promised no ping waits for none.
         let ping_s = u32::try_from(limits.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        let watch = if admin.is_some() { Watch::On } else { Watch::Off };
         Self {
             gate,
             centrifugo: Centrifugo::new(ping_s),
             expiry: Expiry::new(),
             connect_timeout_ms: limits.handshake_timeout_ms,
             lag: limits.topics.lag,
+            presence: Presence::new(watch),
+            admin,
         }
     }
 
@@ -109,10 +127,10 @@ impl Hub {
         &self,
         request: &Request<'_>,
         upgrade: Option<&Upgrade<'_>>,
-        peer: PeerAddr,
+        from: Arrival,
     ) -> Result<Caller, Refusal> {
-        self.gate.admit(request, upgrade, now_s()).inspect_err(|refusal| {
-            tracing::debug!(%peer, origin = request.origin(), why = refusal.reason, "refused");
+        self.gate.admit(request, upgrade, wall::now_s()).inspect_err(|refusal| {
+            tracing::debug!(peer = %from.peer, origin = request.origin(), why = refusal.reason, "refused");
         })
     }
 
@@ -150,24 +168,39 @@ impl Hub {
         if let Err(refusal) = self.gate.may_subscribe(&caller, &target.topic) {
             return Answer::Refuse(refusal);
         }
-        let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
-        headers.extend(self.cors(request));
-        let (form, media_type) = match route::transport(request) {
-            route::Transport::Events => (plain::EVENTS, "text/event-stream"),
-            route::Transport::Lines => (plain::LINES, "application/x-ndjson"),
-            route::Transport::Poll { wait_ms } => {
-                let Target { topic, since, .. } = target;
-                let now = Now { wall_ms: wall_ms(), loop_ms: 0 };
-                let left_ms = caller.ends_at_s().map(|end_s| Until::TokenEnds(end_s).left_ms(now));
-                let wait_ms = left_ms.map_or(wait_ms, |left_ms| left_ms.min(wait_ms));
-                return Answer::Wait { topic, form: plain::POLL, since, wait_ms, headers };
+        let cors = self.cors(request);
+        // Nobody waits for longer than the token holds.
+        let now = Now { wall_ms: wall::now_ms(), loop_ms: 0 };
+        let left_ms = caller.ends_at_s().map(|end_s| Until::TokenEnds(end_s).left_ms(now));
+        let state = |target, form| Peer::Listener(Box::new(Listener { target, form, caller }));
+        stream(request, target, cors, left_ms.unwrap_or(u64::MAX), state)
+    }
+
+    /// Answers a request of `--admin`.
+    fn on_admin(
+        &self,
+        request: &Request<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Answer<Peer>, Refusal> {
+        let Some(admin) = &self.admin else { return Err(NO_ADMIN) };
+        Ok(match admin.on_request(request, &self.gate, cx)? {
+            Asked::Response(response) => Answer::Respond(response),
+            Asked::Events => {
+                let target = route::listen_to(presence::EVENTS.to_owned(), request)?;
+                let state = |target, form| Peer::Watcher(Box::new(Watcher { target, form }));
+                stream(request, target, Vec::new(), u64::MAX, state)
             }
-        };
-        headers.push(("X-Accel-Buffering", "no".to_owned()));
-        let mut response = Response::new(Status::Ok, media_type, plain::keep_alive(form));
-        response.headers.extend(headers);
-        let state = Peer::Listener(Box::new(Listener { target, form, caller }));
-        Answer::Stream { response, state, keep_alive: plain::keep_alive(form) }
+        })
+    }
+
+    /// Decides on who wants to listen to the events by WebSocket.
+    fn watch(&self, request: &Request<'_>, upgrade: &Upgrade<'_>) -> Result<Accept<Peer>, Refusal> {
+        let Some(admin) = &self.admin else { return Err(NO_ADMIN) };
+        admin.admit_listener(request, &self.gate)?;
+        let target = route::listen_to(presence::EVENTS.to_owned(), request)?;
+        let (form, subprotocol) = form_of(upgrade);
+        let state = Peer::Watcher(Box::new(Watcher { target, form }));
+        Ok(Accept { state, subprotocol })
     }
 
     fn respond_to(&self, request: &Request<'_>, mut response: Response) -> Answer<Peer> {
@@ -188,9 +221,15 @@ impl Handler for Hub {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        peer: PeerAddr,
+        from: Arrival,
     ) -> Result<Accept<Peer>, Refusal> {
-        let caller = self.admit(request, Some(upgrade), peer)?;
+        if from.side == Side::Admin {
+            return self.watch(request, upgrade);
+        }
+        let caller = self.admit(request, Some(upgrade), from)?;
+        if let Some(admin) = &mut self.admin {
+            admin.arrives(from.peer);
+        }
         let target = match route::route(request)? {
             Route::Topic(target) => target,
             Route::Root | Route::Echo | Route::Health | Route::Api(_) => {
@@ -201,20 +240,25 @@ impl Handler for Hub {
             }
         };
         self.gate.may_subscribe(&caller, &target.topic)?;
-        let speaks_meta = upgrade.subprotocols().any(|name| name == META);
-        let form = if speaks_meta { plain::META } else { plain::BARE };
+        let (form, subprotocol) = form_of(upgrade);
         let state = Peer::Listener(Box::new(Listener { target, form, caller }));
-        Ok(Accept { state, subprotocol: speaks_meta.then_some(META) })
+        Ok(Accept { state, subprotocol })
     }
 
     fn on_request(
         &mut self,
         request: &Request<'_>,
         body: &[u8],
-        peer: PeerAddr,
+        from: Arrival,
         cx: &mut Context<'_>,
     ) -> Answer<Peer> {
-        let caller = match self.admit(request, None, peer) {
+        if from.side == Side::Admin {
+            return self.on_admin(request, cx).unwrap_or_else(Answer::Refuse);
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.arrives(from.peer);
+        }
+        let caller = match self.admit(request, None, from) {
             Ok(caller) => caller,
             Err(refusal) => return Answer::Refuse(refusal),
         };
@@ -230,13 +274,16 @@ impl Handler for Hub {
                 response.headers.extend(lines.unwrap_or_default());
                 Answer::Respond(response)
             }
+            ("GET" | "HEAD", Route::Health) if cx.is_draining() => {
+                refuse(Status::ServiceUnavailable, "the server is going down")
+            }
             ("GET" | "HEAD", Route::Health) => {
                 self.respond_to(request, Response::new(Status::Ok, TEXT, "ok\n"))
             }
             ("GET" | "HEAD", Route::Root) => self.respond_to(request, page(INDEX)),
             ("POST", Route::Api(method)) => match self.gate.may_call_api(&caller) {
                 Ok(()) => {
-                    let json = self.centrifugo.on_api(&method, body, cx);
+                    let json = self.centrifugo.on_api(&method, body, &self.presence, cx);
                     match json {
                         Some(json) => {
                             let response = Response::new(Status::Ok, "application/json", json);
@@ -282,29 +329,31 @@ impl Handler for Hub {
         for until in state.untils().into_iter().flatten() {
             self.expiry.insert(until, state.guest(cx.id()), now(cx));
         }
-        let Peer::Listener(listener) = state else { return };
-        let Target { topic, since, mutes_own } = &listener.target;
-        match cx.subscribe(topic, listener.form, *mutes_own, *since) {
-            Ok(position) => {
-                if let Some(gap) = position.gap {
-                    let mut notice = Vec::new();
-                    match plain::encode_gap(listener.form, gap, &mut notice) {
-                        Lag::Told(kind) | Lag::Ended(kind) => {
-                            let _sent = cx.send_notice(kind, &notice);
-                        }
-                        Lag::Untold => {}
-                        Lag::Close(code, reason) => cx.close(code, &reason),
-                    }
-                }
+        let (caller, transport) = match state {
+            Peer::Watcher(watcher) => {
+                let _told = subscribe(&watcher.target, watcher.form, cx);
+                return;
             }
-            Err(error) => cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1),
+            Peer::Echo => (None, Transport::WebSocket),
+            Peer::Session(session) => (Some(session.caller()), Transport::Centrifugo),
+            Peer::Listener(listener) => (Some(&listener.caller), transport_of(listener.form)),
+        };
+        let user: Option<Rc<str>> = caller.and_then(Caller::subject).map(Rc::from);
+        if let Some(admin) = &mut self.admin {
+            admin.opened(cx.id(), user.clone(), transport);
+        }
+        if let Peer::Listener(listener) = state
+            && subscribe(&listener.target, listener.form, cx)
+        {
+            self.presence.join(&listener.target.topic, user.as_ref(), transport, cx);
         }
     }
 
     fn on_message(&mut self, state: &mut Peer, message: Message<'_>, cx: &mut Context<'_>) {
         // The timer comes at the end of a turn; until then nothing is done for a token that ended.
         let before = state.untils();
-        let has_ended = |it: &Until| matches!(it, Until::TokenEnds(end_s) if now_s() >= *end_s);
+        let has_ended =
+            |it: &Until| matches!(it, Until::TokenEnds(end_s) if wall::now_s() >= *end_s);
         let ended = before.into_iter().flatten().find(has_ended);
         if let Some(until) = ended {
             return state.guest(cx.id()).end(until, cx);
@@ -316,8 +365,9 @@ impl Handler for Hub {
                 return;
             }
             Peer::Session(session) => {
-                let Self { gate, centrifugo, expiry, .. } = self;
-                centrifugo.on_message(session, gate, message.payload(), now_s, cx);
+                let Self { gate, centrifugo, expiry, presence, .. } = self;
+                let payload = message.payload();
+                centrifugo.on_message(session, gate, presence, payload, cx);
                 // It may have said what was awaited, and with it shown a token.
                 let after = state.untils();
                 if after != before {
@@ -327,6 +377,10 @@ impl Handler for Hub {
                     after.into_iter().flatten().for_each(|it| expiry.insert(it, guest, now));
                 }
                 return;
+            }
+            Peer::Watcher(_) => {
+                let reason = "nothing is published to the server's events";
+                return cx.close(StatusCode::POLICY_VIOLATION, reason);
             }
             Peer::Listener(listener) => listener,
         };
@@ -382,8 +436,16 @@ impl Handler for Hub {
         for until in state.untils().into_iter().flatten() {
             self.expiry.remove(until, state.guest(cx.id()));
         }
-        if let Peer::Session(session) = state {
-            self.centrifugo.on_close(&session, cx.id());
+        if let Some(admin) = &mut self.admin {
+            admin.closed(cx.id());
+        }
+        match state {
+            Peer::Listener(listener) => {
+                let transport = transport_of(listener.form);
+                self.presence.leave(&listener.target.topic, transport, cx);
+            }
+            Peer::Session(session) => self.centrifugo.on_close(&session, &mut self.presence, cx),
+            Peer::Echo | Peer::Watcher(_) => {}
         }
     }
 
@@ -399,19 +461,75 @@ impl Handler for Hub {
     }
 }
 
-/// Seconds since 1970.
-fn now_s() -> u64 {
-    wall_ms() / 1000
+/// A topic's messages without WebSocket, over the transport that is asked for; `state` makes what is kept for a stream.
+fn stream(
+    request: &Request<'_>,
+    target: Target,
+    cors: Vec<(&'static str, String)>,
+    wait_ms_max: u64,
+    state: impl FnOnce(Target, Form) -> Peer,
+) -> Answer<Peer> {
+    let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
+    headers.extend(cors);
+    let (form, media_type) = match route::transport(request) {
+        route::Transport::Events => (plain::EVENTS, "text/event-stream"),
+        route::Transport::Lines => (plain::LINES, "application/x-ndjson"),
+        route::Transport::Poll { wait_ms } => {
+            let Target { topic, since, .. } = target;
+            let wait_ms = wait_ms.min(wait_ms_max);
+            return Answer::Wait { topic, form: plain::POLL, since, wait_ms, headers };
+        }
+    };
+    headers.push(("X-Accel-Buffering", "no".to_owned()));
+    let mut response = Response::new(Status::Ok, media_type, plain::keep_alive(form));
+    response.headers.extend(headers);
+    let keep_alive = plain::keep_alive(form);
+    Answer::Stream { response, state: state(target, form), keep_alive }
 }
 
-/// Milliseconds since 1970.
-fn wall_ms() -> u64 {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// Has the peer that `cx` is for listen to its topic, and tells it what it asked for and is gone; whether it listens.
+fn subscribe(target: &Target, form: Form, cx: &mut Context<'_>) -> bool {
+    let Target { topic, since, mutes_own } = target;
+    let position = match cx.subscribe(topic, form, *mutes_own, *since) {
+        Ok(position) => position,
+        Err(error) => {
+            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
+            return false;
+        }
+    };
+    if let Some(gap) = position.gap {
+        let mut notice = Vec::new();
+        match plain::encode_gap(form, gap, &mut notice) {
+            Lag::Told(kind) | Lag::Ended(kind) => {
+                let _sent = cx.send_notice(kind, &notice);
+            }
+            Lag::Untold => {}
+            Lag::Close(code, reason) => cx.close(code, &reason),
+        }
+    }
+    true
+}
+
+/// The form of a WebSocket's messages, and the subprotocol that it is known by.
+fn form_of(upgrade: &Upgrade<'_>) -> (Form, Option<&'static str>) {
+    match upgrade.subprotocols().any(|name| name == META) {
+        true => (plain::META, Some(META)),
+        false => (plain::BARE, None),
+    }
+}
+
+const fn transport_of(form: Form) -> Transport {
+    match form {
+        plain::META => Transport::Meta,
+        plain::EVENTS => Transport::Sse,
+        plain::LINES => Transport::Ndjson,
+        centrifugo::PUSHES => Transport::Centrifugo,
+        _ => Transport::WebSocket,
+    }
 }
 
 fn now(cx: &Context<'_>) -> Now {
-    Now { wall_ms: wall_ms(), loop_ms: cx.now_ms() }
+    Now { wall_ms: wall::now_ms(), loop_ms: cx.now_ms() }
 }
 
 /// A page of the server's own. It names by hash what it may run (its Content-Security-Policy is in it).
@@ -443,6 +561,9 @@ const fn reason_of(error: TopicError) -> (Status, &'static str) {
 }
 
 const TOKEN_ENDED: &str = "the token is no longer valid";
+/// There is a listener for it only with `--admin`.
+const NO_ADMIN: Refusal =
+    Refusal { status: Status::NotFound, reason: "start the server with --admin" };
 
 /// The subprotocol in which each message is preceded by its name.
 const META: &str = "wsfast.meta";

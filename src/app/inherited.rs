@@ -9,13 +9,13 @@ use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 use rustix::io::Errno;
-use wsfast::{Listen, ListenAt, Over, Scheme, TlsConfig};
+use wsfast::{Listen, ListenAt, Over, Scheme, Side, TlsConfig};
 
 use crate::cli::{Ask, AskAt, Listening, SaidBy};
 
 /// Makes of everything that is asked for what a server takes, and the name by which it was asked for.
 ///
-/// Without any flag that says where to listen, inherited sockets are used alone.
+/// Without any flag that says where to listen, inherited sockets are used alone. What `--admin` asks for comes last.
 ///
 /// # Errors
 ///
@@ -25,11 +25,13 @@ pub(crate) fn listens(
     asked: Listening,
     certificate: Option<&TlsConfig>,
 ) -> Result<Vec<(Ask, Listen)>, Unheard> {
-    let Listening { asks, said_by, reuse_port, proxy } = asked;
+    let Listening { asks, said_by, reuse_port, admin, proxy } = asked;
     let mut inherited = Inherited::from_env()?;
     let asks = match said_by {
         SaidBy::Nobody if inherited.count > 0 => inherited.all(),
-        SaidBy::Nobody | SaidBy::Bind | SaidBy::Listen => inherited.by_number(asks)?,
+        SaidBy::Nobody | SaidBy::Bind | SaidBy::Listen | SaidBy::Admin => {
+            inherited.by_number(asks)?
+        }
     };
     let mut listens = Vec::with_capacity(asks.len());
     for mut ask in asks {
@@ -37,13 +39,7 @@ pub(crate) fn listens(
         if said_by != SaidBy::Listen && certificate.is_some() {
             ask.scheme = Scheme::Wss;
         }
-        let at = match &ask.at {
-            AskAt::Tcp(addr) => ListenAt::Tcp { addr: *addr, reuse_port },
-            AskAt::Unix { path, mode } => ListenAt::Unix { path: path.clone(), mode: *mode },
-            AskAt::Fd(number) => ListenAt::Inherited(inherited.take(*number)?),
-            AskAt::FdName(name) => return Err(Unheard::NoSuchName(name.clone())),
-        };
-        let mut listen = Listen::new(at);
+        let mut listen = Listen::new(inherited.listen_at(&ask, reuse_port)?);
         listen.over = match (ask.scheme, certificate) {
             (Scheme::Ws, _) => Over::Plain,
             (Scheme::Wss, Some(certificate)) => Over::Tls(certificate.clone()),
@@ -58,6 +54,12 @@ pub(crate) fn listens(
     let trusts_nobody = proxy.is_some_and(|proxy| proxy.trusted.is_empty());
     if trusts_nobody && listens.iter().all(|(_, listen)| ip(listen).is_some()) {
         return Err(Unheard::NobodyTrusted);
+    }
+    if let Some(ask) = admin {
+        // A port that is shared would show each time another process.
+        let mut listen = Listen::new(inherited.listen_at(&ask, false)?);
+        listen.side = Side::Admin;
+        listens.push((ask, listen));
     }
     Ok(listens)
 }
@@ -115,6 +117,15 @@ impl Inherited {
             }
         }
         Ok(by_number)
+    }
+
+    fn listen_at(&mut self, ask: &Ask, reuse_port: bool) -> Result<ListenAt, Unheard> {
+        Ok(match &ask.at {
+            AskAt::Tcp(addr) => ListenAt::Tcp { addr: *addr, reuse_port },
+            AskAt::Unix { path, mode } => ListenAt::Unix { path: path.clone(), mode: *mode },
+            AskAt::Fd(number) => ListenAt::Inherited(self.take(*number)?),
+            AskAt::FdName(name) => return Err(Unheard::NoSuchName(name.clone())),
+        })
     }
 
     fn take(&mut self, number: i32) -> Result<OwnedFd, Unheard> {

@@ -1,6 +1,7 @@
 //! What the standalone server does: its handlers, who may reach them, and what it takes from the process.
 
 pub(crate) mod access;
+pub(crate) mod admin;
 pub(crate) mod centrifugo;
 pub(crate) mod client;
 pub(crate) mod descriptors;
@@ -13,8 +14,10 @@ pub(crate) mod inherited;
 pub(crate) mod lines;
 pub(crate) mod logs;
 pub(crate) mod memory;
+pub(crate) mod presence;
 pub(crate) mod route;
 pub(crate) mod start_up;
 pub(crate) mod stdin;
 pub(crate) mod tls_files;
 pub(crate) mod topic_name;
+pub(crate) mod wall;

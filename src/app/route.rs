@@ -62,7 +62,6 @@ pub(crate) enum Transport {
 ///
 /// A path or a `since` that makes no sense.
 pub(crate) fn route(request: &Request<'_>) -> Result<Route, Refusal> {
-    let bad = |reason| Refusal { status: Status::BadRequest, reason };
     let topic = match request.path().strip_prefix('/').unwrap_or_default() {
         "" => return Ok(Route::Root),
         "echo" => return Ok(Route::Echo),
@@ -74,6 +73,15 @@ pub(crate) fn route(request: &Request<'_>) -> Result<Route, Refusal> {
     if !is_topic_name(&topic) {
         return Err(bad("a topic's name has 1 to 255 bytes, and no control characters"));
     }
+    listen_to(topic, request).map(Route::Topic)
+}
+
+/// How a request wants to listen to `topic`.
+///
+/// # Errors
+///
+/// A `since` that makes no sense.
+pub(crate) fn listen_to(topic: String, request: &Request<'_>) -> Result<Target, Refusal> {
     let header = |name| request.header(name).and_then(|value| str::from_utf8(value).ok());
     let asked = query(request, "since");
     let resumed = header("last-event-id").or_else(|| header("if-none-match"));
@@ -90,7 +98,7 @@ pub(crate) fn route(request: &Request<'_>) -> Result<Route, Refusal> {
         (None, _) => Since::Now,
     };
     let mutes_own = query(request, "self").is_some_and(|value| value == "0");
-    Ok(Route::Topic(Target { topic, since, mutes_own }))
+    Ok(Target { topic, since, mutes_own })
 }
 
 /// Whether a GET is a browser's that goes there, and not a program's that listens.
@@ -140,6 +148,10 @@ pub(crate) fn kind_of(request: &Request<'_>, body: &[u8]) -> Option<Kind> {
     }
 }
 
+const fn bad(reason: &'static str) -> Refusal {
+    Refusal { status: Status::BadRequest, reason }
+}
+
 fn parse_since(text: &str) -> Option<Since> {
     match text.split_once(':') {
         None if text == "all" => Some(Since::All),
@@ -149,7 +161,7 @@ fn parse_since(text: &str) -> Option<Since> {
 }
 
 /// The value of the first parameter `name` of the query, decoded; one that can't be is none.
-fn query(request: &Request<'_>, name: &str) -> Option<String> {
+pub(crate) fn query(request: &Request<'_>, name: &str) -> Option<String> {
     request.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then(|| decode(value)).flatten()

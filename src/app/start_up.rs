@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use rustix::io::Errno;
-use wsfast::{Error, ListenError, LocalAddr};
+use wsfast::{Error, ListenError, LocalAddr, LocalSocket};
 
 use crate::app::descriptors::TooFew;
 use crate::app::gate::secret::SecretError;
@@ -21,6 +21,8 @@ use crate::cli::{Ask, AskAt, SaidBy};
 pub(crate) struct Announcement<'a> {
     /// Where the server listens, with the ports that the kernel chose.
     pub(crate) addresses: &'a [LocalAddr],
+    /// Where `--admin` does.
+    pub(crate) admin: Option<&'a LocalAddr>,
     /// What `Gate` displays.
     pub(crate) access: &'a str,
     pub(crate) peers_max: usize,
@@ -40,8 +42,15 @@ impl fmt::Display for Announcement<'_> {
             self.access, self.peers_max
         )?;
         match self.descriptors {
-            Some(limit) => writeln!(f, "{limit})"),
-            None => writeln!(f, "unlimited)"),
+            Some(limit) => writeln!(f, "{limit})")?,
+            None => writeln!(f, "unlimited)")?,
+        }
+        match self.admin.map(|addr| &addr.socket) {
+            Some(LocalSocket::Tcp(addr)) => {
+                writeln!(f, "to watch over it: http://{addr} (--admin)")
+            }
+            Some(_) => writeln!(f, "to watch over it: a Unix socket (--admin)"),
+            None => Ok(()),
         }
     }
 }
@@ -135,18 +144,26 @@ fn write_listen(
     cause: &ListenError,
 ) -> fmt::Result {
     write!(f, "cannot listen on {what}: ")?;
+    let flag = match said_by {
+        SaidBy::Admin => "--admin",
+        SaidBy::Nobody | SaidBy::Bind | SaidBy::Listen => "--listen",
+    };
     let error = match cause {
         ListenError::Io(error) => error,
         ListenError::SocketFileInUse => {
-            return f.write_str(
-                "another program listens there; stop it, or take another path with --listen",
+            return write!(
+                f,
+                "another program listens there; stop it, or take another path with {flag}"
             );
         }
         ListenError::NotASocketFile => {
-            return f.write_str("there is a file that is not a socket; remove it, or take another path with --listen");
+            return write!(
+                f,
+                "there is a file that is not a socket; remove it, or take another path with {flag}"
+            );
         }
         ListenError::PathTooLong { .. } => {
-            return write!(f, "{cause}; take a shorter one with --listen");
+            return write!(f, "{cause}; take a shorter one with {flag}");
         }
         ListenError::NotASocket | ListenError::NotListening => {
             return write!(
@@ -158,7 +175,7 @@ fn write_listen(
     };
     match &what.at {
         AskAt::Tcp(addr) => write_bind(f, addr.is_ipv6(), said_by, error),
-        AskAt::Unix { .. } => write_unix(f, error),
+        AskAt::Unix { .. } => write_unix(f, flag, error),
         AskAt::Fd(_) | AskAt::FdName(_) => write!(f, "{error}"),
     }
 }
@@ -171,6 +188,7 @@ fn write_bind(
 ) -> fmt::Result {
     let (address, port) = match said_by {
         SaidBy::Listen => ("--listen", "--listen"),
+        SaidBy::Admin => ("--admin", "--admin"),
         SaidBy::Nobody | SaidBy::Bind => ("--bind", "--port"),
     };
     match Errno::from_io_error(error) {
@@ -214,16 +232,17 @@ fn write_bind(
     }
 }
 
-fn write_unix(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
+fn write_unix(f: &mut fmt::Formatter<'_>, flag: &str, error: &io::Error) -> fmt::Result {
     match Errno::from_io_error(error) {
         Some(Errno::NOENT | Errno::NOTDIR) => {
-            f.write_str("there is no such directory; make it, or take another path with --listen")
+            write!(f, "there is no such directory; make it, or take another path with {flag}")
         }
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => f.write_str(
-            "not permitted; take a path that this user may write to with --listen, or change its directory's owner",
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => write!(
+            f,
+            "not permitted; take a path that this user may write to with {flag}, or change its directory's owner",
         ),
         Some(Errno::ADDRINUSE) => {
-            f.write_str("another program listens there; stop it, or take another path with --listen")
+            write!(f, "another program listens there; stop it, or take another path with {flag}")
         }
         _ => write!(f, "{error}"),
     }
@@ -233,7 +252,7 @@ fn write_unix(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
 mod tests {
     use std::net::SocketAddr;
 
-    use wsfast::{LocalSocket, Scheme};
+    use wsfast::Scheme;
 
     use super::*;
 
@@ -247,6 +266,7 @@ mod tests {
         ];
         let mut announcement = Announcement {
             addresses: &addresses,
+            admin: None,
             access: "open to all",
             peers_max: 928,
             descriptors: Some(1024),
@@ -261,6 +281,12 @@ mod tests {
         );
         announcement.descriptors = None;
         assert!(announcement.to_string().ends_with("ulimit -n unlimited)\n"));
+        announcement.admin = addresses.first();
+        let shown = announcement.to_string();
+        assert!(
+            shown.ends_with("\nto watch over it: http://127.0.0.1:8002 (--admin)\n"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::fmt;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use wsfast::ConfigError;
 
+use crate::cli::listens::Ask;
+
 /// A mistake in the arguments. Its `Display` is one line without control characters.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -28,6 +30,8 @@ pub(crate) enum UsageError {
     TrustWithoutProtocol,
     /// A mistake in what `pub` or `sub` are given, in words.
     Client(String),
+    /// `--admin` at an address that others reach, without a key to ask for.
+    AdminOpenToAll(Ask),
     /// A limit is out of its range.
     Limit(ConfigError),
     /// A certificate without its key, or the other way round.
@@ -63,6 +67,11 @@ impl fmt::Display for UsageError {
                 "--trust-proxy is for --proxy-protocol; add --proxy-protocol auto, or leave it out",
             ),
             Self::Client(text) => f.write_str(text),
+            Self::AdminOpenToAll(ask) => write!(
+                f,
+                "--admin {ask} is open to others, who could end connections there; write 127.0.0.1:PORT or unix:PATH, or \
+                 give a --publish-key, which it then asks for"
+            ),
             Self::Limit(error) => write_limit(f, *error),
             Self::HalfAPair { given, missing } => {
                 write!(f, "{given} needs {missing}, too; 'wsfast dev-cert' writes a pair to try")

@@ -9,7 +9,8 @@ use crate::net::in_place::InPlace;
 use crate::net::peers::PeerId;
 use crate::net::prepared::Prepared;
 use crate::net::topics::{
-    Form, LOST_TRACK, Position, Published, Since, Subscription, TopicError, TopicMessage, Topics,
+    Form, LOST_TRACK, Position, Published, Since, Subscription, Topic, TopicError, TopicInfo,
+    TopicMessage, Topics,
 };
 use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx, to_u32};
@@ -71,6 +72,11 @@ impl<'a> Context<'a> {
         self.turn.now_ms
     }
 
+    /// Whether the server goes down: clients are being sent away, and no new ones let in.
+    pub const fn is_draining(&self) -> bool {
+        self.turn.is_draining
+    }
+
     /// Sends a message to the peer that the handler is called for. All that is sent in one event leaves in one write.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Sent {
         match self.tx.get_mut(self.key) {
@@ -90,10 +96,14 @@ impl<'a> Context<'a> {
 
     /// Closes the connection of the peer that the handler is called for, behind what was sent (RFC 6455 §7.1.2).
     ///
-    /// `reason` is cut at 123 bytes. Messages that are still on their way from the peer are not handled.
+    /// `reason` is cut at 123 bytes; a stream just ends. Messages that are still on their way from the peer are not handled.
     pub fn close(&mut self, code: StatusCode, reason: &str) {
-        if let Some(tx) = self.tx.get_mut(self.key) {
-            tx.close(self.key, code, reason, self.turn);
+        match self.tx.get_mut(self.key) {
+            Some(tx) if tx.phase == Phase::Streaming => {
+                tx.close_other(self.key, code, reason, self.turn);
+            }
+            Some(tx) => tx.close(self.key, code, reason, self.turn),
+            None => {}
         }
     }
 
@@ -208,6 +218,19 @@ impl<'a> Context<'a> {
             Some(self.turn.topics.find(topic)?.subscribers.get(it.at as usize)?.next)
         });
         next == Some(LOST_TRACK)
+    }
+
+    /// All topics, in no order: those that somebody listens to, that keep a message, or that did a minute ago.
+    pub fn topics(&self) -> impl Iterator<Item = TopicInfo<'_>> {
+        self.turn.topics.iter().map(Topic::info)
+    }
+
+    /// Names of the topics that a peer listens to.
+    pub fn topics_of(&self, peer: PeerId) -> impl Iterator<Item = &str> {
+        let tx = self.tx.get(peer.key as usize).filter(|tx| tx.generation == peer.generation);
+        let subscriptions = tx.and_then(|tx| tx.subscriptions.as_deref());
+        let topics = &self.turn.topics;
+        subscriptions.into_iter().flatten().filter_map(|it| topics.name_of(it.topic))
     }
 
     /// Where a topic stands: its last message, and what would follow `since`. `None`: nobody listens and nothing is kept.

@@ -2,9 +2,9 @@
 //!
 //! Everything here is called from the loop's one thread. A handler that waits makes every peer wait.
 
-use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
 use crate::net::http::Answer;
+use crate::net::listener::Arrival;
 use crate::net::topics::{Form, Gap, MessageId, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -22,8 +22,7 @@ pub trait Handler {
 
     /// Decides on an opening handshake that is in order (RFC 6455 §4.2): take the peer in, or refuse it.
     ///
-    /// The place for checks of path, Origin (§10.2) and credentials. `peer` is the other end's address, as a proxy
-    /// that is trusted names it (`Listen::proxy`).
+    /// The place for checks of path, Origin (§10.2) and credentials. If it is taken in, the next call is its `on_open`.
     ///
     /// # Errors
     ///
@@ -32,7 +31,7 @@ pub trait Handler {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        peer: PeerAddr,
+        from: Arrival,
     ) -> Result<Accept<Self::State>, Refusal>;
 
     /// The connection is open; what is sent here follows the handshake at once.
@@ -44,12 +43,13 @@ pub trait Handler {
     /// The peer's queued output, after it had passed the soft bound, is below it again.
     fn on_drain(&mut self, _state: &mut Self::State, _cx: &mut Context<'_>) {}
 
-    /// Answers a request that is no opening handshake; its body came whole.
+    /// Answers a request that is no opening handshake; its body came whole. If the answer is a stream, the next call is its
+    /// `on_open`, but for the answer to HEAD, which has none.
     fn on_request(
         &mut self,
         _request: &Request<'_>,
         _body: &[u8],
-        _peer: PeerAddr,
+        _from: Arrival,
         _cx: &mut Context<'_>,
     ) -> Answer<Self::State> {
         let reason = HandshakeError::UpgradeMissing.reason();

@@ -9,10 +9,10 @@
 //! What is served where is the handler's. A body is read whole, and only if it is within its limit; one whose length is not
 //! declared is refused.
 
-use crate::net::addr::PeerAddr;
 use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
+use crate::net::listener::Arrival;
 use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
 use crate::net::rx::Reading;
@@ -61,7 +61,7 @@ pub(crate) struct Gathering {
     head_len: usize,
     /// Of head and body together.
     len: usize,
-    peer: PeerAddr,
+    from: Arrival,
 }
 
 /// A request that waits for a topic's messages.
@@ -70,7 +70,7 @@ pub(crate) struct Waiting {
     topic: String,
     form: Form,
     since: Since,
-    peer: PeerAddr,
+    from: Arrival,
     after: After,
     headers: Vec<(&'static str, String)>,
     /// What came of further requests meanwhile.
@@ -111,7 +111,7 @@ impl<H: Handler> Server<H> {
     pub(crate) fn serve_http(
         &mut self,
         key: usize,
-        peer: PeerAddr,
+        from: Arrival,
         mut bytes: Vec<u8>,
         mut head_len: usize,
         limits: &HeadLimits,
@@ -129,9 +129,9 @@ impl<H: Handler> Server<H> {
             };
             if bytes.len() - at < len {
                 let bytes = bytes.split_off(at);
-                return self.gather(key, Gathering { bytes, head_len, len, peer }, limits);
+                return self.gather(key, Gathering { bytes, head_len, len, from }, limits);
             }
-            let next = self.answer(key, peer, &bytes[at..at + len], head_len, limits);
+            let next = self.answer(key, from, &bytes[at..at + len], head_len, limits);
             at += len;
             match next {
                 Next::Request => {}
@@ -141,7 +141,7 @@ impl<H: Handler> Server<H> {
             match HeadScan::new().scan(rest, limits) {
                 Ok(Some(next_len)) if is_http(&rest[..next_len], limits) => head_len = next_len,
                 // An opening handshake, an error, or not whole: as on a fresh connection.
-                _ => return self.await_request(key, peer, bytes.split_off(at)),
+                _ => return self.await_request(key, from, bytes.split_off(at)),
             }
             if self.peers.tx[key].is_paused(&self.turn) {
                 break;
@@ -201,8 +201,8 @@ impl<H: Handler> Server<H> {
         if gathering.bytes.len() < gathering.len {
             self.peers.rx[key].reading = Reading::Body(gathering);
         } else {
-            let Gathering { bytes, head_len, peer, .. } = *gathering;
-            self.serve_http(key, peer, bytes, head_len, &self.head_limits());
+            let Gathering { bytes, head_len, from, .. } = *gathering;
+            self.serve_http(key, from, bytes, head_len, &self.head_limits());
         }
     }
 
@@ -225,7 +225,7 @@ impl<H: Handler> Server<H> {
     fn answer(
         &mut self,
         key: usize,
-        peer: PeerAddr,
+        from: Arrival,
         bytes: &[u8],
         head_len: usize,
         limits: &HeadLimits,
@@ -244,7 +244,7 @@ impl<H: Handler> Server<H> {
         turn.counters.requests += 1;
         let generation = peers.tx[key].generation;
         let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
-        match handler.on_request(&request, &bytes[head_len..], peer, cx) {
+        match handler.on_request(&request, &bytes[head_len..], from, cx) {
             Answer::Respond(response) => self.respond(key, &response, after),
             Answer::Refuse(Refusal { status, reason }) => {
                 let headers = self.handler.refusal_headers(&request, status);
@@ -260,7 +260,7 @@ impl<H: Handler> Server<H> {
             }
             Answer::Wait { topic, form, since, wait_ms, headers } => {
                 let early = Vec::new();
-                let waiting = Waiting { topic, form, since, peer, after, headers, early };
+                let waiting = Waiting { topic, form, since, from, after, headers, early };
                 self.wait(key, waiting, wait_ms)
             }
         }
@@ -282,13 +282,13 @@ impl<H: Handler> Server<H> {
     }
 
     /// The next request may come, of which `rest` is here already.
-    fn await_request(&mut self, key: usize, peer: PeerAddr, rest: Vec<u8>) {
+    fn await_request(&mut self, key: usize, from: Arrival, rest: Vec<u8>) {
         let timeout_ms = match rest.is_empty() {
             true => self.turn.limits.keep_alive_ms,
             false => self.turn.limits.handshake_timeout_ms,
         };
         self.turn.timers.set(key, self.turn.now_ms + timeout_ms);
-        self.peers.rx[key].reading = Reading::Head(Head::following(peer));
+        self.peers.rx[key].reading = Reading::Head(Head::following(from));
         if !rest.is_empty() {
             self.resume_head(key, rest);
         }
@@ -386,7 +386,7 @@ impl<H: Handler> Server<H> {
         self.leave_topics(key);
         let early = std::mem::take(&mut waiting.early);
         if let Next::Request = self.respond_with_messages(key, &waiting) {
-            self.await_request(key, waiting.peer, early);
+            self.await_request(key, waiting.from, early);
         }
     }
 

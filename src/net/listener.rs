@@ -35,6 +35,29 @@ pub struct Listen {
     pub over: Over,
     /// Whether proxies say whom they speak for; `None`: every peer is who it is.
     pub proxy: Option<ProxyProtocol>,
+    /// Whom it is for.
+    pub side: Side,
+}
+
+/// Whom a listener is for. What is served where is the handler's; the server itself makes two differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Clients.
+    #[default]
+    Public,
+    /// Who watches over the server: 16 connections at most, which take no client's place. Served while it drains, until the
+    /// last client is gone.
+    Admin,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Arrival {
+    /// The other end, as a proxy that is trusted names it (`Listen::proxy`).
+    pub peer: PeerAddr,
+    /// Whom the listener is for that it came in by.
+    pub side: Side,
 }
 
 /// Where connections come in.
@@ -80,7 +103,7 @@ impl Over {
 impl Listen {
     /// Listens at `at`, without TLS, for peers that speak for themselves.
     pub const fn new(at: ListenAt) -> Self {
-        Self { at, over: Over::Plain, proxy: None }
+        Self { at, over: Over::Plain, proxy: None, side: Side::Public }
     }
 
     /// What it is to listen on, with port 0 if the kernel is to choose. `None`: an inherited descriptor without address.
@@ -168,7 +191,10 @@ pub(crate) struct Listener {
     pub(crate) addr: LocalAddr,
     over: Over,
     proxy: Option<ProxyProtocol>,
+    pub(crate) side: Side,
     pub(crate) waiting: Waiting,
+    /// What its events are known by, once it is registered.
+    pub(crate) token: Token,
 }
 
 /// What is known of the connections that wait to be accepted.
@@ -196,7 +222,7 @@ pub(crate) enum Accepted {
 impl Listener {
     /// Listens; connections are completed by the kernel from here on.
     pub(crate) fn open(listen: Listen) -> Result<Self, ListenError> {
-        let Listen { at, over, proxy } = listen;
+        let Listen { at, over, proxy, side } = listen;
         let (file, socket) = match at {
             ListenAt::Tcp { addr, reuse_port } => (None, listen_tcp(addr, reuse_port)?),
             ListenAt::Unix { path, mode } => {
@@ -210,10 +236,12 @@ impl Listener {
         };
         let own = own_address(&socket).ok_or(ListenError::NotListening)?;
         let addr = LocalAddr { socket: own, scheme: over.scheme() };
-        Ok(Self { _file: file, socket, addr, over, proxy, waiting: Waiting::Nothing })
+        let (waiting, token) = (Waiting::Nothing, Token(0));
+        Ok(Self { _file: file, socket, addr, over, proxy, side, waiting, token })
     }
 
-    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.token = token;
         registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
     }
 

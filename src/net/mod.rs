@@ -41,14 +41,14 @@ pub use addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 pub use context::{Context, Sent};
 pub use handler::{Accept, Closed, Handler, Lag, Refusal};
 pub use http::Answer;
-pub use listener::{Listen, ListenAt, ListenError, Over};
-pub use peers::PeerId;
+pub use listener::{Arrival, Listen, ListenAt, ListenError, Over, Side};
+pub use peers::{BadPeerId, PeerId};
 pub use publication::{FannedOut, MessageBatch, Receipt};
 pub use remote::Remote;
 pub use server::{Ended, Error, Server};
 pub use tls::{PemContent, TlsConfig, TlsError};
 pub use topics::{
-    BadMessageId, Form, Framing, Gap, MessageId, Position, Published, Since, TopicError,
+    BadMessageId, Form, Framing, Gap, MessageId, Position, Published, Since, TopicError, TopicInfo,
     TopicMessage,
 };
 pub use trust::{BadCidr, Cidr, ProxyProtocol};

@@ -3,11 +3,11 @@
 //! A head that comes whole is parsed where it lies; only one that is cut is kept. Rules of the head are
 //! `proto::handshake`'s, the decision is the handler's, the deadline is `server`'s.
 
-use crate::net::addr::PeerAddr;
 use crate::net::context::Context;
 use crate::net::handler::{Handler, Refusal};
 use crate::net::http::is_http;
 use crate::net::in_place::InPlace;
+use crate::net::listener::Arrival;
 use crate::net::rx::{FRAMES_PER_TURN_MAX, Frames, Reading};
 use crate::net::server::Server;
 use crate::net::tx::Phase;
@@ -24,7 +24,7 @@ pub(crate) struct Head {
     scan: HeadScan,
     /// What came so far; empty until a read ends inside the head.
     bytes: Vec<u8>,
-    peer: PeerAddr,
+    from: Arrival,
     /// Whether another request was answered on this connection.
     follows: bool,
 }
@@ -46,13 +46,13 @@ enum Refused {
 }
 
 impl Head {
-    pub(crate) fn new(peer: PeerAddr) -> Box<Self> {
-        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), peer, follows: false })
+    pub(crate) fn new(from: Arrival) -> Box<Self> {
+        Box::new(Self { scan: HeadScan::new(), bytes: Vec::new(), from, follows: false })
     }
 
     /// The same, behind a request that was answered.
-    pub(crate) fn following(peer: PeerAddr) -> Box<Self> {
-        Box::new(Self { follows: true, ..*Self::new(peer) })
+    pub(crate) fn following(from: Arrival) -> Box<Self> {
+        Box::new(Self { follows: true, ..*Self::new(from) })
     }
 
     /// Bytes that came and are kept.
@@ -117,10 +117,10 @@ impl<H: Handler> Server<H> {
             }
         };
         if is_http(&bytes[..head_len], &limits) {
-            self.serve_http(key, head.peer, bytes.to_vec(), head_len, &limits);
+            self.serve_http(key, head.from, bytes.to_vec(), head_len, &limits);
             return None;
         }
-        match self.decide(&bytes[..head_len], head.peer, &limits) {
+        match self.decide(&bytes[..head_len], head.from, &limits) {
             Ok(accepted) => {
                 self.open(key, accepted);
                 // The first frames may have come with the request.
@@ -153,13 +153,13 @@ impl<H: Handler> Server<H> {
     fn decide(
         &mut self,
         head: &[u8],
-        peer: PeerAddr,
+        from: Arrival,
         limits: &HeadLimits,
     ) -> Result<Accepted<H::State>, Refused> {
         let request = Request::parse(head, limits).map_err(Refused::ByRule)?;
         let upgrade = request.upgrade().map_err(Refused::ByRule)?;
         let chosen =
-            self.handler.on_upgrade(&request, &upgrade, peer).map_err(Refused::ByHandler)?;
+            self.handler.on_upgrade(&request, &upgrade, from).map_err(Refused::ByHandler)?;
         let terms = self.turn.compressors.terms();
         Ok(Accepted {
             accept: upgrade.accept(),

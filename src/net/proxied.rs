@@ -5,6 +5,7 @@
 
 use crate::net::addr::PeerAddr;
 use crate::net::handler::Handler;
+use crate::net::listener::Arrival;
 use crate::net::opening::Head;
 use crate::net::rx::Reading;
 use crate::net::server::Server;
@@ -16,13 +17,13 @@ use crate::proto::proxy_protocol::{self, HEADER_BYTES_MAX, Source, Versions};
 pub(crate) struct Proxied {
     versions: Versions,
     /// The proxy.
-    from: PeerAddr,
+    from: Arrival,
     /// What came of the header so far; fewer than `HEADER_BYTES_MAX`.
     bytes: Vec<u8>,
 }
 
 impl Proxied {
-    pub(crate) fn new(versions: Versions, from: PeerAddr) -> Box<Self> {
+    pub(crate) fn new(versions: Versions, from: Arrival) -> Box<Self> {
         Box::new(Self { versions, from, bytes: Vec::new() })
     }
 }
@@ -46,17 +47,23 @@ impl<H: Handler> Server<H> {
             }
             Ok(Parsed::Done(source, header_len)) => {
                 let peer = match source {
-                    Source::Proxy => proxied.from,
+                    Source::Proxy => proxied.from.peer,
                     Source::Ip(addr) => PeerAddr::from(addr),
                     Source::Unix => PeerAddr::Unix,
                 };
-                tracing::debug!(peer = key, proxy = %proxied.from, addr = %peer, "proxied");
+                tracing::debug!(peer = key, proxy = %proxied.from.peer, addr = %peer, "proxied");
                 // It was not whole without bytes of this read.
-                self.begin_head(key, peer, header_len - earlier_len, len, frames_left);
+                self.begin_head(
+                    key,
+                    Arrival { peer, ..proxied.from },
+                    header_len - earlier_len,
+                    len,
+                    frames_left,
+                );
             }
             Err(error) => {
                 self.turn.counters.proxy_headers_refused += 1;
-                tracing::debug!(proxy = %proxied.from, ?error, "no PROXY header");
+                tracing::debug!(proxy = %proxied.from.peer, ?error, "no PROXY header");
                 self.peers.tx[key].doom(key, &mut self.turn);
             }
         }
@@ -66,13 +73,13 @@ impl<H: Handler> Server<H> {
     fn begin_head(
         &mut self,
         key: usize,
-        peer: PeerAddr,
+        from: Arrival,
         at: usize,
         len: usize,
         frames_left: &mut u32,
     ) {
         // The only place where bytes were read that are the next layer's: TLS's first records, or the head's first bytes.
-        self.peers.rx[key].reading = Reading::Head(Head::new(peer));
+        self.peers.rx[key].reading = Reading::Head(Head::new(from));
         let tx = &mut self.peers.tx[key];
         if tx.link.begin_tls(&self.scratch.bytes()[at..len]) {
             // What is here already raises no event.

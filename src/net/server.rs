@@ -22,7 +22,9 @@ use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
 use crate::net::in_place::InPlace;
-use crate::net::listener::{Accepted, Listen, ListenError, Listener, RETRY_MS, Waiting};
+use crate::net::listener::{
+    Accepted, Arrival, Listen, ListenError, Listener, RETRY_MS, Side, Waiting,
+};
 use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
 use crate::net::peers::Peers;
@@ -59,6 +61,10 @@ pub struct Server<H: Handler> {
     generation: u32,
     /// Connections past `peers_max` that are being told so.
     excess_count: usize,
+    /// How many of them there may be.
+    excess_max: usize,
+    /// Connections of `Side::Admin`, which take no place of clients.
+    admin_count: usize,
     /// Since when the server drains, and until when.
     draining_until_ms: Option<u64>,
     trim_at_ms: u64,
@@ -147,11 +153,13 @@ impl<H: Handler> Server<H> {
         let mut listeners = Vec::with_capacity(listens.len());
         for (index, listen) in listens.into_iter().enumerate() {
             let at = listen.local_addr();
-            let listener =
+            let mut listener =
                 Listener::open(listen).map_err(|cause| Error::Listen { index, at, cause })?;
             listener.register(poll.registry(), listener_token(index)).map_err(Error::Poll)?;
             listeners.push(listener);
         }
+        let has_admin = listeners.iter().any(|listener| listener.side == Side::Admin);
+        let excess_max = REFUSALS_MAX - if has_admin { ADMINS_MAX } else { 0 };
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
         let (sender, commands) = mpsc::channel();
         let turn = Turn::new(limits);
@@ -173,6 +181,8 @@ impl<H: Handler> Server<H> {
             scratch: Scratch::new(SCRATCH_BYTES),
             generation: 0,
             excess_count: 0,
+            excess_max,
+            admin_count: 0,
             draining_until_ms: None,
             trim_at_ms: 0,
         })
@@ -242,7 +252,7 @@ impl<H: Handler> Server<H> {
                 Token(key) if key < TOKENS_FROM => self.peer_event(key, event),
                 WAKER => ended = self.obey_commands().or(ended),
                 SIGNALS => ended = self.obey_signals().or(ended),
-                Token(token) => self.listener_event(usize::MAX - token),
+                token => self.listener_event(token),
             }
         }
         self.accept();
@@ -254,6 +264,10 @@ impl<H: Handler> Server<H> {
         self.relieve();
         self.hand_out_receipts();
         self.trim_pool();
+        if self.are_clients_gone() {
+            self.dismiss(Side::Admin);
+            self.flush_and_reap();
+        }
         ended.or_else(|| self.drain_ended())
     }
 
@@ -277,8 +291,8 @@ impl<H: Handler> Server<H> {
     }
 
     /// The listener is gone if a drain began earlier in this turn.
-    fn listener_event(&mut self, at: usize) {
-        if let Some(listener) = self.listeners.get_mut(at) {
+    fn listener_event(&mut self, token: Token) {
+        if let Some(listener) = self.listeners.iter_mut().find(|it| it.token == token) {
             listener.waiting = Waiting::Perhaps;
         }
     }
@@ -388,6 +402,7 @@ impl<H: Handler> Server<H> {
         }
         let (generation, closed) = (tx.generation, tx.closed);
         self.excess_count -= usize::from(tx.is_excess);
+        self.admin_count -= usize::from(tx.side == Side::Admin);
         self.turn.compressors.release(&tx.packing);
         if tx.link.is_tls() {
             self.turn.memory.remove_session();
@@ -440,12 +455,17 @@ impl<H: Handler> Server<H> {
     fn add(&mut self, at: usize, stream: TcpStream, peer: PeerAddr) {
         self.turn.counters.accepted += 1;
         // Those who are being refused hold a place of the reserve, and no slot.
-        let is_full = self.peers.len() - self.excess_count >= self.turn.limits.peers_max;
-        let is_excess = is_full || self.turn.memory.is_used_up();
+        let side = self.listeners[at].side;
+        if side == Side::Admin && self.admin_count >= ADMINS_MAX {
+            return;
+        }
+        let clients = self.peers.len() - self.excess_count - self.admin_count;
+        let is_full = clients >= self.turn.limits.peers_max;
+        let is_excess = side == Side::Public && (is_full || self.turn.memory.is_used_up());
         if is_excess {
             self.turn.counters.over_capacity += u64::from(is_full);
             self.turn.counters.short_of_memory += u64::from(!is_full);
-            if self.excess_count >= REFUSALS_MAX {
+            if self.excess_count >= self.excess_max {
                 return;
             }
             self.excess_count += 1;
@@ -454,16 +474,19 @@ impl<H: Handler> Server<H> {
         let listener = &self.listeners[at];
         let versions = listener.proxy_versions(peer);
         let Some(link) = listener.link(stream, versions.is_some()) else { return };
+        let from = Arrival { peer, side };
         let reading = match versions {
-            Some(versions) => Reading::Proxied(Proxied::new(versions, peer)),
-            None => Reading::Head(Head::new(peer)),
+            Some(versions) => Reading::Proxied(Proxied::new(versions, from)),
+            None => Reading::Head(Head::new(from)),
         };
+        self.admin_count += usize::from(side == Side::Admin);
         if link.is_tls() {
             self.turn.memory.add_session();
         }
         let rx = Rx::new(reading, self.turn.now_ms);
         let key = self.peers.insert(rx, Tx::new(link, self.generation));
         self.peers.tx[key].is_excess = is_excess;
+        self.peers.tx[key].side = side;
         let socket = self.peers.tx[key].link.source();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
@@ -614,16 +637,30 @@ impl<H: Handler> Server<H> {
         None
     }
 
-    /// Stops listening, and says goodbye to everyone: 503 to a handshake in progress, Close 1001 to an open peer.
+    /// Stops listening for clients, and says goodbye to them. `Side::Admin` watches until they are gone.
     fn begin_drain(&mut self) {
         if self.draining_until_ms.is_some() {
             return;
         }
         self.draining_until_ms = Some(self.turn.now_ms + self.turn.limits.drain_ms);
-        for listener in self.listeners.drain(..) {
-            listener.close(self.poll.registry());
+        self.turn.is_draining = true;
+        self.dismiss(Side::Public);
+    }
+
+    /// Whether the server drains, and only those are left who watch it do so.
+    fn are_clients_gone(&self) -> bool {
+        self.draining_until_ms.is_some()
+            && !self.listeners.is_empty()
+            && self.peers.len() == self.admin_count
+    }
+
+    /// Stops listening for one side, and says goodbye to it: 503 to a handshake in progress, Close 1001 to an open peer.
+    fn dismiss(&mut self, side: Side) {
+        while let Some(at) = self.listeners.iter().rposition(|it| it.side == side) {
+            self.listeners.remove(at).close(self.poll.registry());
         }
-        let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
+        let peers = self.peers.tx.iter().filter(|(_, tx)| tx.side == side);
+        let keys: Vec<usize> = peers.map(|(key, _)| key).collect();
         for key in keys {
             let tx = &mut self.peers.tx[key];
             match tx.phase {
@@ -665,7 +702,10 @@ impl<H: Handler> Server<H> {
         let until_ms = self.draining_until_ms?;
         match self.peers.len() {
             0 => Some(Ended::Drained),
-            left if self.turn.now_ms >= until_ms => Some(Ended::DrainTimedOut(left)),
+            left if self.turn.now_ms >= until_ms => match left - self.admin_count {
+                0 => Some(Ended::Drained),
+                clients => Some(Ended::DrainTimedOut(clients)),
+            },
             _ => None,
         }
     }
@@ -693,6 +733,8 @@ const DEADLINES_PER_TURN_MAX: usize = 256;
 /// Connections past `peers_max` that are told so; more are cut at once.
 const REFUSALS_MAX: usize = 64;
 
+/// Connections of `Side::Admin`, out of those; more are cut at once.
+const ADMINS_MAX: usize = 16;
 /// What a place for a peer takes, about.
 const PEER_BYTES: usize = 256;
 

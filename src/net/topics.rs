@@ -186,6 +186,22 @@ pub struct TopicMessage<'a> {
     pub payload: &'a [u8],
 }
 
+/// How a topic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Who listens, be it for one response only.
+    pub subscribers: usize,
+    /// Messages that it keeps.
+    pub messages: usize,
+    /// Bytes of their payloads.
+    pub bytes: usize,
+    /// Its last message, kept or not.
+    pub last: MessageId,
+}
+
 /// Messages that a subscriber was not given, since they fell off the ring first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -284,6 +300,14 @@ impl Topics {
     /// The topic of this name, if anyone listens or anything is kept.
     pub(crate) fn find(&self, name: &str) -> Option<&Topic> {
         self.by_name.get(name).and_then(|&key| self.slab.get(key as usize))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.slab.iter().map(|(_, topic)| topic)
+    }
+
+    pub(crate) fn name_of(&self, key: u32) -> Option<&str> {
+        self.slab.get(key as usize).map(|topic| &*topic.name)
     }
 
     pub(crate) fn key_of(&self, name: &str) -> Option<u32> {
@@ -565,6 +589,17 @@ impl Position {
 impl Topic {
     fn is_unused(&self) -> bool {
         self.subscribers.is_empty() && self.ring.is_empty() && !self.is_dirty
+    }
+
+    /// How it is.
+    pub(crate) fn info(&self) -> TopicInfo<'_> {
+        TopicInfo {
+            name: &self.name,
+            subscribers: self.subscribers.len(),
+            messages: self.ring.len(),
+            bytes: self.payload_bytes,
+            last: self.last(),
+        }
     }
 
     /// The offset of the next message that is published.

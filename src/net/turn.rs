@@ -34,6 +34,8 @@ pub(crate) struct Turn {
     pub(crate) doomed: Vec<u32>,
     /// TLS handshakes that may still be answered in this phase of the turn.
     pub(crate) handshakes_left: u32,
+    /// Whether the server goes down.
+    pub(crate) is_draining: bool,
     pub(crate) counters: Counters,
 }
 
@@ -61,6 +63,7 @@ impl Turn {
             answered: Vec::new(),
             doomed: Vec::new(),
             handshakes_left: HANDSHAKES_PER_PHASE_MAX,
+            is_draining: false,
             counters: Counters::default(),
         }
     }

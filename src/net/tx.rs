@@ -17,6 +17,7 @@ use crate::net::context::Sent;
 use crate::net::handler::Closed;
 use crate::net::in_place::InPlace;
 use crate::net::link::{Drained, Link};
+use crate::net::listener::Side;
 use crate::net::memory::SHORT_REASON;
 use crate::net::outqueue::{Flushed, OutQueue};
 use crate::net::peers::PeerId;
@@ -50,6 +51,8 @@ pub(crate) struct Tx {
     pub(crate) closed: Closed,
     /// Whether the connection came past `peers_max`: it is refused, and counts among those who are.
     pub(crate) is_excess: bool,
+    /// Whom the listener is for that it came in by.
+    pub(crate) side: Side,
     /// Whether the peer's FIN was read: then there is nothing to linger for.
     peer_ended: bool,
     /// Whether the backlog passed the soft bound and the handler was not told yet that it is below it again.
@@ -100,6 +103,7 @@ impl Tx {
             phase: Phase::Opening,
             closed: Closed::Lost,
             is_excess: false,
+            side: Side::Public,
             peer_ended: false,
             passed_soft: false,
             is_dirty: false,

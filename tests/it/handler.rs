@@ -7,8 +7,8 @@ use std::thread;
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, Context, Ended, Handler, Kind, Limits, Message, PeerAddr, PeerId, Refusal,
-    Sent, StatusCode,
+    Accept, Arrival, Closed, Context, Ended, Handler, Kind, Limits, Message, PeerId, Refusal, Sent,
+    StatusCode,
 };
 
 use crate::support::client::{RawClient, Witness};
@@ -67,7 +67,7 @@ impl Handler for Ticker {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }
@@ -603,7 +603,7 @@ impl Handler for Switchboard {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }

@@ -449,7 +449,7 @@ fn pages_from_elsewhere_read_why_they_are_refused() {
 }
 
 /// HS256, without `exp`.
-const GOOD: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwic3Vic2NyaWJlIjpbIm5ld3MvKiJdLCJwdWJsaXNoIjpbIm5ld3MvdG9kYXkiXX0._Mu6R-ziJ0pUOb8bb8WUcxqDI4a1ZZwMyne-FBhqgas";
+pub(crate) const GOOD: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwic3Vic2NyaWJlIjpbIm5ld3MvKiJdLCJwdWJsaXNoIjpbIm5ld3MvdG9kYXkiXX0._Mu6R-ziJ0pUOb8bb8WUcxqDI4a1ZZwMyne-FBhqgas";
 /// Of 2001.
 const EXPIRED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwiZXhwIjoxMDAwMDAwMDAwLCJzdWJzY3JpYmUiOlsiKiJdfQ.2kgHoXHdNIimsG4XOANJwtELjWWpsAI-sEqj7E5LBNg";
 

@@ -16,8 +16,8 @@ use tungstenite::{ClientRequestBuilder, Message as Sent, WebSocket};
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{
-    Accept, Context, Error, Handler, Kind, Limits, Listen, ListenAt, ListenError, LocalAddr,
-    Message, Over, PeerAddr, ProxyProtocol, Refusal, Server,
+    Accept, Arrival, Context, Error, Handler, Kind, Limits, Listen, ListenAt, ListenError,
+    LocalAddr, Message, Over, PeerAddr, ProxyProtocol, Refusal, Server,
 };
 
 use crate::support::client::RawClient;
@@ -666,9 +666,9 @@ impl Handler for Teller {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        peer: PeerAddr,
+        from: Arrival,
     ) -> Result<Accept<PeerAddr>, Refusal> {
-        Ok(Accept::new(peer))
+        Ok(Accept::new(from.peer))
     }
 
     fn on_open(&mut self, peer: &mut PeerAddr, cx: &mut Context<'_>) {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
+mod admin;
 mod backpressure;
 mod capacity;
 mod centrifugo;
@@ -23,6 +24,7 @@ mod layering;
 mod listen;
 mod memory;
 mod open;
+mod presence;
 mod replies;
 mod signals;
 mod stdin;

@@ -7,6 +7,7 @@ pub(crate) mod flood;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod tls;
+pub(crate) mod watch;
 pub(crate) mod wire;
 
 use std::time::Duration;

@@ -4,8 +4,8 @@ use std::sync::mpsc;
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, CompressionMode, Context, Form, Framing, Gap, Handler, Kind, Lag, LagPolicy,
-    Limits, Message, MessageBatch, MessageId, PeerAddr, Refusal, Since, StatusCode, TopicError,
+    Accept, Arrival, Closed, CompressionMode, Context, Form, Framing, Gap, Handler, Kind, Lag,
+    LagPolicy, Limits, Message, MessageBatch, MessageId, Refusal, Since, StatusCode, TopicError,
     TopicMessage,
 };
 
@@ -42,7 +42,7 @@ impl Handler for Hub {
         &mut self,
         request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<Listener>, Refusal> {
         let (mut form, mut mutes_own, mut since) = (BARE, false, Since::Now);
         for word in request.query().unwrap_or_default().split('&') {

@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, CompressionMode, Context, Handler, Limits, Message, PeerAddr, Refusal, Remote,
+    Accept, Arrival, CompressionMode, Context, Handler, Limits, Message, Refusal, Remote,
 };
 
 use crate::run::{run, run_at};
@@ -69,7 +69,7 @@ impl Handler for Mirror {
         &mut self,
         _request: &Request<'_>,
         _upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<()>, Refusal> {
         Ok(Accept::new(()))
     }

@@ -117,6 +117,16 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Where `--admin` listens, as the last of the start-up lines says.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        loop {
+            let line = self.stdout.recv_timeout(DEADLINE).expect("a line on stdout");
+            if line.starts_with("to watch over it: ") {
+                return address_in(&line).expect("an address");
+            }
+        }
+    }
+
     /// The next line on stderr.
     pub(crate) fn next_log_line(&self) -> String {
         self.stderr.recv_timeout(DEADLINE).expect("a line on stderr")

@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use wsfast::proto::handshake::{Request, Upgrade};
 use wsfast::{
-    Accept, Closed, Context, Counters, Ended, Form, Gap, Handler, Kind, Lag, Limits, Listen,
-    LocalAddr, Message, Over, PeerAddr, PeerId, Refusal, Remote, Scheme, Server, TlsConfig,
+    Accept, Arrival, Closed, Context, Counters, Ended, Form, Gap, Handler, Kind, Lag, Limits,
+    Listen, LocalAddr, Message, Over, PeerId, Refusal, Remote, Scheme, Server, TlsConfig,
     TopicMessage,
 };
 
@@ -222,7 +222,7 @@ impl Handler for Hooks {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        _peer: PeerAddr,
+        _from: Arrival,
     ) -> Result<Accept<()>, Refusal> {
         (self.on_upgrade)(request, upgrade)
     }
@@ -258,9 +258,9 @@ impl<H: Handler> Handler for Observed<H> {
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
-        peer: PeerAddr,
+        from: Arrival,
     ) -> Result<Accept<H::State>, Refusal> {
-        self.inner.on_upgrade(request, upgrade, peer)
+        self.inner.on_upgrade(request, upgrade, from)
     }
 
     fn on_open(&mut self, state: &mut H::State, cx: &mut Context<'_>) {

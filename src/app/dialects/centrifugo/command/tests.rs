@@ -284,6 +284,7 @@ fn faults_are_answered_where_an_id_says_to_what() {
         (r#"{"id":1,"publish":{"channel":"c"}}"#, refused(BadRequest)),
         (r#"{"id":1,"publish":{"data":1}}"#, refused(BadRequest)),
         (r#"{"id":1,"publish":{"channel":"","data":1}}"#, refused(BadRequest)),
+        (r#"{"id":1,"publish":{"channel":"\u0001events","data":1}}"#, refused(BadRequest)),
         (r#"{"id":1,"publish":{"channel":null,"data":1}}"#, refused(BadRequest)),
         (r#"{"id":1,"publish":{"channel":["c"],"data":1}}"#, refused(BadRequest)),
         (r#"{"id":1,"publish":{"channel":"c","data":1,"key":"k"}}"#, refused(NotAvailable)),
@@ -415,7 +416,7 @@ proptest! {
         len in 0usize..3,
         put in "[\\[\\]{}:,\"\\\\0-9eE.+tfn \\-]{0,3}",
     ) {
-        let line = format!(r#"{{"publish":{{"channel":"c\n","data":{data}}},"id":1}}"#);
+        let line = format!(r#"{{"publish":{{"channel":"c\u00e9","data":{data}}},"id":1}}"#);
         let mut bytes = line.into_bytes();
         let at = at.index(bytes.len());
         let end = (at + len).min(bytes.len());
