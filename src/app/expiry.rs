@@ -1,10 +1,14 @@
 //! Who is ended at a time of its own: those whose token ends, and those who were to say something by then.
 //!
-//! Keeps times and names, and looks at no clock; ending a peer is the hub's. Tokens end by the wall clock, which steps: back, and
+//! Keeps times and names; ending a peer is the hub's. Tokens end by the wall clock, which steps: back, and
 //! nobody is ended early, since what is due is decided by that clock again; forward, and it is noticed within
 //! [`LOOK_AGAIN_MS`]. The other deadlines are the loop's.
 
 use std::collections::BTreeSet;
+
+use wsfast::Context;
+
+use crate::app::wall;
 
 /// Both clocks, as of this turn.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,13 @@ pub(crate) struct Expiry<P> {
     silent: BTreeSet<(u64, P)>,
     /// When to look next, by the loop's clock. Perhaps for a peer that is gone by then.
     look_at_ms: Option<u64>,
+}
+
+impl Now {
+    /// As of the turn that `cx` is of.
+    pub(crate) fn of(cx: &Context<'_>) -> Self {
+        Self { wall_ms: wall::now_ms(), loop_ms: cx.now_ms() }
+    }
 }
 
 impl<P: Copy + Ord> Expiry<P> {

@@ -9,16 +9,18 @@ use std::rc::Rc;
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
     Accept, Answer, Arrival, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits,
-    Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicError, TopicMessage,
+    Message, MessageId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
 use crate::app::centrifugo::{self, Centrifugo, Session};
-use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
+use crate::app::listening::{form_of, reason_of, stream, subscribe, transport_of};
+use crate::app::pages::{INDEX, PAGE, page};
+use crate::app::peer::{Guest, Listener, Peer, Watcher};
 use crate::app::presence::{self, Presence, Transport, Watch};
 use crate::app::route::{self, Route, Target};
 use crate::app::wall;
@@ -35,74 +37,6 @@ pub(crate) struct Hub {
     presence: Presence,
     /// What `--admin` shows, if it is given.
     admin: Option<Admin>,
-}
-
-/// What is kept for a peer.
-#[derive(Debug)]
-pub(crate) enum Peer {
-    /// Nothing: it only wants its echo.
-    Echo,
-    /// One topic.
-    Listener(Box<Listener>),
-    /// As many as it says.
-    Session(Box<Session>),
-    /// The server's own events, by `--admin`.
-    Watcher(Box<Watcher>),
-}
-
-/// Someone who listens to who comes and goes.
-#[derive(Debug)]
-pub(crate) struct Watcher {
-    target: Target,
-    form: Form,
-}
-
-/// Someone who listens to a topic.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    target: Target,
-    form: Form,
-    caller: Caller,
-}
-
-/// Who is ended at a time of its own, and how it is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Guest {
-    Listener(PeerId),
-    Session(PeerId),
-}
-
-impl Peer {
-    /// When it is ended, as things stand.
-    fn untils(&self) -> [Option<Until>; 2] {
-        let (caller, connect) = match self {
-            Self::Echo | Self::Watcher(_) => (None, None),
-            Self::Listener(listener) => (Some(&listener.caller), None),
-            Self::Session(session) => (Some(session.caller()), session.connect_by_ms()),
-        };
-        [caller.and_then(Caller::ends_at_s).map(Until::TokenEnds), connect.map(Until::Spoken)]
-    }
-
-    const fn guest(&self, id: PeerId) -> Guest {
-        match self {
-            Self::Echo | Self::Listener(_) | Self::Watcher(_) => Guest::Listener(id),
-            Self::Session(_) => Guest::Session(id),
-        }
-    }
-}
-
-impl Guest {
-    /// Ends the connection since it is `until`.
-    fn end(self, until: Until, cx: &mut Context<'_>) {
-        let (id, why) = match (self, until) {
-            (Self::Listener(id), _) => {
-                return cx.close_peer(id, StatusCode::POLICY_VIOLATION, TOKEN_ENDED);
-            }
-            (Self::Session(id), Until::TokenEnds(_)) => (id, Disconnect::Expired),
-            (Self::Session(id), Until::Spoken(_)) => (id, Disconnect::Stale),
-        };
-        centrifugo::end(cx, id, why);
-    }
 }
 
 impl Hub {
@@ -327,7 +261,7 @@ impl Handler for Hub {
             session.await_connect(cx.now_ms() + self.connect_timeout_ms);
         }
         for until in state.untils().into_iter().flatten() {
-            self.expiry.insert(until, state.guest(cx.id()), now(cx));
+            self.expiry.insert(until, state.guest(cx.id()), Now::of(cx));
         }
         let (caller, transport) = match state {
             Peer::Watcher(watcher) => {
@@ -373,7 +307,7 @@ impl Handler for Hub {
                 if after != before {
                     let guest = state.guest(cx.id());
                     before.into_iter().flatten().for_each(|until| expiry.remove(until, guest));
-                    let now = now(cx);
+                    let now = Now::of(cx);
                     after.into_iter().flatten().for_each(|it| expiry.insert(it, guest, now));
                 }
                 return;
@@ -427,7 +361,7 @@ impl Handler for Hub {
     }
 
     fn on_wake(&mut self, cx: &mut Context<'_>) {
-        for (until, guest) in self.expiry.due(now(cx)) {
+        for (until, guest) in self.expiry.due(Now::of(cx)) {
             guest.end(until, cx);
         }
     }
@@ -461,117 +395,12 @@ impl Handler for Hub {
     }
 }
 
-/// A topic's messages without WebSocket, over the transport that is asked for; `state` makes what is kept for a stream.
-fn stream(
-    request: &Request<'_>,
-    target: Target,
-    cors: Vec<(&'static str, String)>,
-    wait_ms_max: u64,
-    state: impl FnOnce(Target, Form) -> Peer,
-) -> Answer<Peer> {
-    let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
-    headers.extend(cors);
-    let (form, media_type) = match route::transport(request) {
-        route::Transport::Events => (plain::EVENTS, "text/event-stream"),
-        route::Transport::Lines => (plain::LINES, "application/x-ndjson"),
-        route::Transport::Poll { wait_ms } => {
-            let Target { topic, since, .. } = target;
-            let wait_ms = wait_ms.min(wait_ms_max);
-            return Answer::Wait { topic, form: plain::POLL, since, wait_ms, headers };
-        }
-    };
-    headers.push(("X-Accel-Buffering", "no".to_owned()));
-    let mut response = Response::new(Status::Ok, media_type, plain::keep_alive(form));
-    response.headers.extend(headers);
-    let keep_alive = plain::keep_alive(form);
-    Answer::Stream { response, state: state(target, form), keep_alive }
-}
-
-/// Has the peer that `cx` is for listen to its topic, and tells it what it asked for and is gone; whether it listens.
-fn subscribe(target: &Target, form: Form, cx: &mut Context<'_>) -> bool {
-    let Target { topic, since, mutes_own } = target;
-    let position = match cx.subscribe(topic, form, *mutes_own, *since) {
-        Ok(position) => position,
-        Err(error) => {
-            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
-            return false;
-        }
-    };
-    if let Some(gap) = position.gap {
-        let mut notice = Vec::new();
-        match plain::encode_gap(form, gap, &mut notice) {
-            Lag::Told(kind) | Lag::Ended(kind) => {
-                let _sent = cx.send_notice(kind, &notice);
-            }
-            Lag::Untold => {}
-            Lag::Close(code, reason) => cx.close(code, &reason),
-        }
-    }
-    true
-}
-
-/// The form of a WebSocket's messages, and the subprotocol that it is known by.
-fn form_of(upgrade: &Upgrade<'_>) -> (Form, Option<&'static str>) {
-    match upgrade.subprotocols().any(|name| name == META) {
-        true => (plain::META, Some(META)),
-        false => (plain::BARE, None),
-    }
-}
-
-const fn transport_of(form: Form) -> Transport {
-    match form {
-        plain::META => Transport::Meta,
-        plain::EVENTS => Transport::Sse,
-        plain::LINES => Transport::Ndjson,
-        centrifugo::PUSHES => Transport::Centrifugo,
-        _ => Transport::WebSocket,
-    }
-}
-
-fn now(cx: &Context<'_>) -> Now {
-    Now { wall_ms: wall::now_ms(), loop_ms: cx.now_ms() }
-}
-
-/// A page of the server's own. It names by hash what it may run (its Content-Security-Policy is in it).
-fn page(html: &'static str) -> Response {
-    Response::new(Status::Ok, "text/html; charset=utf-8", html)
-        .with("Cache-Control", "no-cache")
-        .with("Content-Security-Policy", "frame-ancestors 'none'")
-        .with("X-Content-Type-Options", "nosniff")
-        .with("Referrer-Policy", "no-referrer")
-        .with("Vary", "Accept")
-}
-
 fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
     Answer::Refuse(Refusal { status, reason })
 }
 
-const fn reason_of(error: TopicError) -> (Status, &'static str) {
-    match error {
-        TopicError::MessageTooBig => {
-            (Status::ContentTooLarge, "the message is larger than topic-bytes")
-        }
-        TopicError::NameTooLong => (Status::BadRequest, "a topic's name has 1 to 255 bytes"),
-        TopicError::OutOfMemory => {
-            (Status::ServiceUnavailable, "the server is out of memory (memory-limit)")
-        }
-        // `TopicError` is non-exhaustive; the others are about how many there are.
-        _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
-    }
-}
-
-const TOKEN_ENDED: &str = "the token is no longer valid";
 /// There is a listener for it only with `--admin`.
 const NO_ADMIN: Refusal =
     Refusal { status: Status::NotFound, reason: "start the server with --admin" };
 
-/// The subprotocol in which each message is preceded by its name.
-const META: &str = "wsfast.meta";
-
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// How to use the server.
-const INDEX: &str = include_str!("index.html");
-
-/// Joins the topic whose path it is at.
-const PAGE: &str = include_str!("page.html");
