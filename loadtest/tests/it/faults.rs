@@ -74,6 +74,24 @@ fn a_server_that_says_nothing_times_out() {
 }
 
 #[test]
+fn a_server_that_is_slow_to_accept_has_its_queue_blamed() {
+    // The queue holds two; the SYNs of the others are dropped, and sent again a second later.
+    let ran = against(Fault::SlowAccept(500), &format!("{LOAD} --connect-timeout 20s"));
+    assert_eq!((ran.code, ran.counts().as_str()), (0, "sent=120 verified=120"), "{:#}", ran.json);
+    assert!(ran.number("/listen_overflows") > 0, "{:#}", ran.json);
+    assert!(ran.number("/connect/tcp/max") > 900_000_000, "{:#}", ran.json);
+    let reasons = ran.json["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("backlog"), "{reasons}");
+    assert_ne!(ran.json["verdict"]["grade"], "VALID");
+}
+
+#[test]
+fn a_server_that_accepts_too_late_is_no_server() {
+    let ran = against(Fault::SlowAccept(1500), &format!("{LOAD} --connect-timeout 300ms"));
+    assert_eq!((ran.failures(), ran.code), (vec!["5 × timed out".to_owned()], 3));
+}
+
+#[test]
 fn nobody_on_the_port_is_said_so() {
     let server = Server::start(Fault::None);
     let url = server.url();

@@ -3,12 +3,13 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use sha1::Digest as _;
+use socket2::{Domain, Socket, Type};
 
 /// How a server is wrong. What happens once happens to the eighth message of the first connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +46,8 @@ pub(crate) enum Fault {
     Reset,
     /// Closes the connection, once.
     Closed,
-    /// Does nothing at all for a while, once, on all connections: from `at` after the first message, `len` long.
-    Stopped {
-        /// When.
-        at: Duration,
-        /// How long.
-        len: Duration,
-    },
+    /// Lets few connections wait to be accepted, and accepts none for this many milliseconds.
+    SlowAccept(u64),
 }
 
 /// A server on a port of its own. Ends, with its threads, when it is dropped.
@@ -66,7 +62,6 @@ struct Shared {
     ends: AtomicBool,
     accepted: AtomicU32,
     streams: Mutex<Vec<TcpStream>>,
-    first_message: OnceLock<Instant>,
     /// Messages that came, on all connections.
     messages: Mutex<u32>,
     message_came: Condvar,
@@ -75,14 +70,14 @@ struct Shared {
 impl Server {
     /// A server with this fault.
     pub(crate) fn start(fault: Fault) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let backlog = if matches!(fault, Fault::SlowAccept(_)) { 1 } else { 1024 };
+        let listener = listen(backlog);
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             fault,
             ends: AtomicBool::new(false),
             accepted: AtomicU32::new(0),
             streams: Mutex::default(),
-            first_message: OnceLock::new(),
             messages: Mutex::new(0),
             message_came: Condvar::new(),
         });
@@ -120,8 +115,19 @@ impl Drop for Server {
     }
 }
 
+/// A listener on a free port, with a queue of this length.
+fn listen(backlog: i32) -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(backlog).unwrap();
+    socket.into()
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     let mut threads = Vec::new();
+    if let Fault::SlowAccept(millis) = shared.fault {
+        thread::sleep(Duration::from_millis(millis));
+    }
     for stream in listener.incoming() {
         let stream = stream.unwrap();
         if shared.ends.load(Ordering::SeqCst) {
@@ -169,7 +175,6 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
         *shared.messages.lock().unwrap() += 1;
         shared.message_came.notify_all();
-        stop_if_told(shared);
         let faulty = if index == 0 && number == 7 { shared.fault } else { Fault::None };
         let mut reply = reply(faulty, opcode, payload)?;
         match faulty {
@@ -238,16 +243,6 @@ fn serve_fragments(
             }
         }
         next = read_frame(&mut reader)?;
-    }
-}
-
-/// Does nothing while the server is stopped.
-fn stop_if_told(shared: &Shared) {
-    let Fault::Stopped { at, len } = shared.fault else { return };
-    let stops = *shared.first_message.get_or_init(Instant::now) + at;
-    let now = Instant::now();
-    if stops <= now && now < stops + len {
-        thread::sleep(stops + len - now);
     }
 }
 
