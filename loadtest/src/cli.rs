@@ -31,7 +31,8 @@ pub(crate) struct Args {
     pub(crate) path: Option<String>,
 
     /// echo: open loop at a constant rate; throughput: closed loop, each reply sends the next message; broadcast: open
-    /// loop, what publishers publish must reach every subscriber
+    /// loop, what publishers publish must reach every subscriber; connect: opens connections, and closes them;
+    /// idle: holds them for --duration, for what they cost the server, and pings each at the end
     #[arg(long, value_enum, default_value_t = Mode::Echo, help_heading = "Load")]
     pub(crate) mode: Mode,
     /// Connections; subscribers, in a broadcast
@@ -174,6 +175,10 @@ pub(crate) enum Mode {
     Throughput,
     /// Open loop: each message that is published goes to all subscribers of its topic.
     Broadcast,
+    /// Opens connections; no messages.
+    Connect,
+    /// Holds connections, then sends each a Ping.
+    Idle,
 }
 
 /// What of a reply is proved.
@@ -285,6 +290,8 @@ const AFTER_HELP: &str = r#"Examples:
   loadtest -c 1000 -r 50000 -d 30s             50,000 messages a second over 1,000 connections
   loadtest --mode throughput -c 50 -p 16       as many as the server takes, 16 under way on each
   loadtest --mode broadcast -c 1000 -r 20      each of 20 messages a second to 1,000 subscribers
+  loadtest --mode connect -c 10000             how fast the server opens connections
+  loadtest --mode idle -c 10000 -d 30s         what an idle connection costs the server
   loadtest --mode broadcast --publish-http --publish-path /api/publish \
     --hello '{"connect":{},"id":1}' --subscribe '{"subscribe":{"channel":"{topic}"},"id":2}' \
     --publish '{"channel":"{topic}","data":"{payload}"}' ws://127.0.0.1:8000/connection/websocket
@@ -343,7 +350,7 @@ mod tests {
             ("--text --binary", "--binary"),
             ("-d soon", "--duration"),
             ("-s huge", "--size"),
-            ("--mode idle", "--mode"),
+            ("--mode sleep", "--mode"),
             ("-H nonsense", "--header"),
             ("--answer ping", "--answer"),
             ("--source-ip here", "--source-ip"),

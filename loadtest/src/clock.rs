@@ -24,6 +24,11 @@ pub(crate) fn now_ns() -> u64 {
     now.tv_sec.unsigned_abs() * SECOND_NS + now.tv_nsec.unsigned_abs()
 }
 
+/// Seconds since 1970, to say when a run was.
+pub(crate) fn unix_s() -> u64 {
+    clock_gettime(ClockId::Realtime).tv_sec.unsigned_abs()
+}
+
 /// Wakes the poll that it is registered with at a point of time.
 #[derive(Debug)]
 pub(crate) struct Timer {

@@ -448,7 +448,8 @@ impl<L> Conn<L> {
             at += used;
             match step {
                 Step::NeedBytes(_) => break,
-                Step::Absorbed | Step::Pong(_) => {}
+                Step::Absorbed => {}
+                Step::Pong(payload) => desk.referee.ponged(&mut self.lane, payload, now_ns),
                 Step::Message(message) => {
                     let (kind, payload) = (message.kind(), message.payload());
                     let then = desk.referee.take_in(&mut self.lane, kind, payload, now_ns);

@@ -14,11 +14,13 @@ use mio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::conn::News;
 use crate::link::Link;
 use crate::rate::Rate;
 use crate::stats::histogram;
 use crate::tls::Connector;
+use crate::units::seconds;
 use crate::upgrade::OpenFailure;
 
 /// What every connection connects to.
@@ -41,8 +43,12 @@ pub(crate) struct Connects {
     pub(crate) tls: Histogram<u64>,
     /// How long opening handshakes took.
     pub(crate) upgrade: Histogram<u64>,
+    /// How long all of it took, from when the connection was to begin.
+    pub(crate) total: Histogram<u64>,
     /// Connections that were opened.
     pub(crate) opened: u32,
+    /// How many of them in each stretch of time.
+    pub(crate) slots: Slots,
     /// Why the others were not, and how many for each reason; the most frequent first once the ramp is over.
     pub(crate) failures: Vec<(OpenFailure, u32)>,
     /// From the first connect to the last answer.
@@ -53,6 +59,69 @@ impl Connects {
     /// Connections that could not be opened.
     pub(crate) fn failed(&self) -> u32 {
         self.failures.iter().map(|&(_, count)| count).sum()
+    }
+
+    /// Connections opened a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        f64::from(self.opened) / seconds(self.span_ns.max(1))
+    }
+
+    /// TCP handshakes that took whole seconds and a little, by seconds. The kernel sends a lost SYN again after one
+    /// second, then after more (tcp_syn_retries in ip-sysctl.rst): nothing else comes in such clusters.
+    pub(crate) fn syn_retries(&self) -> Vec<(u64, u64)> {
+        let mut clusters: Vec<(u64, u64)> = Vec::new();
+        for value in self.tcp.iter_recorded() {
+            let ns = value.value_iterated_to();
+            let (seconds, behind_ns) = (ns / SECOND_NS, ns % SECOND_NS);
+            if seconds == 0 || behind_ns > SECOND_NS / 5 * seconds.min(4) {
+                continue;
+            }
+            let conns = value.count_since_last_iteration();
+            match clusters.last_mut() {
+                Some((last, count)) if *last == seconds => *count += conns,
+                _ => clusters.push((seconds, conns)),
+            }
+        }
+        clusters
+    }
+}
+
+/// How many connections were opened in each stretch of a ramp. The stretches grow with the ramp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slots {
+    slot_ns: u64,
+    counts: Vec<u32>,
+}
+
+impl Slots {
+    const COUNT_MAX: usize = 256;
+
+    const fn new() -> Self {
+        Self { slot_ns: 10 * MILLISECOND_NS, counts: Vec::new() }
+    }
+
+    /// Notes a connection that was opened `age_ns` after the ramp began.
+    fn note(&mut self, age_ns: u64) {
+        let at = |slot_ns| usize::try_from(age_ns / slot_ns).unwrap_or(usize::MAX);
+        while at(self.slot_ns) >= Self::COUNT_MAX {
+            self.slot_ns *= 2;
+            self.counts = self.counts.chunks(2).map(|pair| pair.iter().sum()).collect();
+        }
+        let at = at(self.slot_ns);
+        if self.counts.len() <= at {
+            self.counts.resize(at + 1, 0);
+        }
+        self.counts[at] += 1;
+    }
+
+    /// How long a stretch is.
+    pub(crate) const fn slot_ns(&self) -> u64 {
+        self.slot_ns
+    }
+
+    /// Connections opened in each, up to the last in which one was.
+    pub(crate) fn counts(&self) -> &[u32] {
+        &self.counts
     }
 }
 
@@ -87,7 +156,9 @@ impl Ramp {
                 tcp: histogram(),
                 tls: histogram(),
                 upgrade: histogram(),
+                total: histogram(),
                 opened: 0,
+                slots: Slots::new(),
                 failures: Vec::new(),
                 span_ns: 0,
             },
@@ -118,6 +189,12 @@ impl Ramp {
         match news {
             News::Opened { tcp_ns, tls_ns, upgrade_ns } => {
                 self.connects.opened += 1;
+                self.connects.slots.note(now_ns - self.started_ns);
+                let begun_ns = self.in_flight.iter().find(|&&(at, _)| at == index);
+                let begun_ns = begun_ns.map_or(now_ns, |&(_, begun_ns)| begun_ns);
+                // With a rate, waiting for room in the window is part of what a user would wait.
+                let due_ns = if self.rate.is_some() { self.due_ns(index) } else { begun_ns };
+                self.connects.total.saturating_record(now_ns.saturating_sub(due_ns));
                 self.connects.tcp.saturating_record(tcp_ns);
                 if let Some(tls_ns) = tls_ns {
                     self.connects.tls.saturating_record(tls_ns);
@@ -257,6 +334,25 @@ mod tests {
         assert_eq!(ramp.begin(2500), Some(2));
         assert_eq!(ramp.wake_ns(), 10_500);
         assert_eq!([ramp.timed_out(10_499), ramp.timed_out(10_500)], [None, Some(0)]);
+    }
+
+    #[test]
+    fn stretches_grow_and_keep_every_connection() {
+        let mut slots = Slots::new();
+        for ms in 0..10_000 {
+            slots.note(ms * MILLISECOND_NS);
+        }
+        assert_eq!((slots.slot_ns(), slots.counts().len()), (40 * MILLISECOND_NS, 250));
+        assert!(slots.counts().iter().all(|&count| count == 40));
+    }
+
+    #[test]
+    fn handshakes_of_whole_seconds_are_lost_syns() {
+        let mut ramp = Ramp::new(9, 9, None, SECOND_NS, 0);
+        for ms in [1, 30, 900, 1001, 1010, 1150, 1600, 3020, 3070] {
+            ramp.connects.tcp.saturating_record(ms * MILLISECOND_NS);
+        }
+        assert_eq!(ramp.connects.syn_retries(), [(1, 3), (3, 2)]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use wsfast::proto::outbound;
 use crate::packing::Packer;
 use crate::post::PostHead;
 use crate::rate::Random;
-use crate::referee::Referee;
+use crate::referee::{Referee, Saying};
 use crate::tls::{Connector, WIRE_BYTES};
 use crate::upgrade::Request;
 
@@ -87,8 +87,11 @@ impl<R: Referee> Desk<R> {
         deflate: Option<Agreed>,
         now_ns: u64,
     ) {
-        let kind = self.referee.next_message(lane, now_ns, &mut self.payload);
+        let saying = self.referee.next_message(lane, now_ns, &mut self.payload);
         let key = masking_key(&mut self.random);
+        let Saying::Message(kind) = saying else {
+            return outbound::append_masked(&mut self.out, Opcode::Ping, &self.payload, key);
+        };
         match deflate.and_then(|agreed| self.packer.pack(agreed, &self.payload)) {
             Some(packed) => outbound::append_compressed_masked(&mut self.out, kind, packed, key),
             None => outbound::append_masked(&mut self.out, kind.opcode(), &self.payload, key),

@@ -14,7 +14,7 @@ use crate::live::Live;
 use crate::plan::Plan;
 use crate::rate::Schedule;
 use crate::reach::{Accounts, Audience, Reach};
-use crate::referee::{Opening, Referee, Then};
+use crate::referee::{Opening, Referee, Saying, Then};
 use crate::stamp::{Mark, Stamps};
 use crate::stats::Book;
 
@@ -406,7 +406,7 @@ impl Referee for Fanout {
         self.stamps.size() as u64 * 64 + (1 << 20)
     }
 
-    fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Kind {
+    fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Saying {
         payload.clear();
         if let Part::Publisher { number, seq, unanswered } = &mut lane.part
             && let Some(mark) = self.publish(*number, *seq, now_ns)
@@ -421,7 +421,7 @@ impl Referee for Fanout {
             self.stamps.append(&self.stamps.stamp(mark), payload);
             payload.extend_from_slice(topic.after.as_bytes());
         }
-        self.kind
+        Saying::Message(self.kind)
     }
 
     fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then {

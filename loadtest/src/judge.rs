@@ -12,7 +12,7 @@ use crate::outstanding::{Arrival, Outstanding};
 use crate::plan::Plan;
 use crate::rate::Schedule;
 use crate::reach::Reach;
-use crate::referee::{Opening, Referee, Then};
+use crate::referee::{Opening, Referee, Saying, Then};
 use crate::stats::Book;
 use crate::verify::{Name, Pattern};
 
@@ -296,10 +296,10 @@ impl Referee for Judge {
         self.pattern.size() as u64 * 2 + (64 << 10)
     }
 
-    fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Kind {
+    fn next_message(&mut self, lane: &mut Lane, now_ns: u64, payload: &mut Vec<u8>) -> Saying {
         let name = self.sent(lane, now_ns);
         self.pattern.write(name, payload);
-        if self.text { Kind::Text } else { Kind::Binary }
+        Saying::Message(if self.text { Kind::Text } else { Kind::Binary })
     }
 
     fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then {

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub(crate) enum Phase {
     /// Connections are being opened.
     Connect,
+    /// Connections are held, and nothing is said.
+    Hold,
     /// Load that is not measured.
     Warmup,
     /// Load that is measured.
@@ -21,8 +23,22 @@ pub(crate) enum Phase {
     Done,
 }
 
-const PHASES: [Phase; 5] =
-    [Phase::Connect, Phase::Warmup, Phase::Measure, Phase::Drain, Phase::Done];
+const PHASES: [Phase; 6] =
+    [Phase::Connect, Phase::Hold, Phase::Warmup, Phase::Measure, Phase::Drain, Phase::Done];
+
+impl Phase {
+    /// As a document has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Hold => "hold",
+            Self::Warmup => "warm-up",
+            Self::Measure => "measure",
+            Self::Drain => "drain",
+            Self::Done => "done",
+        }
+    }
+}
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -125,7 +141,7 @@ fn bucket(ns: u64) -> usize {
 }
 
 /// The smallest value of a bucket.
-fn floor_ns(bucket: usize) -> u64 {
+pub(crate) fn floor_ns(bucket: usize) -> u64 {
     (8 + bucket as u64 % 8) << (bucket / 8)
 }
 

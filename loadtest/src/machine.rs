@@ -7,9 +7,38 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 use crate::connect::Endpoint;
 use crate::plan::Machine;
+use crate::sample::parse_kib;
+
+/// Where a run was made, for whoever compares it with another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Environment {
+    /// The kernel's release.
+    pub(crate) kernel: String,
+    /// The CPU's name, as the kernel has it.
+    pub(crate) cpu: String,
+    /// CPUs that this process may use.
+    pub(crate) cpus: usize,
+}
+
+impl Environment {
+    /// This machine.
+    pub(crate) fn this() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
+        let cpu = model.and_then(|rest| rest.split_once(':')).map_or("", |(_, name)| name.trim());
+        Self {
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            cpu: cpu.to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
 
 impl Machine {
     /// This machine, with every file descriptor that it lets this process have.
@@ -42,9 +71,7 @@ fn parse_pair(text: &str) -> Option<(u16, u16)> {
 
 /// MemAvailable of /proc/meminfo, in bytes.
 fn parse_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim_end().parse().ok()?;
-    Some(kib * 1024)
+    parse_kib(meminfo, "MemAvailable:")
 }
 
 /// The processes that listen on `endpoint`, this one excepted. Empty: it is on another machine, or belongs to another

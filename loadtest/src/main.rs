@@ -1,7 +1,7 @@
 //! `loadtest`: opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
 //!
 //! ```text
-//! cli ─► plan ─► engine (this thread) ──► outcome ─► report, json
+//! cli ─► plan ─► engine (this thread) ──► outcome ─► report, document
 //!                  │ ▲ live (atomics)        ▲
 //!                  ▼ │                       │ verdict
 //!                progress (second thread) ─► sample
@@ -19,9 +19,10 @@ mod clock;
 mod conn;
 mod connect;
 mod desk;
+mod document;
 mod engine;
 mod fanout;
-mod json;
+mod history;
 mod judge;
 mod link;
 mod live;
@@ -46,6 +47,7 @@ mod units;
 mod upgrade;
 mod verdict;
 mod verify;
+mod vigil;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -58,10 +60,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Args, ServerPid};
 use crate::desk::Asks;
+use crate::document::Document;
 use crate::engine::{Finished, Shared};
+use crate::history::Moment;
 use crate::live::{Live, Phase};
 use crate::outcome::{Exit, Outcome};
-use crate::plan::{Machine, Plan};
+use crate::plan::{LoadPlan, Machine, Plan};
 use crate::sample::{Sources, Usage};
 
 fn main() -> ExitCode {
@@ -88,19 +92,24 @@ fn run() -> Result<Exit, String> {
     };
     print(&report::heading(&plan)).map_err(|error| error.to_string())?;
 
-    let (finished, usage) = measure(&plan, asks, args.quiet).map_err(|e| e.to_string())?;
-    let outcome = Outcome::new(&plan, finished, usage);
+    let (finished, watched) = measure(&plan, asks, args.quiet).map_err(|e| e.to_string())?;
+    let outcome = Outcome::new(&plan, finished, watched);
+    let mut document = Document::new(&outcome);
     let exit = outcome.exit(args.strict);
+    document.exit_code = exit.code();
     print(&report::results(&outcome)).map_err(|error| error.to_string())?;
     if let Some(path) = json {
-        write_json(path, &json::document(&outcome, exit.code()))
+        write_json(path, &document.to_json())
             .map_err(|error| format!("--json={}: {error}", path.display()))?;
     }
     Ok(exit)
 }
 
+/// What the watching thread brings back.
+type Watched = (Usage, Vec<Moment>);
+
 /// Runs the plan on this thread while another one watches.
-fn measure(plan: &Plan, asks: Asks, quiet: bool) -> io::Result<(Finished, Usage)> {
+fn measure(plan: &Plan, asks: Asks, quiet: bool) -> io::Result<(Finished, Watched)> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The first one ends the run, which still reports; the second one ends the process.
@@ -118,6 +127,7 @@ fn measure(plan: &Plan, asks: Asks, quiet: bool) -> io::Result<(Finished, Usage)
             ServerPid::Pid(pid) => vec![pid],
         },
         client_tid: rustix::thread::gettid().as_raw_nonzero().get(),
+        exact_rss: matches!(plan.load, LoadPlan::Idle),
     };
     thread::scope(|scope| {
         let watcher = thread::Builder::new()
@@ -128,8 +138,9 @@ fn measure(plan: &Plan, asks: Asks, quiet: bool) -> io::Result<(Finished, Usage)
         // Also where the engine failed, so that the watcher ends.
         live.enter(Phase::Done);
         watcher.thread().unpark();
-        let series = watcher.join().map_err(|_| io::Error::other("the progress thread failed"))?;
-        Ok((finished?, series.usage(&sources.server_pids)))
+        let (series, timeline) =
+            watcher.join().map_err(|_| io::Error::other("the progress thread failed"))?;
+        Ok((finished?, (series.usage(&sources.server_pids, plan.window()), timeline)))
     })
 }
 

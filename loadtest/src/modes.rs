@@ -17,8 +17,9 @@ use crate::live::Phase;
 use crate::plan::{LoadPlan, Plan};
 use crate::post::PostHead;
 use crate::rate::{Rate, Schedule, shuffled};
-use crate::referee::Referee as _;
+use crate::referee::Referee;
 use crate::upgrade::Request;
+use crate::vigil::Vigil;
 
 /// What the connections of `plan` ask a server for.
 ///
@@ -57,27 +58,23 @@ pub(crate) fn run(plan: &Plan, asks: Asks, shared: &Shared) -> io::Result<Finish
             Engine::new(plan, asks, shared, fanout)?
                 .run(|engine, events| engine.broadcast(casting, events).map(Some))
         }
+        LoadPlan::Connect => {
+            Engine::new(plan, asks, shared, Vigil::new(live, plan.timeout_ns))?.run(|_, _| Ok(None))
+        }
+        LoadPlan::Idle => Engine::new(plan, asks, shared, Vigil::new(live, plan.timeout_ns))?
+            .run(|engine, events| engine.idle(events).map(Some)),
     }
 }
 
 impl Engine<'_, Judge> {
     /// Every connection sends in its turn.
     fn echo(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
-        let by_turn = self.assign_turns();
-        let schedule = schedule(self.plan, rate, by_turn.len());
-        self.open_loop(schedule, &by_turn, events)
-    }
-
-    /// Gives every open connection its turn in the schedule; returns the connections by turn.
-    fn assign_turns(&mut self) -> Vec<usize> {
-        let open: Vec<usize> =
-            (0..self.conns.len()).filter(|&index| self.conns[index].is_open()).collect();
-        let order = shuffled(u32::try_from(open.len()).unwrap_or(u32::MAX), SEED);
-        let by_turn: Vec<usize> = order.iter().map(|&at| open[index_of(at)]).collect();
+        let by_turn = self.turns();
         for (turn, &index) in (0..).zip(&by_turn) {
             self.conns[index].lane.turn = turn;
         }
-        by_turn
+        let schedule = schedule(self.plan, rate, by_turn.len());
+        self.open_loop(schedule, &by_turn, events)
     }
 
     /// Keeps `depth` messages under way on each connection.
@@ -119,16 +116,45 @@ impl Engine<'_, Judge> {
 impl Engine<'_, Fanout> {
     /// Publishers publish in turn; the others listen.
     fn broadcast(&mut self, casting: &Casting, events: &mut Events) -> io::Result<Sending> {
-        self.settle(casting.settle_ns, events)?;
+        self.hold(casting.settle_ns, events)?;
         let publishers: Vec<usize> = (casting.subscribers..casting.conns()).map(index_of).collect();
         let schedule = schedule(self.plan, casting.rate, publishers.len());
         self.open_loop(schedule.in_bursts(casting.burst), &publishers, events)
     }
+}
 
-    /// Lets servers take in the last subscriptions, which they may do after they said so.
-    fn settle(&mut self, settle_ns: u64, events: &mut Events) -> io::Result<()> {
+impl Engine<'_, Vigil> {
+    /// Holds the connections, then sends each a Ping.
+    fn idle(&mut self, events: &mut Events) -> io::Result<Sending> {
+        self.hold(self.plan.duration_ns, events)?;
+        let by_turn = self.turns();
+        for (turn, &index) in (0..).zip(&by_turn) {
+            self.conns[index].lane.turn = turn;
+        }
+        let turns = u32::try_from(by_turn.len()).unwrap_or(u32::MAX);
+        let probes = Schedule::each_once(now_ns() + MILLISECOND_NS, turns, PROBES_PER_SECOND);
+        self.open_loop(probes, &by_turn, events)
+    }
+}
+
+/// Pings a second: what hardly any server would be slow at.
+const PROBES_PER_SECOND: u32 = 10_000;
+
+impl<R: Referee> Engine<'_, R> {
+    /// The open connections in the order of their turns.
+    fn turns(&self) -> Vec<usize> {
+        let open: Vec<usize> =
+            (0..self.conns.len()).filter(|&index| self.conns[index].is_open()).collect();
+        let order = shuffled(u32::try_from(open.len()).unwrap_or(u32::MAX), SEED);
+        order.iter().map(|&at| open[index_of(at)]).collect()
+    }
+
+    /// Says nothing for a while, and answers only what the protocol wants answered. Before a broadcast it lets servers
+    /// take in the last subscriptions, which they may do after they said so.
+    fn hold(&mut self, span_ns: u64, events: &mut Events) -> io::Result<()> {
+        self.enter(Phase::Hold);
         let mut now = now_ns();
-        let until_ns = now + settle_ns;
+        let until_ns = now + span_ns;
         while now < until_ns && !self.is_stopped() {
             now = self.turn(until_ns, now, events)?;
             self.news.clear();

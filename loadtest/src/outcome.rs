@@ -3,7 +3,8 @@
 //! The reports read it; it prints nothing.
 
 use crate::engine::Finished;
-use crate::plan::Plan;
+use crate::history::{Fit, Moment};
+use crate::plan::{LoadPlan, Plan};
 use crate::sample::Usage;
 use crate::stats::quantile_ns;
 use crate::units::seconds;
@@ -18,6 +19,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) finished: Finished,
     /// What the kernel said meanwhile.
     pub(crate) usage: Usage,
+    /// What it looked like while it ran.
+    pub(crate) timeline: Vec<Moment>,
     /// Whether it can be trusted.
     pub(crate) verdict: Verdict,
 }
@@ -55,10 +58,13 @@ impl Exit {
 
 impl<'a> Outcome<'a> {
     /// Weighs a run.
-    pub(crate) fn new(plan: &'a Plan, finished: Finished, usage: Usage) -> Self {
+    pub(crate) fn new(plan: &'a Plan, finished: Finished, watched: (Usage, Vec<Moment>)) -> Self {
+        let (usage, timeline) = watched;
         let latencies = &finished.book.latencies;
         let pair = |times| [0.5, 0.99].map(|q| quantile_ns(times, q));
-        let open_loop = finished.sending.map(|sending| OpenLoop {
+        // A handful of Pings at the end of an idle run is no load whose rate could be missed.
+        let sending = finished.sending.filter(|_| !matches!(plan.load, LoadPlan::Idle));
+        let open_loop = sending.map(|sending| OpenLoop {
             rate_reached: sending.rate_reached,
             send_lag_ns: pair(&latencies.send_lag),
             response_ns: pair(&latencies.response),
@@ -70,12 +76,16 @@ impl<'a> Outcome<'a> {
             server_run_queue: usage.server.as_ref().map_or(0.0, |server| server.run_queue),
             steal: usage.steal,
             listen_overflows: usage.listen_overflows,
-            samples: latencies.response.len(),
+            samples: match plan.load {
+                LoadPlan::Connect => Some(finished.connects.total.len()),
+                LoadPlan::Idle => None,
+                _ => Some(latencies.response.len()),
+            },
             censored: latencies.censored,
             failed: u64::from(finished.connects.failed()),
             interrupted: finished.interrupted,
         });
-        Self { plan, finished, usage, verdict }
+        Self { plan, finished, usage, timeline, verdict }
     }
 
     /// The exit code's meaning; the first that applies, from what a person did down to what the machine did.
@@ -93,8 +103,16 @@ impl<'a> Outcome<'a> {
         }
     }
 
+    /// What a connection cost the server in memory, by the ramp.
+    pub(crate) fn ramp(&self) -> Option<Fit> {
+        self.usage.server.as_ref().and_then(|_| Fit::of_ramp(&self.timeline))
+    }
+
     /// Server CPU time for each message that came, ns; `None`: the server is not known, or none came.
     pub(crate) fn server_cpu_ns_per_message(&self) -> Option<f64> {
+        if matches!(self.plan.load, LoadPlan::Connect | LoadPlan::Idle) {
+            return None;
+        }
         let (server, book) = (self.usage.server.as_ref()?, &self.finished.book);
         let window_ns = book.window_ns.1 - book.window_ns.0;
         let came = book.received_in_window;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::casting::{self, Casting, Envelope};
 use crate::cli::{Args, Mode, ServerPid, Source, Verify};
 use crate::connect::Endpoint;
+use crate::live::Phase;
 use crate::rate::Rate;
 use crate::target::{BROADCAST_URL, DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve};
 use crate::tls::{Connector, Trust};
@@ -72,6 +73,10 @@ pub(crate) enum LoadPlan {
     Throughput(u32),
     /// Open loop: publishers publish, subscribers listen.
     Broadcast(Box<Casting>),
+    /// Nothing is said.
+    Connect,
+    /// Nothing is said but a Ping on each connection at the end.
+    Idle,
 }
 
 /// What a machine grants a process, as far as a plan can fail on it.
@@ -156,7 +161,7 @@ impl Plan {
             duration_ns: as_ns(args.duration),
             timeout_ns,
             drain_ns: args.drain.map_or(timeout_ns, as_ns),
-            connect_rate: args.connect_rate.map(|r| rate(r, "--connect-rate")).transpose()?,
+            connect_rate: connect_rate(args)?,
             connect_window: usize::try_from(args.connect_window).unwrap_or(usize::MAX),
             connect_timeout_ns: as_ns(args.connect_timeout),
             headers: args.headers.clone(),
@@ -183,12 +188,25 @@ impl Plan {
         }
     }
 
+    /// The phases that the server's and this client's CPU time are told of: from the first on, before the second.
+    pub(crate) fn window(&self) -> (Phase, Phase) {
+        match self.load {
+            LoadPlan::Connect => (Phase::Connect, Phase::Drain),
+            LoadPlan::Idle => (Phase::Hold, Phase::Warmup),
+            LoadPlan::Echo(_) | LoadPlan::Throughput(_) | LoadPlan::Broadcast(_) => {
+                (Phase::Measure, Phase::Drain)
+            }
+        }
+    }
+
     /// The mode's name, as `--mode` takes it.
     pub(crate) fn mode_name(&self) -> &'static str {
         match self.load {
             LoadPlan::Echo(_) => "echo",
             LoadPlan::Throughput(_) => "throughput",
             LoadPlan::Broadcast(_) => "broadcast",
+            LoadPlan::Connect => "connect",
+            LoadPlan::Idle => "idle",
         }
     }
 }
@@ -197,7 +215,7 @@ impl LoadPlan {
     /// All connections, of which `asked_for` do the listening.
     fn conns(&self, asked_for: u32) -> u32 {
         match self {
-            Self::Echo(_) | Self::Throughput(_) => asked_for,
+            Self::Echo(_) | Self::Throughput(_) | Self::Connect | Self::Idle => asked_for,
             Self::Broadcast(casting) => casting.conns(),
         }
     }
@@ -205,7 +223,7 @@ impl LoadPlan {
     /// What messages come wrapped in.
     fn envelope(&self) -> Envelope {
         match self {
-            Self::Echo(_) | Self::Throughput(_) => Envelope::None,
+            Self::Echo(_) | Self::Throughput(_) | Self::Connect | Self::Idle => Envelope::None,
             Self::Broadcast(casting) => casting.envelope,
         }
     }
@@ -261,6 +279,23 @@ fn load_plan(args: &Args, path: &str) -> Result<LoadPlan, String> {
             let flag = if args.rate.is_some() { "--rate" } else { "--rate-per-conn" };
             Ok(LoadPlan::Echo(rate(args.rate.unwrap_or(per_conn), flag)?))
         }
+        Mode::Connect => silent(args, "connect", LoadPlan::Connect),
+        Mode::Idle => silent(args, "idle", LoadPlan::Idle),
+    }
+}
+
+/// A load without messages, and so without what says how many.
+fn silent(args: &Args, mode: &str, load: LoadPlan) -> Result<LoadPlan, String> {
+    let given = [
+        ("--rate", args.rate.is_some()),
+        ("--rate-per-conn", args.rate_per_conn.is_some()),
+        ("--pipeline", args.pipeline.is_some()),
+    ];
+    match given.iter().find(|&&(_, is_given)| is_given) {
+        Some((flag, _)) => Err(format!(
+            "{flag} has no meaning with --mode {mode}, which sends no messages (--connect-rate?)"
+        )),
+        None => Ok(load),
     }
 }
 
@@ -268,6 +303,16 @@ fn rate(per_second: f64, flag: &str) -> Result<Rate, String> {
     Rate::new(per_second)
         .ok_or_else(|| format!("{flag}: from 0.000001 to 10,000,000 messages a second in all"))
 }
+
+/// Connections opened a second at most. What an idle connection costs is read off the server while they come, which
+/// takes a ramp that is long enough to be seen.
+fn connect_rate(args: &Args) -> Result<Option<Rate>, String> {
+    let default = (args.mode == Mode::Idle).then(|| f64::from(args.conns) / IDLE_RAMP_S);
+    args.connect_rate.or(default).map(|r| rate(r, "--connect-rate")).transpose()
+}
+
+/// How long the ramp of `--mode idle` takes, where nothing else is said.
+const IDLE_RAMP_S: f64 = 4.0;
 
 /// The addresses to connect from.
 fn sources(args: &Args, conns: u32, endpoint: &Endpoint) -> Result<Vec<IpAddr>, String> {
@@ -363,10 +408,11 @@ fn memory_bytes(args: &Args, conns: u64, endpoint: &Endpoint, load: &LoadPlan) -
     let under_way = match load {
         LoadPlan::Echo(_) | LoadPlan::Broadcast(_) => 1,
         LoadPlan::Throughput(depth) => u64::from(*depth),
+        LoadPlan::Connect | LoadPlan::Idle => 0,
     };
     let messages = under_way * args.size as u64 * 2;
     let accounts = match load {
-        LoadPlan::Echo(_) | LoadPlan::Throughput(_) => 0,
+        LoadPlan::Echo(_) | LoadPlan::Throughput(_) | LoadPlan::Connect | LoadPlan::Idle => 0,
         LoadPlan::Broadcast(casting) => casting.memory_bytes(patience_s(args)),
     };
     conns * (CONN_BYTES + ends * (SOCKET_BYTES + tls_bytes) + messages) + accounts
@@ -440,6 +486,8 @@ mod tests {
             ("--mode throughput -r 5", MACHINE, "--mode echo"),
             ("-p 5", MACHINE, "--mode throughput"),
             ("--mode broadcast -p 5", MACHINE, "--pipeline"),
+            ("--mode connect -r 5", MACHINE, "--connect-rate"),
+            ("--mode idle --topics 5", MACHINE, "--topics"),
             ("--mode broadcast -c 30000", MACHINE, "10,017 more"),
             ("--mode broadcast -c 1000 -r 100000", poor, "of memory"),
             ("--topics 3", MACHINE, "--mode broadcast"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::{SECOND_NS, now_ns};
+use crate::history::{History, Moment};
 use crate::live::{BUCKETS, Live, Phase, quantile_ns};
 use crate::plan::Plan;
 use crate::sample::{Series, Sources};
@@ -17,20 +18,30 @@ use crate::units;
 /// Between samples. Each costs a CPU about 0.2 ms, which the run must not feel.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// The same while connections are opened, which may take no longer than that, and is not measured by this.
+const RAMP_PERIOD: Duration = Duration::from_millis(50);
+
 /// Samples and draws until the run is done. Whoever changes the phase unparks this thread.
-pub(crate) fn watch(plan: &Plan, live: &Live, sources: &Sources, quiet: bool) -> Series {
-    let mut series = Series::default();
+pub(crate) fn watch(
+    plan: &Plan,
+    live: &Live,
+    sources: &Sources,
+    quiet: bool,
+) -> (Series, Vec<Moment>) {
+    let (mut series, mut history) = (Series::default(), History::new());
     let mut bars = (!quiet && std::io::stderr().is_terminal()).then(|| Bars::new(plan));
     loop {
         let phase = live.phase();
-        series.push(phase, sources.sample(live.spun_ns.read()));
+        let sample = sources.sample(live.spun_ns.read());
+        series.push(phase, sample);
+        history.push(phase, sample, live);
         if let Some(bars) = &mut bars {
             bars.draw(phase, live);
         }
         if phase == Phase::Done {
-            return series;
+            return (series, history.into_moments());
         }
-        park_timeout(PERIOD);
+        park_timeout(if phase == Phase::Connect { RAMP_PERIOD } else { PERIOD });
     }
 }
 
@@ -77,13 +88,13 @@ impl Bars {
     fn draw(&mut self, phase: Phase, live: &Live) {
         let now = now_ns();
         match phase {
-            Phase::Connect => {
+            Phase::Connect | Phase::Hold => {
                 self.bar.set_position(live.opened.read());
                 let elapsed = units::span(now - self.started_ns);
                 self.bar.set_message(format!("{elapsed}  failed {}", live.failed.read()));
             }
             Phase::Warmup | Phase::Measure | Phase::Drain => {
-                if self.drawn == Some(Phase::Connect) {
+                if matches!(self.drawn, Some(Phase::Connect | Phase::Hold)) {
                     self.bar.finish_and_clear();
                     let millis = self.run_ns / (SECOND_NS / 1000);
                     self.bar = bar(millis, " run     {bar:20.cyan/dim} {msg}");
@@ -113,7 +124,9 @@ impl Bars {
         let what = match phase {
             Phase::Warmup => "warm-up".to_owned(),
             Phase::Drain => "drain".to_owned(),
-            Phase::Connect | Phase::Measure | Phase::Done => units::span(now - self.started_ns),
+            Phase::Connect | Phase::Hold | Phase::Measure | Phase::Done => {
+                units::span(now - self.started_ns)
+            }
         };
         let message = format!(
             "{what}  sent {}/s recv {}/s  p50 {} p99 {} {}  wrong {}",

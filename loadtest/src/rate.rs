@@ -66,6 +66,13 @@ impl Schedule {
         Self { rate, start_ns, measured_from, end, turns: u64::from(turns), burst: 1 }
     }
 
+    /// A schedule that begins at `start_ns` and has each of `turns` connections send once, all of it measured.
+    pub(crate) fn each_once(start_ns: u64, turns: u32, per_second: u32) -> Self {
+        let rate = Rate { micro: u64::from(per_second.max(1)) * 1_000_000 };
+        let (turns, end) = (u64::from(turns.max(1)), u64::from(turns));
+        Self { rate, start_ns, measured_from: 0, end, turns, burst: 1 }
+    }
+
     /// The same with `burst` messages at once, and whole bursts.
     pub(crate) fn in_bursts(self, burst: u32) -> Self {
         let burst = u64::from(burst.max(1));
@@ -187,6 +194,14 @@ mod tests {
         assert_eq!((schedule.measured_from(), schedule.end()), (120, 210));
         let due = |k| schedule.due_ns(k) - schedule.start_ns();
         assert_eq!([0, 29, 30, 59, 60].map(due), [0, 0, 300_000_000, 300_000_000, 600_000_000]);
+    }
+
+    #[test]
+    fn each_connection_can_be_asked_once() {
+        let schedule = Schedule::each_once(77, 3, 10);
+        assert_eq!((schedule.measured_from(), schedule.end()), (0, 3));
+        assert_eq!((schedule.turn(2), schedule.due_ns(2)), (2, 77 + SECOND_NS / 5));
+        assert_eq!(Schedule::each_once(77, 0, 10).end(), 0);
     }
 
     #[test]

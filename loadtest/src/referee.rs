@@ -21,6 +21,15 @@ pub(crate) enum Opening {
     Http(usize),
 }
 
+/// What a connection says next; its payload stands beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Saying {
+    /// A message.
+    Message(Kind),
+    /// A Ping, which the server must answer.
+    Ping,
+}
+
 /// What follows a message that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
@@ -58,10 +67,14 @@ pub(crate) trait Referee: Debug {
     fn message_bytes_max(&self) -> u64;
 
     /// Puts the next message of `lane`, which leaves at `now_ns`, into `payload`, in place of what was there.
-    fn next_message(&mut self, lane: &mut Self::Lane, now_ns: u64, payload: &mut Vec<u8>) -> Kind;
+    fn next_message(&mut self, lane: &mut Self::Lane, now_ns: u64, payload: &mut Vec<u8>)
+    -> Saying;
 
     /// Takes in a data message that came on `lane` at `now_ns`.
     fn take_in(&mut self, lane: &mut Self::Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then;
+
+    /// Takes in a Pong that came on `lane` at `now_ns`.
+    fn ponged(&mut self, _lane: &mut Self::Lane, _payload: &[u8], _now_ns: u64) {}
 
     /// Takes in the HTTP status that answers what left at `sent_ns`.
     fn answered(&mut self, _lane: &mut Self::Lane, _status: u16, _sent_ns: u64, _now_ns: u64) {}

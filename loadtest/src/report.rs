@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use hdrhistogram::Histogram;
 
 use crate::casting::{Casting, Via};
+use crate::clock::MILLISECOND_NS;
 use crate::outcome::Outcome;
 use crate::plan::{LoadPlan, Plan};
 use crate::stats::{QUANTILES, quantile_ns};
@@ -19,6 +20,8 @@ pub(crate) fn heading(plan: &Plan) -> String {
         LoadPlan::Echo(per_second) => format!("open loop {} msg/s", rate(per_second.per_second())),
         LoadPlan::Throughput(depth) => format!("closed loop, {depth} deep, queueing included"),
         LoadPlan::Broadcast(casting) => cast(casting),
+        LoadPlan::Connect => format!("{} opened at a time", plan.connect_window),
+        LoadPlan::Idle => format!("held for {}, then a Ping each", span(plan.duration_ns)),
     };
     let kind = if plan.text { "text" } else { "binary" };
     let room = &plan.room;
@@ -29,13 +32,17 @@ pub(crate) fn heading(plan: &Plan) -> String {
         format!(" · {conns} of {} fast ports {state}", count(fast))
     });
     let warning = if plan.insecure { INSECURE } else { "" };
+    let messages = match plan.load {
+        LoadPlan::Connect | LoadPlan::Idle => String::new(),
+        LoadPlan::Echo(_) | LoadPlan::Throughput(_) | LoadPlan::Broadcast(_) => {
+            format!(" · {} {kind} · {}", bytes(plan.size as u64), span(plan.duration_ns))
+        }
+    };
     format!(
-        "{} · {} · {conns} conns · {pace} · {} {kind} · {}\n \
+        "{} · {} · {conns} conns · {pace}{messages}\n \
          plan     fds {}/{} ok{ports} · backlog {}\n{warning}",
         plan.mode_name(),
         plan.target,
-        bytes(plan.size as u64),
-        span(plan.duration_ns),
         count(room.fds),
         count(room.machine.fds_max),
         count(room.machine.backlog_max),
@@ -78,12 +85,22 @@ pub(crate) fn results(outcome: &Outcome<'_>) -> String {
 fn write_results(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     connect_line(out, outcome)?;
     if outcome.finished.connects.opened > 0 {
-        run_line(out, outcome)?;
+        match outcome.plan.load {
+            LoadPlan::Connect => ramp_lines(out, outcome)?,
+            LoadPlan::Idle => idle_line(out, outcome)?,
+            LoadPlan::Echo(_) | LoadPlan::Throughput(_) | LoadPlan::Broadcast(_) => {
+                run_line(out, outcome)?;
+            }
+        }
         fault_lines(out, outcome)?;
         deflate_line(out, outcome)?;
         reach_line(out, outcome)?;
         table(out, outcome)?;
-        out.push_str(&chart(&outcome.finished.book.latencies.response));
+        let latencies = &outcome.finished.book.latencies;
+        out.push_str(&chart(match outcome.plan.load {
+            LoadPlan::Connect => &outcome.finished.connects.total,
+            _ => &latencies.response,
+        }));
         server_line(out, outcome)?;
     }
     verdict_lines(out, outcome)
@@ -114,6 +131,49 @@ fn connect_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         writeln!(out, "          {} × {failure}", count(u64::from(*times)))?;
     }
     Ok(())
+}
+
+/// How connections came over time, and which of them came late for want of a listen queue.
+fn ramp_lines(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let connects = &outcome.finished.connects;
+    let slots = &connects.slots;
+    let heights: Vec<u64> = slots.counts().iter().map(|&count| u64::from(count)).collect();
+    writeln!(
+        out,
+        " ramp     {} connections a second · every {} ms {}",
+        rate(connects.per_second()),
+        slots.slot_ns() / MILLISECOND_NS,
+        blocks(&heights, 60),
+    )?;
+    for (seconds, conns) in connects.syn_retries() {
+        writeln!(
+            out,
+            "          {} TCP handshakes took {seconds} s: their SYN was lost and sent again",
+            count(conns)
+        )?;
+    }
+    Ok(())
+}
+
+/// What the connections cost while nothing was said, and how many still lived.
+fn idle_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
+    let (counts, opened) = (&outcome.finished.book.counts, outcome.finished.connects.opened);
+    let cost = match outcome.ramp() {
+        Some(fit) if fit.bytes_per_conn < 1.0 => {
+            "the server took no more memory: it has some from before; start it anew".to_owned()
+        }
+        Some(fit) => format!(
+            "{:.0} B a connection (a line through {} samples of the ramp, r² {:.3})",
+            fit.bytes_per_conn, fit.samples, fit.r_squared
+        ),
+        None => "what a connection costs is not known (--server-pid PID)".to_owned(),
+    };
+    writeln!(
+        out,
+        " idle     {cost} · {}/{} answered a Ping",
+        count(counts.verified),
+        count(u64::from(opened))
+    )
 }
 
 fn run_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
@@ -210,7 +270,12 @@ fn reach_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
 /// The table of times. A column appears only if the samples allow it.
 fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     let latencies = &outcome.finished.book.latencies;
-    let is_told = |&&(_, q): &&(&str, f64)| quantile_ns(&latencies.response, q).is_some();
+    let connects = &outcome.finished.connects;
+    let headline = match outcome.plan.load {
+        LoadPlan::Connect => &connects.total,
+        _ => &latencies.response,
+    };
+    let is_told = |&&(_, q): &&(&str, f64)| quantile_ns(headline, q).is_some();
     let columns: Vec<&(&str, f64)> = QUANTILES.iter().filter(is_told).collect();
     write!(out, "{:>10}{:>9}", "", "min")?;
     for (name, _) in &columns {
@@ -220,6 +285,10 @@ fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     let reach = outcome.finished.reach.as_ref();
     let first = if reach.is_some() { "delivery" } else { "response" };
     let mut rows = vec![(first, &latencies.response)];
+    if matches!(outcome.plan.load, LoadPlan::Connect) {
+        rows = vec![("total", &connects.total), ("tcp", &connects.tcp), ("tls", &connects.tls)];
+        rows.push(("upgrade", &connects.upgrade));
+    }
     // In a closed loop a message is meant to leave when it does: there is one row.
     if outcome.finished.sending.is_some() {
         rows.extend([("service", &latencies.service), ("send lag", &latencies.send_lag)]);
@@ -236,7 +305,7 @@ fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
             write!(out, "{time:>9}")?;
         }
         write!(out, "{:>9}", latency(times.max()))?;
-        if at == 0 {
+        if at == 0 && *name != "total" {
             let verified = times.len() - latencies.censored;
             let what = if reach.is_some() { "deliveries" } else { "answered" };
             write!(out, "   {} {what}", count(verified))?;
@@ -247,6 +316,19 @@ fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         out.push('\n');
     }
     Ok(())
+}
+
+/// Heights as a row of blocks, at most `width` of them, the highest one full.
+fn blocks(heights: &[u64], width: usize) -> String {
+    const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let each = heights.len().div_ceil(width).max(1);
+    let sums: Vec<u64> = heights.chunks(each).map(|chunk| chunk.iter().sum()).collect();
+    let highest = sums.iter().copied().max().unwrap_or(0).max(1);
+    let block = |&sum: &u64| {
+        let eighths = (sum * 8).div_ceil(highest);
+        BLOCKS[usize::try_from(eighths).unwrap_or(8).min(8)]
+    };
+    sums.iter().map(block).collect()
 }
 
 /// The response times by octaves. What would round to nothing is joined in the last line.
@@ -345,9 +427,10 @@ fn verdict_lines(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     };
     writeln!(
         out,
-        " {mark} {} client {} CPU · run-queue {} · steal {}",
+        " {mark} {} client {} CPU {} · run-queue {} · steal {}",
         verdict.grade.name(),
         percent(usage.client_busy),
+        bytes(usage.client_rss_peak_bytes),
         percent(usage.run_queue),
         percent(usage.steal),
     )?;
@@ -377,6 +460,13 @@ mod tests {
             expected.replace("       16µs", "     16µs").replace("       32µs", "     32µs");
         assert_eq!(chart(&times), expected);
         assert_eq!(chart(&histogram()), "");
+    }
+
+    #[test]
+    fn blocks_keep_to_their_width_and_show_what_is_little() {
+        assert_eq!(blocks(&[0, 1, 50, 100], 60), " ▁▄█");
+        assert_eq!(blocks(&[10; 100], 10), "█".repeat(10));
+        assert_eq!(blocks(&[], 10), "");
     }
 
     #[test]

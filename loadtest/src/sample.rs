@@ -17,6 +17,9 @@ pub(crate) struct Sources {
     pub(crate) server_pids: Vec<u32>,
     /// The measuring thread.
     pub(crate) client_tid: i32,
+    /// Whether the server's memory is counted page by page, which takes longer. What a process is said to have
+    /// otherwise is off by some pages for each CPU.
+    pub(crate) exact_rss: bool,
 }
 
 /// The counters at one moment. All but `rss_bytes` only grow.
@@ -71,7 +74,9 @@ impl Sources {
             let waited = parse_schedstat(&read(&format!("/proc/{pid}/schedstat")));
             sample.server_wait_ns += waited.unwrap_or_default().1;
             sample.server_cpu_ns += stat.cpu_ticks * tick_ns;
-            sample.rss_bytes += stat.rss_pages * page_size() as u64;
+            let rollup = self.exact_rss.then(|| read(&format!("/proc/{pid}/smaps_rollup")));
+            let exact = rollup.and_then(|rollup| parse_kib(&rollup, "Rss:"));
+            sample.rss_bytes += exact.unwrap_or(stat.rss_pages * page_size() as u64);
         }
         sample
     }
@@ -88,6 +93,8 @@ pub(crate) struct Usage {
     pub(crate) run_queue: f64,
     /// CPU time that the host gave to other guests, as a share of all.
     pub(crate) steal: f64,
+    /// The most memory that this process had.
+    pub(crate) client_rss_peak_bytes: u64,
     /// Connections that found a listen queue full, from the first connect on. All of this machine's.
     pub(crate) listen_overflows: u64,
     /// SYNs sent again, from the first connect on. All of this machine's.
@@ -125,14 +132,14 @@ impl Series {
         }
     }
 
-    /// What the samples say of the measurement, and of the run as a whole.
-    pub(crate) fn usage(&self, server_pids: &[u32]) -> Usage {
+    /// What the samples say of the phases from `window.0` on and before `window.1`, and of the run as a whole.
+    pub(crate) fn usage(&self, server_pids: &[u32], window: (Phase, Phase)) -> Usage {
         let (Some((_, first)), Some((_, last))) = (self.0.first(), self.0.last()) else {
             return Usage::default();
         };
         let since = |phase| self.0.iter().find(|(at, _)| *at >= phase).map(|(_, sample)| sample);
-        let from = since(Phase::Measure).unwrap_or(first);
-        let to = since(Phase::Drain).unwrap_or(last);
+        let from = since(window.0).unwrap_or(first);
+        let to = since(window.1).unwrap_or(last);
         let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         let wall_ns = to.at_ns.saturating_sub(from.at_ns);
         let busy_ns = (to.client_cpu_ns.saturating_sub(from.client_cpu_ns))
@@ -151,10 +158,24 @@ impl Series {
                 to.steal_ticks.saturating_sub(from.steal_ticks),
                 to.all_ticks.saturating_sub(from.all_ticks),
             ),
+            client_rss_peak_bytes: rss_peak_bytes(),
             listen_overflows: last.listen_overflows.saturating_sub(first.listen_overflows),
             syn_retrans: last.syn_retrans.saturating_sub(first.syn_retrans),
         }
     }
+}
+
+/// The most memory that this process had so far.
+fn rss_peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    parse_kib(&status, "VmHWM:").unwrap_or(0)
+}
+
+/// A line of a name and a number of KiB, in bytes.
+pub(crate) fn parse_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim_end().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// What /proc/PID/stat says of a process.
@@ -223,7 +244,11 @@ mod tests {
         assert_eq!(parse_tcp_ext(netstat, "ListenOverflows"), Some(7));
         assert_eq!(parse_tcp_ext(netstat, "TCPSynRetrans"), Some(9));
         assert_eq!(parse_tcp_ext(netstat, "TW"), None);
+        let rollup = "55-7f rw-p [rollup]\nRss:              1484 kB\nPss:  5 kB\n";
+        assert_eq!(parse_kib(rollup, "Rss:"), Some(1484 * 1024));
     }
+
+    const WINDOW: (Phase, Phase) = (Phase::Measure, Phase::Drain);
 
     #[test]
     fn usage_is_what_happened_between_the_phases() {
@@ -244,7 +269,7 @@ mod tests {
         series.push(Phase::Measure, at(150, 70, 20));
         series.push(Phase::Drain, at(200, 100, 40));
         series.push(Phase::Done, at(900, 800, 40));
-        let usage = series.usage(&[7]);
+        let usage = series.usage(&[7], WINDOW);
         assert_eq!((usage.client_busy, usage.run_queue), (0.2, 0.05));
         assert_eq!(usage.listen_overflows, 90);
         let server = ServerUsage {
@@ -255,13 +280,14 @@ mod tests {
             rss_before_bytes: 1000,
         };
         assert_eq!(usage.server, Some(server));
-        assert_eq!(Series::default().usage(&[]), Usage::default());
+        assert_eq!(Series::default().usage(&[], WINDOW), Usage::default());
     }
 
     #[test]
     fn this_machine_can_be_sampled() {
         let client_tid = rustix::thread::gettid().as_raw_nonzero().get();
-        let sources = Sources { server_pids: vec![std::process::id()], client_tid };
+        let sources =
+            Sources { server_pids: vec![std::process::id()], client_tid, exact_rss: true };
         let sample = sources.sample(5);
         assert!(sample.rss_bytes > 0 && sample.all_ticks > 0);
         assert_eq!(sample.client_spun_ns, 5);

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::SECOND_NS;
 use crate::live::Live;
@@ -68,7 +68,8 @@ impl Book {
 ///
 /// In a broadcast, `sent` and `unsent` count what was published, and all others deliveries: a message is as many of
 /// them as its topic has subscribers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counts {
     /// Messages sent.
     pub(crate) sent: u64,

@@ -70,8 +70,8 @@ pub(crate) struct Evidence {
     pub(crate) steal: f64,
     /// Connections that found a listen queue full.
     pub(crate) listen_overflows: u64,
-    /// Samples of the response time.
-    pub(crate) samples: u64,
+    /// Samples of the time that was measured, where one was.
+    pub(crate) samples: Option<u64>,
     /// Those of them that are ages of messages without a reply.
     pub(crate) censored: u64,
     /// Connections that could not be opened.
@@ -181,12 +181,12 @@ fn schedule(open_loop: &OpenLoop, reasons: &mut Reasons) {
 
 /// Whether the run was what was asked for, and long enough.
 fn extent(evidence: &Evidence, reasons: &mut Reasons) {
-    let samples = units::count(evidence.samples);
+    let samples = evidence.samples.map_or_else(String::new, units::count);
     match evidence.samples {
-        0..20 => {
+        Some(0..20) => {
             reasons.push((Grade::Invalid, format!("{samples} samples are too few for a median")));
         }
-        20..1000 => {
+        Some(20..1000) => {
             reasons.push((Grade::Degraded, format!("{samples} samples are too few for a p99")));
         }
         _ => {}
@@ -227,7 +227,7 @@ mod tests {
         server_run_queue: 0.01,
         steal: 0.0,
         listen_overflows: 0,
-        samples: 100_000,
+        samples: Some(100_000),
         censored: 0,
         failed: 0,
         interrupted: false,
@@ -246,7 +246,7 @@ mod tests {
         let steal = |steal| Evidence { steal, ..GOOD };
         let rate = |rate_reached| open(OpenLoop { rate_reached, ..OPEN });
         let lag = |p50, p99| open(OpenLoop { send_lag_ns: [Some(p50), Some(p99)], ..OPEN });
-        let samples = |samples| Evidence { samples, ..GOOD };
+        let samples = |samples| Evidence { samples: Some(samples), ..GOOD };
         let table = [
             (GOOD, Valid),
             (busy(0.74), Valid),
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_gravest_reason_comes_first() {
-        let evidence = Evidence { steal: 0.03, samples: 3, failed: 2, ..GOOD };
+        let evidence = Evidence { steal: 0.03, samples: Some(3), failed: 2, ..GOOD };
         let verdict = Verdict::new(&evidence);
         assert_eq!(verdict.reasons.len(), 3);
         assert!(verdict.reasons[0].contains("median"), "{:?}", verdict.reasons);

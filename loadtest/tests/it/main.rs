@@ -9,6 +9,7 @@ mod broadcast;
 mod compression;
 mod faults;
 mod flags;
+mod modes;
 mod room;
 mod run;
 mod server;

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Silence,
     /// Answers every upgrade with another key's proof.
     WrongAccept,
+    /// Answers no Ping.
+    Mute,
     /// Greets every connection.
     Greeting,
     /// Sends every reply in three fragments, with a Ping between, whose Pong it insists on.
@@ -167,6 +169,12 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     for number in 0.. {
         let (opcode, payload) = read_frame(&mut reader)?;
+        if opcode == 9 {
+            if shared.fault != Fault::Mute {
+                writer.write_all(&frame(0x8A, &payload))?;
+            }
+            continue;
+        }
         if opcode == 8 {
             return writer.write_all(&frame(0x88, &payload));
         }
