@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::permutation::PAIRS_MAX;
+use crate::threshold::Threshold;
 use crate::units::{parse_duration, parse_size};
 
 /// Opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about, args_override_self = true, after_help = AFTER_HELP, max_term_width = 110, styles = STYLES)]
+#[command(version, about, args_override_self = true, args_conflicts_with_subcommands = true, after_help = AFTER_HELP, max_term_width = 110, styles = STYLES)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Where the load goes: ws://host:port/path, wss://host:port/path or ws+unix:/socket:/path [default:
     /// ws://127.0.0.1:8002/echo]
     pub(crate) url: Option<String>,
@@ -154,16 +158,72 @@ pub(crate) struct Args {
         value_parser = parse_server_pid)]
     pub(crate) server_pid: ServerPid,
 
+    /// Start the server with this shell command, wait for its port, end it after the run; {port} in it is replaced by a
+    /// free one, which the URL then has, too
+    #[arg(long, value_name = "CMD", help_heading = "Server", conflicts_with_all = ["ab", "server_pid"])]
+    pub(crate) spawn: Option<String>,
+
+    /// Compare two servers that these commands start, as --spawn does: rounds of A, B and A again in turns, a paired
+    /// permutation test, and A against itself beside it
+    #[arg(long, num_args = 2, value_names = ["CMD_A", "CMD_B"], help_heading = "A against B",
+        conflicts_with = "server_pid")]
+    pub(crate) ab: Vec<String>,
+    /// Rounds of a comparison; with fewer than 8 nothing can be proved
+    #[arg(long, default_value_t = 10, value_name = "N", help_heading = "A against B", requires = "ab",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(PAIRS_MAX)))]
+    pub(crate) rounds: u32,
+
+    /// What a figure must keep to, such as 'latency.p99<5ms' or 'lost==0'; may be repeated; ends with code 99 if one
+    /// does not
+    #[arg(long = "threshold", value_name = "FIGURE<VALUE", help_heading = "CI", value_parser = Threshold::parse,
+        conflicts_with = "ab")]
+    pub(crate) thresholds: Vec<Threshold>,
+    /// Keep the results in FILE, for later runs to be compared with
+    #[arg(long, value_name = "FILE", help_heading = "CI", conflicts_with = "ab")]
+    pub(crate) save_baseline: Option<PathBuf>,
+    /// Compare with the results in FILE
+    #[arg(long, value_name = "FILE", help_heading = "CI", conflicts_with = "ab")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// End with code 6 if a figure is worse than the baseline's by more than this share
+    #[arg(long, value_name = "PERCENT", help_heading = "CI", requires = "baseline", num_args = 0..=1,
+        require_equals = true, default_missing_value = "10%", value_parser = parse_percent)]
+    pub(crate) fail_on_regression: Option<f64>,
+
     /// Write the results as JSON to FILE; without one, to stdout (the report then goes to stderr)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-",
         help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the timeline as CSV to FILE, a line for each moment
+    #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "ab")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write the response times to FILE as HdrHistogram's plotter reads them
+    #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "ab")]
+    pub(crate) hgrm: Option<PathBuf>,
     /// No progress and no report; errors, JSON and the exit code remain
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
     /// End with code 5 if the verdict is INVALID
     #[arg(long, help_heading = "Output")]
     pub(crate) strict: bool,
+}
+
+/// What can be asked for beside a run.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what this machine allows, and how late it wakes
+    Doctor,
+    /// Put the results of two runs side by side
+    Compare {
+        /// The earlier run's --json
+        #[arg(value_name = "A.json")]
+        before: PathBuf,
+        /// The later one's
+        #[arg(value_name = "B.json")]
+        after: PathBuf,
+        /// What is called a regression
+        #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = parse_percent)]
+        tolerance: f64,
+    },
 }
 
 /// What the run does with its connections.
@@ -232,6 +292,11 @@ fn one_line(message: &str) -> String {
     format!("{} (--help lists the flags)", joined.trim_start_matches("error: "))
 }
 
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| "expected a percentage")?;
+    if percent >= 0.0 { Ok(percent / 100.0) } else { Err("expected a percentage".to_owned()) }
+}
+
 fn parse_source(text: &str) -> Result<Source, String> {
     if text == "auto" {
         return Ok(Source::Auto);
@@ -295,6 +360,8 @@ const AFTER_HELP: &str = r#"Examples:
   loadtest --mode broadcast --publish-http --publish-path /api/publish \
     --hello '{"connect":{},"id":1}' --subscribe '{"subscribe":{"channel":"{topic}"},"id":2}' \
     --publish '{"channel":"{topic}","data":"{payload}"}' ws://127.0.0.1:8000/connection/websocket
+  loadtest --spawn 'wsfast --port {port}'      starts the server, and ends it
+  loadtest --ab 'wsfast --port {port}' 'node server.js {port}' -d 5s    whether the second differs, and by how much
   loadtest wss://127.0.0.1:8443/ --cacert ca.pem    over TLS; no session is resumed
   loadtest ws+unix:/run/wsfast.sock:/chat      over a Unix socket
   loadtest -c 100 --json | jq .response.p99    figures for a script
@@ -310,7 +377,7 @@ How to read it:
   of the age they had at the end. VALID, DEGRADED or INVALID says whether the figures can be trusted, and why.
 
 Exit codes: 0 fine, 2 usage or plan, 3 could not connect, 4 wrong or lost replies, 5 invalid with --strict,
-130 interrupted (it still reports)."#;
+6 worse than the baseline with --fail-on-regression, 99 threshold missed, 130 interrupted (it still reports)."#;
 
 #[cfg(test)]
 mod tests {
@@ -355,6 +422,12 @@ mod tests {
             ("--answer ping", "--answer"),
             ("--source-ip here", "--source-ip"),
             ("--insecure --cacert f", "--cacert"),
+            ("--threshold speed<5", "--threshold"),
+            ("--fail-on-regression", "--baseline"),
+            ("--ab one", "--ab"),
+            ("--rounds 5", "--ab"),
+            ("--ab a b --spawn c", "--spawn"),
+            ("compare one.json", "B.json"),
         ];
         for (line, named) in table {
             let message = parse(line).unwrap_err();

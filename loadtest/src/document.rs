@@ -6,19 +6,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-#[cfg(test)]
-use hdrhistogram::serialization::Deserializer;
-use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Change;
 use crate::connect::Connects;
 use crate::history::{Fit, Moment};
 use crate::machine::Environment;
 use crate::outcome::Outcome;
 use crate::plan::LoadPlan;
-#[cfg(test)]
-use crate::stats::histogram;
-use crate::stats::{Counts, quantile_ns};
+use crate::stats::{Counts, histogram, quantile_ns};
+use crate::threshold::Checked;
 
 /// What `schema` says.
 const SCHEMA: u32 = 1;
@@ -74,6 +72,10 @@ pub(crate) struct Document {
     pub(crate) listen_overflows: u64,
     pub(crate) syn_retrans: u64,
     pub(crate) verdict: Grade,
+    /// What `--threshold` came to.
+    pub(crate) thresholds: Vec<Checked>,
+    /// The figures beside those of `--baseline`.
+    pub(crate) changes: Vec<Change>,
     pub(crate) interrupted: bool,
     pub(crate) exit_code: u8,
     pub(crate) timeline: Vec<Moment>,
@@ -282,6 +284,8 @@ impl Document {
             listen_overflows: usage.listen_overflows,
             syn_retrans: usage.syn_retrans,
             verdict: Grade { grade, reasons: outcome.verdict.reasons.clone() },
+            thresholds: Vec::new(),
+            changes: Vec::new(),
             interrupted: finished.interrupted,
             exit_code: 0,
             timeline: outcome.timeline.clone(),
@@ -349,7 +353,8 @@ fn broadcast(outcome: &Outcome<'_>) -> Option<Broadcast> {
 }
 
 impl Times {
-    fn of(times: &Histogram<u64>) -> Self {
+    /// What is told of these times.
+    pub(crate) fn of(times: &Histogram<u64>) -> Self {
         let told = |value| (!times.is_empty()).then_some(value);
         let mut bytes = Vec::new();
         // Writing to memory cannot fail.
@@ -368,7 +373,6 @@ impl Times {
         }
     }
 
-    #[cfg(test)]
     /// The histogram; an empty one where the document has none that can be read.
     pub(crate) fn histogram(&self) -> Histogram<u64> {
         let bytes = STANDARD.decode(&self.hdr_v2).unwrap_or_default();

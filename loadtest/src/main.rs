@@ -1,11 +1,14 @@
 //! `loadtest`: opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
 //!
 //! ```text
-//! cli ─► plan ─► engine (this thread) ──► outcome ─► report, document
-//!                  │ ▲ live (atomics)        ▲
-//!                  ▼ │                       │ verdict
-//!                progress (second thread) ─► sample
+//! cli ─► run ─► plan ─► engine (this thread) ──► outcome ─► report, document
+//!         │              │ ▲ live (atomics)        ▲
+//!         ▼              ▼ │                       │ verdict
+//!       spawn         progress (second thread) ─► sample, history
 //! ```
+//!
+//! `ab` runs two servers in turns and asks `permutation` whether they differ; `metric` names the figures of a document,
+//! which `threshold` and `baseline` hold against what was asked for, and `export` writes for other programs.
 //!
 //! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
 //! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
@@ -13,24 +16,30 @@
 //! `reach` to whom it came). A further mode is a load of its own in `modes`; it changes no other file but `plan`, which
 //! reads its flags, and the reports.
 
+mod ab;
+mod baseline;
 mod casting;
 mod cli;
 mod clock;
 mod conn;
 mod connect;
 mod desk;
+mod doctor;
 mod document;
 mod engine;
+mod export;
 mod fanout;
 mod history;
 mod judge;
 mod link;
 mod live;
 mod machine;
+mod metric;
 mod modes;
 mod outcome;
 mod outstanding;
 mod packing;
+mod permutation;
 mod plan;
 mod post;
 mod progress;
@@ -38,10 +47,13 @@ mod rate;
 mod reach;
 mod referee;
 mod report;
+mod run;
 mod sample;
+mod spawn;
 mod stamp;
 mod stats;
 mod target;
+mod threshold;
 mod tls;
 mod units;
 mod upgrade;
@@ -52,21 +64,11 @@ mod vigil;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-
-use crate::cli::{Args, ServerPid};
-use crate::desk::Asks;
+use crate::cli::{Args, Command};
 use crate::document::Document;
-use crate::engine::{Finished, Shared};
-use crate::history::Moment;
-use crate::live::{Live, Phase};
-use crate::outcome::{Exit, Outcome};
-use crate::plan::{LoadPlan, Machine, Plan};
-use crate::sample::{Sources, Usage};
+use crate::outcome::Exit;
+use crate::run::Runner;
 
 fn main() -> ExitCode {
     match run() {
@@ -78,76 +80,93 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plans, runs, reports. An error is one line for the person at the terminal.
+/// Runs and reports. An error is one line for the person at the terminal.
 fn run() -> Result<Exit, String> {
     let args = Args::from_command_line()?;
-    let plan = Plan::new(&args, Machine::this())?;
-    let asks = modes::asks(&plan)?;
-    let json = args.json.as_deref();
-    let json_to_stdout = json.is_some_and(|path| path == Path::new("-"));
+    if let Some(asked) = &args.command {
+        return command(asked);
+    }
+    // Before anything is measured that could then not be compared.
+    let baseline = args.baseline.as_deref().map(baseline::read).transpose()?;
+    let json_to_stdout = args.json.as_deref().is_some_and(|path| path == Path::new("-"));
     let print = |text: &str| match (args.quiet, json_to_stdout) {
         (true, _) => Ok(()),
         (false, true) => io::stderr().write_all(text.as_bytes()),
         (false, false) => io::stdout().write_all(text.as_bytes()),
     };
-    print(&report::heading(&plan)).map_err(|error| error.to_string())?;
-
-    let (finished, watched) = measure(&plan, asks, args.quiet).map_err(|e| e.to_string())?;
-    let outcome = Outcome::new(&plan, finished, watched);
-    let mut document = Document::new(&outcome);
-    let exit = outcome.exit(args.strict);
-    document.exit_code = exit.code();
-    print(&report::results(&outcome)).map_err(|error| error.to_string())?;
-    if let Some(path) = json {
-        write_json(path, &document.to_json())
-            .map_err(|error| format!("--json={}: {error}", path.display()))?;
+    let is_ab = !args.ab.is_empty();
+    let runner = Runner::new(args.quiet || is_ab).map_err(|error| error.to_string())?;
+    if let [a, b] = args.ab.as_slice() {
+        let (comparison, exit) = ab::compare(&runner, &args, [a, b], print)?;
+        // Strings, numbers and lists of them: there is nothing that JSON could refuse.
+        write_json(&args, &serde_json::to_string(&comparison).unwrap_or_default())?;
+        return Ok(exit);
     }
+    let ran = runner.run(&args, args.spawn.as_deref(), print)?;
+    print(&ran.report).map_err(|error| error.to_string())?;
+    let mut document = ran.document;
+    let mut exit = ran.exit;
+    document.thresholds = args.thresholds.iter().map(|t| t.check(&document)).collect();
+    for checked in &document.thresholds {
+        print(&checked.line()).map_err(|error| error.to_string())?;
+    }
+    if let Some(baseline) = &baseline {
+        if let Some(mismatch) = baseline::mismatch(baseline, &document) {
+            return Err(format!("--baseline: {mismatch}"));
+        }
+        let tolerance = args.fail_on_regression.unwrap_or(f64::INFINITY);
+        document.changes = baseline::changes(baseline, &document, tolerance);
+        print(&baseline::table(&document.changes)).map_err(|error| error.to_string())?;
+    }
+    if exit == Exit::Fine && document.thresholds.iter().any(|checked| !checked.holds) {
+        exit = Exit::ThresholdMissed;
+    }
+    if exit == Exit::Fine && document.changes.iter().any(|change| change.is_regression) {
+        exit = Exit::Regression;
+    }
+    document.exit_code = exit.code();
+    write_files(&args, &document)?;
     Ok(exit)
 }
 
-/// What the watching thread brings back.
-type Watched = (Usage, Vec<Moment>);
-
-/// Runs the plan on this thread while another one watches.
-fn measure(plan: &Plan, asks: Asks, quiet: bool) -> io::Result<(Finished, Watched)> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The first one ends the run, which still reports; the second one ends the process.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(Exit::Interrupted.code()),
-            Arc::clone(&stop),
-        )?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    let live = Arc::new(Live::new());
-    let sources = Sources {
-        server_pids: match plan.server_pid {
-            ServerPid::Auto => machine::listeners(&plan.endpoint),
-            ServerPid::Pid(pid) => vec![pid],
-        },
-        client_tid: rustix::thread::gettid().as_raw_nonzero().get(),
-        exact_rss: matches!(plan.load, LoadPlan::Idle),
+/// What is asked for beside a run.
+fn command(command: &Command) -> Result<Exit, String> {
+    let text = match command {
+        Command::Doctor => doctor::report().map_err(|error| error.to_string())?,
+        Command::Compare { before, after, tolerance } => {
+            let (before, after) = (baseline::read(before)?, baseline::read(after)?);
+            let mismatch = baseline::mismatch(&before, &after);
+            let warning = mismatch.map_or_else(String::new, |why| format!(" ! {why}\n"));
+            warning + &baseline::table(&baseline::changes(&before, &after, *tolerance))
+        }
     };
-    thread::scope(|scope| {
-        let watcher = thread::Builder::new()
-            .name("progress".to_owned())
-            .spawn_scoped(scope, || progress::watch(plan, &live, &sources, quiet))?;
-        let shared = Shared { live: Arc::clone(&live), stop, watcher: watcher.thread().clone() };
-        let finished = modes::run(plan, asks, &shared);
-        // Also where the engine failed, so that the watcher ends.
-        live.enter(Phase::Done);
-        watcher.thread().unpark();
-        let (series, timeline) =
-            watcher.join().map_err(|_| io::Error::other("the progress thread failed"))?;
-        Ok((finished?, (series.usage(&sources.server_pids, plan.window()), timeline)))
-    })
+    io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(Exit::Fine)
 }
 
-fn write_json(path: &Path, document: &str) -> io::Result<()> {
-    if path == Path::new("-") {
+/// Writes what the flags ask for.
+fn write_files(args: &Args, document: &Document) -> Result<(), String> {
+    write_json(args, &document.to_json())?;
+    let files = [
+        ("--save-baseline", &args.save_baseline, Document::to_json as fn(&Document) -> String),
+        ("--csv", &args.csv, export::csv),
+        ("--hgrm", &args.hgrm, export::hgrm),
+    ];
+    for (flag, path, text) in files {
+        let Some(path) = path else { continue };
+        std::fs::write(path, text(document))
+            .map_err(|error| format!("{flag} {}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes a document where `--json` says, if it does.
+fn write_json(args: &Args, document: &str) -> Result<(), String> {
+    let Some(path) = &args.json else { return Ok(()) };
+    let written = if path == Path::new("-") {
         writeln!(io::stdout(), "{document}")
     } else {
         std::fs::write(path, format!("{document}\n"))
-    }
+    };
+    written.map_err(|error| format!("--json={}: {error}", path.display()))
 }

@@ -38,6 +38,10 @@ pub(crate) enum Exit {
     WrongReplies,
     /// The figures are worth nothing, and `--strict` was given.
     Untrusted,
+    /// A figure is worse than the baseline's, and `--fail-on-regression` was given.
+    Regression,
+    /// A figure misses its threshold.
+    ThresholdMissed,
     /// A person ended the run.
     Interrupted,
 }
@@ -51,6 +55,8 @@ impl Exit {
             Self::NotConnected => 3,
             Self::WrongReplies => 4,
             Self::Untrusted => 5,
+            Self::Regression => 6,
+            Self::ThresholdMissed => 99,
             Self::Interrupted => 130,
         }
     }

@@ -112,7 +112,7 @@ pub(crate) struct Room {
 pub(crate) const CONNS_PER_SOURCE: u32 = 12_000;
 
 /// File descriptors other than connections: poll, timer, standard streams, what the sampler opens.
-const FDS_RESERVED: u64 = 16;
+pub(crate) const FDS_RESERVED: u64 = 16;
 
 impl Machine {
     /// How many ports one source has towards one target.

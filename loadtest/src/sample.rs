@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use rustix::param::{clock_ticks_per_second, page_size};
 
 use crate::clock::{SECOND_NS, now_ns};
@@ -73,7 +75,9 @@ impl Sources {
             let stat = parse_process(&read(&format!("/proc/{pid}/stat"))).unwrap_or_default();
             let waited = parse_schedstat(&read(&format!("/proc/{pid}/schedstat")));
             sample.server_wait_ns += waited.unwrap_or_default().1;
-            sample.server_cpu_ns += stat.cpu_ticks * tick_ns;
+            // To the nanosecond, where /proc counts in ticks of 10 ms.
+            let cpu_ns = process_cpu_ns(*pid).unwrap_or(stat.cpu_ticks * tick_ns);
+            sample.server_cpu_ns += cpu_ns;
             let rollup = self.exact_rss.then(|| read(&format!("/proc/{pid}/smaps_rollup")));
             let exact = rollup.and_then(|rollup| parse_kib(&rollup, "Rss:"));
             sample.rss_bytes += exact.unwrap_or(stat.rss_pages * page_size() as u64);
@@ -163,6 +167,13 @@ impl Series {
             syn_retrans: last.syn_retrans.saturating_sub(first.syn_retrans),
         }
     }
+}
+
+/// CPU time of all threads that a process has or had. `None`: it is gone.
+fn process_cpu_ns(pid: u32) -> Option<u64> {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+    let time = clock.now().ok()?;
+    Some(time.tv_sec().unsigned_abs() * SECOND_NS + time.tv_nsec().unsigned_abs())
 }
 
 /// The most memory that this process had so far.
@@ -291,5 +302,7 @@ mod tests {
         let sample = sources.sample(5);
         assert!(sample.rss_bytes > 0 && sample.all_ticks > 0);
         assert_eq!(sample.client_spun_ns, 5);
+        let later = sources.sample(5);
+        assert!(later.server_cpu_ns > sample.server_cpu_ns);
     }
 }

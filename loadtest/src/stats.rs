@@ -102,6 +102,24 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Adds another run's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.verified += other.verified;
+        self.lost += other.lost;
+        self.late += other.late;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        self.unasked += other.unasked;
+        self.unsent += other.unsent;
+        self.refused += other.refused;
+        self.pings += other.pings;
+        self.closed_by_server += other.closed_by_server;
+        self.reset += other.reset;
+        self.protocol_errors += other.protocol_errors;
+    }
+
     /// Whether the server answered every message, rightly, once and in order, and kept every connection.
     pub(crate) fn is_faultless(&self) -> bool {
         self.faults().iter().all(|&(_, count)| count == 0)

@@ -5,11 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod ab;
 mod broadcast;
+mod ci;
 mod compression;
 mod faults;
 mod flags;
 mod modes;
+mod process;
 mod room;
 mod run;
 mod server;

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     Swapped,
     /// Sends a reply late by this many milliseconds, once.
     Late(u64),
+    /// Takes this many milliseconds for every reply.
+    Slow(u64),
     /// Breaks the connection, once.
     Reset,
     /// Closes the connection, once.
@@ -72,8 +74,13 @@ struct Shared {
 impl Server {
     /// A server with this fault.
     pub(crate) fn start(fault: Fault) -> Self {
+        Self::start_on(0, fault)
+    }
+
+    /// The same, on this port.
+    pub(crate) fn start_on(port: u16, fault: Fault) -> Self {
         let backlog = if matches!(fault, Fault::SlowAccept(_)) { 1 } else { 1024 };
-        let listener = listen(backlog);
+        let listener = listen(port, backlog);
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             fault,
@@ -117,10 +124,11 @@ impl Drop for Server {
     }
 }
 
-/// A listener on a free port, with a queue of this length.
-fn listen(backlog: i32) -> TcpListener {
+/// A listener with a queue of this length.
+fn listen(port: u16, backlog: i32) -> TcpListener {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
     socket.listen(backlog).unwrap();
     socket.into()
 }
@@ -183,6 +191,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
         *shared.messages.lock().unwrap() += 1;
         shared.message_came.notify_all();
+        if let Fault::Slow(millis) = shared.fault {
+            thread::sleep(Duration::from_millis(millis));
+        }
         let faulty = if index == 0 && number == 7 { shared.fault } else { Fault::None };
         let mut reply = reply(faulty, opcode, payload)?;
         match faulty {

@@ -9,15 +9,13 @@
 //! stopped is measured, so that a busy machine moves what is expected, not what is proved; what remains is the time that
 //! the server takes to work off two seconds of messages.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
+use crate::process::Process;
 use crate::run::{loadtest, ran};
-use crate::server::{Fault, Server};
 
 /// How long the server is stopped, and how long the measurement takes.
 const STOPPED: Duration = Duration::from_secs(2);
@@ -25,55 +23,6 @@ const MEASURED_S: f64 = 12.0;
 
 /// Half a second is a quarter of the effect, and a thousand times what a tool that omits it would say.
 const TOLERANCE_S: f64 = 0.5;
-
-/// A server in a process of its own: this test binary, told to run but the test below.
-struct Process {
-    child: Child,
-    url: String,
-}
-
-impl Process {
-    fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "stop::serves_until_its_input_ends", "--ignored", "--nocapture"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (tell, told) = mpsc::channel();
-        // Reads to the end, so that the process never waits for a reader.
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if let Some(at) = line.find("ws://") {
-                    let _ = tell.send(line[at..].to_owned());
-                }
-            }
-        });
-        let url = told.recv_timeout(Duration::from_secs(30)).unwrap();
-        Self { child, url }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-#[ignore = "a server for another test, which runs it as a process"]
-fn serves_until_its_input_ends() {
-    let server = Server::start(Fault::None);
-    println!("{}", server.url());
-    let mut rest = Vec::new();
-    assert_eq!(std::io::stdin().read_to_end(&mut rest).unwrap(), 0);
-}
 
 #[test]
 fn a_stopped_server_is_charged_for_every_message_that_was_due() {

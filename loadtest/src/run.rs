@@ -1,0 +1,134 @@
+//! One run from flags to results: starts the server if it is told to, plans, measures, weighs.
+//!
+//! Prints nothing and writes no file: what is done with the results is the caller's.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::{Args, ServerPid};
+use crate::desk::Asks;
+use crate::document::Document;
+use crate::engine::{Finished, Shared};
+use crate::history::Moment;
+use crate::live::{Live, Phase};
+use crate::outcome::{Exit, Outcome};
+use crate::plan::{LoadPlan, Machine, Plan};
+use crate::sample::{Sources, Usage};
+use crate::spawn::{PORT, Spawned, free_port};
+use crate::{machine, modes, progress, report};
+
+/// What runs have in common.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    machine: Machine,
+    /// True: a person wants it all to end.
+    stop: Arc<AtomicBool>,
+    /// True: no progress is drawn.
+    quiet: bool,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Everything that there is to say of it, but for the exit code.
+    pub(crate) document: Document,
+    /// The report behind the heading.
+    pub(crate) report: String,
+    /// How the process would end.
+    pub(crate) exit: Exit,
+}
+
+impl Runner {
+    /// From here on a signal ends the run instead of the process. It still reports; a second signal ends the process.
+    ///
+    /// # Errors
+    ///
+    /// What sigaction(2) says.
+    pub(crate) fn new(quiet: bool) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                i32::from(Exit::Interrupted.code()),
+                Arc::clone(&stop),
+            )?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        Ok(Self { machine: Machine::this(), stop, quiet })
+    }
+
+    /// Whether a person wants it all to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Runs what `args` ask for, against a server that `command` starts if there is one. `heading` is told the first
+    /// lines of the report before anything is opened.
+    ///
+    /// # Errors
+    ///
+    /// One line: the flags make no sense, cannot work here, or the server does not start.
+    pub(crate) fn run(
+        &self,
+        args: &Args,
+        command: Option<&str>,
+        heading: impl FnOnce(&str) -> io::Result<()>,
+    ) -> Result<Ran, String> {
+        let mut args = args.clone();
+        if command.is_some_and(|command| command.contains(PORT)) {
+            args.port = Some(free_port()?);
+        }
+        let plan = Plan::new(&args, self.machine)?;
+        let asks = modes::asks(&plan)?;
+        heading(&report::heading(&plan)).map_err(|error| error.to_string())?;
+        let spawned = command.map(|command| self.spawn(command, &plan)).transpose()?;
+        let (finished, watched) = self.measure(&plan, asks).map_err(|error| error.to_string())?;
+        drop(spawned);
+        let outcome = Outcome::new(&plan, finished, watched);
+        let (document, report) = (Document::new(&outcome), report::results(&outcome));
+        Ok(Ran { document, report, exit: outcome.exit(args.strict) })
+    }
+
+    fn spawn(&self, command: &str, plan: &Plan) -> Result<Spawned, String> {
+        let addr = plan.endpoint.addr();
+        let addr = addr.ok_or("--spawn and --ab need a TCP port: use a ws:// or wss:// URL")?;
+        Spawned::start(command, addr.port(), addr, &self.stop)
+    }
+
+    /// Runs the plan on this thread while another one watches.
+    fn measure(&self, plan: &Plan, asks: Asks) -> io::Result<(Finished, Watched)> {
+        let live = Arc::new(Live::new());
+        let sources = Sources {
+            server_pids: match plan.server_pid {
+                ServerPid::Auto => machine::listeners(&plan.endpoint),
+                ServerPid::Pid(pid) => vec![pid],
+            },
+            client_tid: rustix::thread::gettid().as_raw_nonzero().get(),
+            exact_rss: matches!(plan.load, LoadPlan::Idle),
+        };
+        thread::scope(|scope| {
+            let watcher = thread::Builder::new()
+                .name("progress".to_owned())
+                .spawn_scoped(scope, || progress::watch(plan, &live, &sources, self.quiet))?;
+            let shared = Shared {
+                live: Arc::clone(&live),
+                stop: Arc::clone(&self.stop),
+                watcher: watcher.thread().clone(),
+            };
+            let finished = modes::run(plan, asks, &shared);
+            // Also where the engine failed, so that the watcher ends.
+            live.enter(Phase::Done);
+            watcher.thread().unpark();
+            let (series, timeline) =
+                watcher.join().map_err(|_| io::Error::other("the progress thread failed"))?;
+            Ok((finished?, (series.usage(&sources.server_pids, plan.window()), timeline)))
+        })
+    }
+}
+
+/// What the watching thread brings back.
+type Watched = (Usage, Vec<Moment>);
