@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ab::Comparison;
 use crate::document::Document;
 use crate::metric::{Better, Metric, Unit};
 
@@ -42,19 +43,47 @@ const FIGURES: [&str; 13] = [
 /// What a scheduler makes of a latency now and then: less is no regression.
 const NOISE_NS: f64 = 50_000.0;
 
+/// What `--json` may have written.
+#[derive(Debug)]
+pub(crate) enum Either {
+    /// A run.
+    Run(Box<Document>),
+    /// A comparison of two servers.
+    Comparison(Box<Comparison>),
+}
+
 /// Reads a document that an earlier run wrote.
 ///
 /// # Errors
 ///
 /// One line that names the file.
 pub(crate) fn read(path: &Path) -> Result<Document, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let document: Document = serde_json::from_str(&text)
-        .map_err(|error| format!("{} is no document of loadtest's: {error}", path.display()))?;
-    if document.mode.is_empty() {
-        return Err(format!("{} is no document of loadtest's", path.display()));
+    match read_either(path)? {
+        Either::Run(document) => Ok(*document),
+        Either::Comparison(_) => Err(format!("{} is a comparison, not a run", path.display())),
     }
-    Ok(document)
+}
+
+/// Reads what an earlier run or comparison wrote.
+///
+/// # Errors
+///
+/// One line that names the file.
+pub(crate) fn read_either(path: &Path) -> Result<Either, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let strange = |why: String| format!("{} is no document of loadtest's{why}", path.display());
+    let malformed = |error: serde_json::Error| strange(format!(": {error}"));
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(malformed)?;
+    if value.get("a").is_some() {
+        let comparison = serde_json::from_value(value).map_err(malformed)?;
+        return Ok(Either::Comparison(Box::new(comparison)));
+    }
+    let document: Document = serde_json::from_value(value).map_err(malformed)?;
+    if document.mode.is_empty() {
+        Err(strange(String::new()))
+    } else {
+        Ok(Either::Run(Box::new(document)))
+    }
 }
 
 /// What makes two runs loads of different kinds; `None`: they can be compared.

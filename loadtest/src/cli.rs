@@ -199,6 +199,9 @@ pub(crate) struct Args {
     /// Write the response times to FILE as HdrHistogram's plotter reads them
     #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "ab")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Write the results as a page of plots to FILE; it needs nothing else
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
     /// No progress and no report; errors, JSON and the exit code remain
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
@@ -212,6 +215,15 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Say what this machine allows, and how late it wakes
     Doctor,
+    /// Write the page of plots again
+    Report {
+        /// What --json wrote
+        #[arg(value_name = "FILE.json")]
+        document: PathBuf,
+        /// Where the page goes [default: stdout]
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
     /// Put the results of two runs side by side
     Compare {
         /// The earlier run's --json

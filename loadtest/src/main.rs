@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `ab` runs two servers in turns and asks `permutation` whether they differ; `metric` names the figures of a document,
-//! which `threshold` and `baseline` hold against what was asked for, and `export` writes for other programs.
+//! which `threshold` and `baseline` hold against what was asked for, and `export` writes for other programs; `html` draws it with `svg`.
 //!
 //! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
 //! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
@@ -30,6 +30,7 @@ mod engine;
 mod export;
 mod fanout;
 mod history;
+mod html;
 mod judge;
 mod link;
 mod live;
@@ -52,6 +53,7 @@ mod sample;
 mod spawn;
 mod stamp;
 mod stats;
+mod svg;
 mod target;
 mod threshold;
 mod tls;
@@ -65,6 +67,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::baseline::Either;
 use crate::cli::{Args, Command};
 use crate::document::Document;
 use crate::outcome::Exit;
@@ -100,6 +103,7 @@ fn run() -> Result<Exit, String> {
         let (comparison, exit) = ab::compare(&runner, &args, [a, b], print)?;
         // Strings, numbers and lists of them: there is nothing that JSON could refuse.
         write_json(&args, &serde_json::to_string(&comparison).unwrap_or_default())?;
+        write_file("--html", args.html.as_deref(), || html::comparison_page(&comparison))?;
         return Ok(exit);
     }
     let ran = runner.run(&args, args.spawn.as_deref(), print)?;
@@ -133,6 +137,19 @@ fn run() -> Result<Exit, String> {
 fn command(command: &Command) -> Result<Exit, String> {
     let text = match command {
         Command::Doctor => doctor::report().map_err(|error| error.to_string())?,
+        Command::Report { document, html } => {
+            let page = match baseline::read_either(document)? {
+                Either::Run(document) => html::page(&document),
+                Either::Comparison(comparison) => html::comparison_page(&comparison),
+            };
+            match html {
+                None => page,
+                Some(path) => {
+                    write_file("--html", Some(path), || page)?;
+                    String::new()
+                }
+            }
+        }
         Command::Compare { before, after, tolerance } => {
             let (before, after) = (baseline::read(before)?, baseline::read(after)?);
             let mismatch = baseline::mismatch(&before, &after);
@@ -151,13 +168,22 @@ fn write_files(args: &Args, document: &Document) -> Result<(), String> {
         ("--save-baseline", &args.save_baseline, Document::to_json as fn(&Document) -> String),
         ("--csv", &args.csv, export::csv),
         ("--hgrm", &args.hgrm, export::hgrm),
+        ("--html", &args.html, html::page),
     ];
     for (flag, path, text) in files {
-        let Some(path) = path else { continue };
-        std::fs::write(path, text(document))
-            .map_err(|error| format!("{flag} {}: {error}", path.display()))?;
+        write_file(flag, path.as_deref(), || text(document))?;
     }
     Ok(())
+}
+
+/// Writes what `text` says to the file that `flag` names, if it names one.
+fn write_file(
+    flag: &str,
+    path: Option<&Path>,
+    text: impl FnOnce() -> String,
+) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, text()).map_err(|error| format!("{flag} {}: {error}", path.display()))
 }
 
 /// Writes a document where `--json` says, if it does.

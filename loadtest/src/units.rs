@@ -95,6 +95,24 @@ pub(crate) fn span(ns: u64) -> String {
     if s.fract().abs() < 5e-3 { format!("{s:.0} s") } else { format!("{s:.2} s") }
 }
 
+/// Seconds since 1970 as a date and a time of day: `2026-11-23 20:18 UTC`.
+pub(crate) fn utc(unix_s: u64) -> String {
+    const DAY_S: u64 = 86_400;
+    // Years that begin in March end with the leap day, and four centuries of them repeat (Hinnant, chrono-compatible
+    // low-level date algorithms).
+    let days = unix_s / DAY_S + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let minutes = unix_s % DAY_S / 60;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 /// A count with its thousands marked: `10,000`.
 pub(crate) fn count(n: u64) -> String {
     let plain = n.to_string();
@@ -142,6 +160,21 @@ pub(crate) fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let table = [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_709_251_200, "2024-03-01 00:00 UTC"),
+            (1_795_465_060, "2026-11-23 20:17 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ];
+        for (unix_s, expected) in table {
+            assert_eq!(utc(unix_s), expected);
+        }
+    }
 
     #[test]
     fn durations_take_the_usual_units() {

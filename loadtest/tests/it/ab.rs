@@ -76,9 +76,21 @@ fn a_server_that_is_slower_is_found_out() {
 fn a_comparison_reads_as_a_table_and_says_where_rounds_are_too_few() {
     let servers = [command(0), command(0)];
     let flags = "-c 2 -r 100 --warmup 0 -d 300ms --rounds 2 --ab";
-    let output = loadtest(flags).args(&servers).output().unwrap();
+    let page = std::env::temp_dir().join(format!("loadtest-ab-{}.html", std::process::id()));
+    let (html, json) = (format!("--html={}", page.display()), page.with_extension("json"));
+    let output = loadtest(flags).args(&servers).arg(&html).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for part in [" round 1 ", " round 2 ", "A/A floor", "latency.p50", "too few rounds"] {
         assert!(text.contains(part), "{part} in {text}");
+    }
+    let written = std::fs::read_to_string(&page).unwrap();
+    assert!(written.contains("A against B") && written.contains("A/A floor"), "{written}");
+    let flags =
+        format!("-c 2 -r 50 -d 200ms --warmup 0 --rounds 1 -q --json={} --ab", json.display());
+    assert!(loadtest(&flags).args(&servers).status().unwrap().success());
+    let report = loadtest(&format!("report {}", json.display())).output().unwrap();
+    assert!(String::from_utf8(report.stdout).unwrap().contains("A against B"));
+    for file in [&page, &json] {
+        std::fs::remove_file(file).unwrap();
     }
 }

@@ -113,3 +113,21 @@ fn the_doctor_looks_at_the_machine() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("file descriptors"), "{text}");
 }
+
+#[test]
+fn a_page_is_written_and_can_be_written_again() {
+    let server = Server::start(Fault::None);
+    let (page, json) = (File::new("page.html"), File::new("page.json"));
+    let (page_path, json_path) = (page.0.display().to_string(), json.0.display().to_string());
+    let flags = format!("-q {} {LOAD} --html {page_path} --json={json_path}", server.url());
+    assert!(loadtest(&flags).status().unwrap().success());
+    let written = page.read();
+    assert!(written.starts_with("<!doctype html>") && written.ends_with("</html>\n"), "{written}");
+    assert!(written.contains("Response times over time"), "{written}");
+    let again = loadtest(&format!("report {json_path}")).output().unwrap();
+    assert!(String::from_utf8(again.stdout).unwrap() == written);
+    assert!(
+        loadtest(&format!("report {json_path} --html {page_path}")).status().unwrap().success()
+    );
+    assert!(page.read() == written);
+}
