@@ -134,7 +134,7 @@ impl Casting {
             Rate::new(rate).ok_or("--rate: from 0.000001 to 10,000,000 messages a second")?;
         Ok(Self {
             rate,
-            burst: args.burst.unwrap_or(1),
+            burst: args.burst(),
             subscribers: args.conns,
             publishers,
             via: if args.publish_http { Via::Http } else { Via::WebSocket },
@@ -245,7 +245,6 @@ pub(crate) fn refuse_flags(args: &Args) -> Result<(), String> {
         ("--publishers", args.publishers.is_some()),
         ("--topics", args.topics.is_some()),
         ("--topic", args.topic.is_some()),
-        ("--burst", args.burst.is_some()),
         ("--hello", !args.hello.is_empty()),
         ("--subscribe", !args.subscribe.is_empty()),
         ("--answer", !args.answer.is_empty()),

@@ -49,6 +49,17 @@ pub(crate) struct Args {
     /// Messages a second on each connection [default: 1]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub(crate) rate_per_conn: Option<f64>,
+    /// When messages are due: evenly; at random, as those of many independent users are (poisson); --burst at once
+    #[arg(long, value_enum, default_value_t = Arrival::Constant, help_heading = "Load")]
+    pub(crate) arrival: Arrival,
+    /// Seek the highest rate at which a figure keeps to this, such as 'latency.p99<5ms', from --rate on, by runs of
+    /// --duration each
+    #[arg(long, value_name = "FIGURE<VALUE", help_heading = "Load", value_parser = Threshold::parse,
+        conflicts_with = "ab")]
+    pub(crate) find_max: Option<Threshold>,
+    /// Messages that are due at once; the rate stays what it is [default: 1; 10 with --arrival burst]
+    #[arg(long, value_name = "B", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) burst: Option<u32>,
     /// Messages under way on each connection (throughput) [default: 1]
     #[arg(short, long, value_name = "DEPTH", help_heading = "Load",
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -78,9 +89,6 @@ pub(crate) struct Args {
     /// What {topic} stands for in a path or a template [default: the path, or loadtest]
     #[arg(long, value_name = "NAME", help_heading = "Broadcast")]
     pub(crate) topic: Option<String>,
-    /// Messages that are due at once; the rate stays what it is
-    #[arg(long, value_name = "B", help_heading = "Broadcast", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) burst: Option<u32>,
     /// What every connection says once it is open; {topic} is replaced; may be repeated
     #[arg(long, value_name = "TEMPLATE", help_heading = "Broadcast")]
     pub(crate) hello: Vec<String>,
@@ -253,6 +261,17 @@ pub(crate) enum Mode {
     Idle,
 }
 
+/// When the messages of an open loop are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arrival {
+    /// One after the other, evenly.
+    Constant,
+    /// At random, independently of each other.
+    Poisson,
+    /// Several at once, the bursts evenly.
+    Burst,
+}
+
 /// What of a reply is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Verify {
@@ -283,6 +302,12 @@ pub(crate) enum ServerPid {
 }
 
 impl Args {
+    /// Messages that are due at once.
+    pub(crate) fn burst(&self) -> u32 {
+        let default = if self.arrival == Arrival::Burst { 10 } else { 1 };
+        self.burst.unwrap_or(default)
+    }
+
     /// Reads the process's command line. On `--help` and `--version` it prints and exits.
     ///
     /// # Errors
@@ -365,6 +390,7 @@ const STYLES: Styles = Styles::styled()
 const AFTER_HELP: &str = r#"Examples:
   loadtest --conns 10000 --port 8002           10,000 connections, one message a second on each
   loadtest -c 1000 -r 50000 -d 30s             50,000 messages a second over 1,000 connections
+  loadtest -c 1000 --find-max 'latency.p99<5ms' -d 3s    the highest rate at which that holds
   loadtest --mode throughput -c 50 -p 16       as many as the server takes, 16 under way on each
   loadtest --mode broadcast -c 1000 -r 20      each of 20 messages a second to 1,000 subscribers
   loadtest --mode connect -c 10000             how fast the server opens connections

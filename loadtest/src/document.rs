@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::Change;
 use crate::connect::Connects;
+use crate::find::FindMax;
 use crate::history::{Fit, Moment};
 use crate::machine::Environment;
 use crate::outcome::Outcome;
@@ -74,6 +75,8 @@ pub(crate) struct Document {
     pub(crate) verdict: Grade,
     /// What `--threshold` came to.
     pub(crate) thresholds: Vec<Checked>,
+    /// What `--find-max` came to; all else is of its best run.
+    pub(crate) find_max: Option<FindMax>,
     /// The figures beside those of `--baseline`.
     pub(crate) changes: Vec<Change>,
     pub(crate) interrupted: bool,
@@ -285,6 +288,7 @@ impl Document {
             syn_retrans: usage.syn_retrans,
             verdict: Grade { grade, reasons: outcome.verdict.reasons.clone() },
             thresholds: Vec::new(),
+            find_max: None,
             changes: Vec::new(),
             interrupted: finished.interrupted,
             exit_code: 0,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `ab` runs two servers in turns and asks `permutation` whether they differ; `metric` names the figures of a document,
-//! which `threshold` and `baseline` hold against what was asked for, and `export` writes for other programs; `html` draws it with `svg`.
+//! which `threshold`, `find` and `baseline` hold against what was asked for, and `export` writes for other programs; `html` draws it with `svg`.
 //!
 //! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
 //! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
@@ -29,6 +29,7 @@ mod document;
 mod engine;
 mod export;
 mod fanout;
+mod find;
 mod history;
 mod html;
 mod judge;
@@ -98,7 +99,8 @@ fn run() -> Result<Exit, String> {
         (false, false) => io::stdout().write_all(text.as_bytes()),
     };
     let is_ab = !args.ab.is_empty();
-    let runner = Runner::new(args.quiet || is_ab).map_err(|error| error.to_string())?;
+    let runner = Runner::new(args.quiet || is_ab || args.find_max.is_some())
+        .map_err(|error| error.to_string())?;
     if let [a, b] = args.ab.as_slice() {
         let (comparison, exit) = ab::compare(&runner, &args, [a, b], print)?;
         // Strings, numbers and lists of them: there is nothing that JSON could refuse.
@@ -106,10 +108,14 @@ fn run() -> Result<Exit, String> {
         write_file("--html", args.html.as_deref(), || html::comparison_page(&comparison))?;
         return Ok(exit);
     }
-    let ran = runner.run(&args, args.spawn.as_deref(), print)?;
-    print(&ran.report).map_err(|error| error.to_string())?;
-    let mut document = ran.document;
-    let mut exit = ran.exit;
+    let (mut document, report, mut exit) = match &args.find_max {
+        Some(threshold) => find::find_max(&runner, &args, threshold, print)?,
+        None => {
+            let ran = runner.run(&args, args.spawn.as_deref(), print)?;
+            (ran.document, ran.report, ran.exit)
+        }
+    };
+    print(&report).map_err(|error| error.to_string())?;
     document.thresholds = args.thresholds.iter().map(|t| t.check(&document)).collect();
     for checked in &document.thresholds {
         print(&checked.line()).map_err(|error| error.to_string())?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mio::Events;
 
 use crate::casting::{Casting, Topic};
+use crate::cli::Arrival;
 use crate::clock::{MILLISECOND_NS, now_ns};
 use crate::desk::Asks;
 use crate::engine::{Engine, Finished, SENDS_PER_TURN_MAX, Sending, Shared, index_of};
@@ -119,7 +120,7 @@ impl Engine<'_, Fanout> {
         self.hold(casting.settle_ns, events)?;
         let publishers: Vec<usize> = (casting.subscribers..casting.conns()).map(index_of).collect();
         let schedule = schedule(self.plan, casting.rate, publishers.len());
-        self.open_loop(schedule.in_bursts(casting.burst), &publishers, events)
+        self.open_loop(schedule, &publishers, events)
     }
 }
 
@@ -166,8 +167,14 @@ impl<R: Referee> Engine<'_, R> {
 /// The schedule of `plan`, which begins in a moment.
 fn schedule(plan: &Plan, rate: Rate, turns: usize) -> Schedule {
     let turns = u32::try_from(turns).unwrap_or(u32::MAX);
-    let start_ns = now_ns() + MILLISECOND_NS;
-    Schedule::new(rate, start_ns, plan.warmup_ns, plan.duration_ns, turns)
+    let even = Schedule::new(rate, now_ns(), plan.warmup_ns, plan.duration_ns, turns);
+    let schedule = match plan.arrival {
+        // Seeded by the time: two runs are two draws.
+        Arrival::Poisson => even.at_random(now_ns()),
+        Arrival::Constant | Arrival::Burst => even.in_bursts(plan.burst),
+    };
+    // Drawing takes a while.
+    schedule.beginning_at(now_ns() + MILLISECOND_NS)
 }
 
 /// Decides the order of connections, and nothing that has to be secret.

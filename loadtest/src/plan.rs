@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::casting::{self, Casting, Envelope};
-use crate::cli::{Args, Mode, ServerPid, Source, Verify};
+use crate::cli::{Args, Arrival, Mode, ServerPid, Source, Verify};
 use crate::connect::Endpoint;
 use crate::live::Phase;
 use crate::rate::Rate;
@@ -46,6 +46,10 @@ pub(crate) struct Plan {
     pub(crate) timeout_ns: u64,
     /// How long the last replies are waited for, and how far this client may fall behind.
     pub(crate) drain_ns: u64,
+    /// When messages of an open loop are due.
+    pub(crate) arrival: Arrival,
+    /// Messages of it that are due at once.
+    pub(crate) burst: u32,
     /// Connections opened a second at most.
     pub(crate) connect_rate: Option<Rate>,
     /// Connections being opened at any time.
@@ -161,6 +165,8 @@ impl Plan {
             duration_ns: as_ns(args.duration),
             timeout_ns,
             drain_ns: args.drain.map_or(timeout_ns, as_ns),
+            arrival: args.arrival,
+            burst: args.burst(),
             connect_rate: connect_rate(args)?,
             connect_window: usize::try_from(args.connect_window).unwrap_or(usize::MAX),
             connect_timeout_ns: as_ns(args.connect_timeout),
@@ -253,6 +259,13 @@ fn endpoint(args: &Args, place: &Place) -> Result<Endpoint, String> {
 fn load_plan(args: &Args, path: &str) -> Result<LoadPlan, String> {
     if args.mode != Mode::Broadcast {
         casting::refuse_flags(args)?;
+    }
+    let is_open_loop = matches!(args.mode, Mode::Echo | Mode::Broadcast);
+    if !is_open_loop && (args.arrival != Arrival::Constant || args.burst.is_some()) {
+        return Err("--arrival and --burst need an open loop: --mode echo or broadcast".to_owned());
+    }
+    if args.arrival == Arrival::Poisson && args.burst.is_some() {
+        return Err("--burst has no meaning with --arrival poisson; use --arrival burst".to_owned());
     }
     match args.mode {
         Mode::Broadcast => {
@@ -415,7 +428,17 @@ fn memory_bytes(args: &Args, conns: u64, endpoint: &Endpoint, load: &LoadPlan) -
         LoadPlan::Echo(_) | LoadPlan::Throughput(_) | LoadPlan::Connect | LoadPlan::Idle => 0,
         LoadPlan::Broadcast(casting) => casting.memory_bytes(patience_s(args)),
     };
-    conns * (CONN_BYTES + ends * (SOCKET_BYTES + tls_bytes) + messages) + accounts
+    let rate = match load {
+        LoadPlan::Echo(rate) => Some(*rate),
+        LoadPlan::Broadcast(casting) => Some(casting.rate),
+        LoadPlan::Throughput(_) | LoadPlan::Connect | LoadPlan::Idle => None,
+    };
+    // Even arrivals are computed, random ones are kept.
+    let drawn = rate.filter(|_| args.arrival == Arrival::Poisson);
+    let span_ns = as_ns(args.warmup.saturating_add(args.duration));
+    let drawn_bytes = drawn.map_or(0, |rate| rate.count_in(span_ns).saturating_mul(24));
+    let fixed = accounts.saturating_add(drawn_bytes);
+    (conns * (CONN_BYTES + ends * (SOCKET_BYTES + tls_bytes) + messages)).saturating_add(fixed)
 }
 
 /// How long a broadcast message may be under way.
@@ -486,6 +509,9 @@ mod tests {
             ("--mode throughput -r 5", MACHINE, "--mode echo"),
             ("-p 5", MACHINE, "--mode throughput"),
             ("--mode broadcast -p 5", MACHINE, "--pipeline"),
+            ("--mode throughput --arrival poisson", MACHINE, "--mode echo"),
+            ("--arrival poisson --burst 4", MACHINE, "--arrival burst"),
+            ("-r 1000000 -d 1h --arrival poisson", MACHINE, "of memory"),
             ("--mode connect -r 5", MACHINE, "--connect-rate"),
             ("--mode idle --topics 5", MACHINE, "--topics"),
             ("--mode broadcast -c 30000", MACHINE, "10,017 more"),

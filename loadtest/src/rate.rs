@@ -3,6 +3,8 @@
 //! Constant rate needs no heap and keeps nothing per message: due(k) = t0 + k/R, in integers. Connections take turns
 //! in a random order fixed by a seed. A late message is late; nothing here ever skips one.
 
+use std::sync::Arc;
+
 /// Messages a second, exact to a millionth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
@@ -50,6 +52,8 @@ pub(crate) struct Schedule {
     turns: u64,
     /// Messages that are due at once; at least one.
     burst: u64,
+    /// When each message is due, from the start on, where that is not even.
+    drawn_ns: Option<Arc<[u64]>>,
 }
 
 impl Schedule {
@@ -63,14 +67,27 @@ impl Schedule {
     ) -> Self {
         let measured_from = rate.count_in(warmup_ns);
         let end = measured_from + rate.count_in(duration_ns);
-        Self { rate, start_ns, measured_from, end, turns: u64::from(turns), burst: 1 }
+        Self {
+            rate,
+            start_ns,
+            measured_from,
+            end,
+            turns: u64::from(turns),
+            burst: 1,
+            drawn_ns: None,
+        }
     }
 
     /// A schedule that begins at `start_ns` and has each of `turns` connections send once, all of it measured.
     pub(crate) fn each_once(start_ns: u64, turns: u32, per_second: u32) -> Self {
         let rate = Rate { micro: u64::from(per_second.max(1)) * 1_000_000 };
         let (turns, end) = (u64::from(turns.max(1)), u64::from(turns));
-        Self { rate, start_ns, measured_from: 0, end, turns, burst: 1 }
+        Self { rate, start_ns, measured_from: 0, end, turns, burst: 1, drawn_ns: None }
+    }
+
+    /// The same at another time.
+    pub(crate) fn beginning_at(self, start_ns: u64) -> Self {
+        Self { start_ns, ..self }
     }
 
     /// The same with `burst` messages at once, and whole bursts.
@@ -81,6 +98,18 @@ impl Schedule {
         Self { burst, measured_from, end, ..self }
     }
 
+    /// The same with as many messages in the warm-up and in the measurement, each due at random: a Poisson process of
+    /// which so many events are known, as those of many independent users are.
+    pub(crate) fn at_random(self, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let warmup_ns = self.rate.span_ns(self.measured_from);
+        let end_ns = self.rate.span_ns(self.end);
+        let mut drawn_ns = points(&mut random, self.measured_from, 0, warmup_ns);
+        let measured = self.end - self.measured_from;
+        drawn_ns.extend(points(&mut random, measured, warmup_ns, end_ns));
+        Self { drawn_ns: Some(drawn_ns.into()), ..self }
+    }
+
     /// When message 0 is due.
     pub(crate) fn start_ns(&self) -> u64 {
         self.start_ns
@@ -88,6 +117,10 @@ impl Schedule {
 
     /// When message `k` is due.
     pub(crate) fn due_ns(&self, k: u64) -> u64 {
+        let drawn = self.drawn_ns.as_deref().zip(usize::try_from(k).ok());
+        if let Some(&drawn_ns) = drawn.and_then(|(drawn_ns, k)| drawn_ns.get(k)) {
+            return self.start_ns + drawn_ns;
+        }
         let first = if self.burst == 1 { k } else { k - k % self.burst };
         self.start_ns + self.rate.span_ns(first)
     }
@@ -121,6 +154,21 @@ impl Schedule {
     pub(crate) fn cut(&mut self, k: u64) {
         self.end = self.end.min(k);
     }
+}
+
+/// So many points between two times, each anywhere with the same likelihood, in order: sums of exponential gaps, scaled.
+fn points(random: &mut Random, count: u64, from_ns: u64, to_ns: u64) -> Vec<u64> {
+    let mut sum = 0.0;
+    let mut gap = || {
+        // 53 bits, and never zero.
+        let uniform = ((random.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        sum -= uniform.ln();
+        sum
+    };
+    let sums: Vec<f64> = (0..count).map(|_| gap()).collect();
+    let scale = to_ns.saturating_sub(from_ns) as f64 / gap().max(f64::MIN_POSITIVE);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below to_ns")]
+    sums.into_iter().map(|sum| from_ns + (sum * scale) as u64).collect()
 }
 
 /// The numbers below `count` in an order that only `seed` decides (Fisher and Yates).
@@ -194,6 +242,22 @@ mod tests {
         assert_eq!((schedule.measured_from(), schedule.end()), (120, 210));
         let due = |k| schedule.due_ns(k) - schedule.start_ns();
         assert_eq!([0, 29, 30, 59, 60].map(due), [0, 0, 300_000_000, 300_000_000, 600_000_000]);
+    }
+
+    #[test]
+    fn random_arrivals_keep_the_count_the_windows_and_the_variance() {
+        let schedule = schedule(1000.0, 2, 20, 1).at_random(3);
+        let due = |k| schedule.due_ns(k) - schedule.start_ns();
+        assert_eq!((schedule.measured_from(), schedule.end()), (2000, 22_000));
+        assert!(due(1999) < 2 * SECOND_NS && 2 * SECOND_NS <= due(2000));
+        assert!(due(21_999) < 22 * SECOND_NS && due(22_000) == 22 * SECOND_NS);
+        assert!((1..22_000).all(|k| due(k - 1) <= due(k)));
+        // A Poisson process has gaps whose deviation is their mean; an even one has none.
+        let gaps: Vec<f64> = (2001..22_000).map(|k| (due(k) - due(k - 1)) as f64).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        assert!((mean / 1e6 - 1.0).abs() < 0.01, "{mean}");
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{variance}");
     }
 
     #[test]

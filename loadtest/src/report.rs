@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use hdrhistogram::Histogram;
 
 use crate::casting::{Casting, Via};
+use crate::cli::Arrival;
 use crate::clock::MILLISECOND_NS;
 use crate::outcome::Outcome;
 use crate::plan::{LoadPlan, Plan};
@@ -17,9 +18,15 @@ use crate::verdict::Grade;
 /// The first line and the plan's, which are known before the run.
 pub(crate) fn heading(plan: &Plan) -> String {
     let pace = match &plan.load {
-        LoadPlan::Echo(per_second) => format!("open loop {} msg/s", rate(per_second.per_second())),
+        LoadPlan::Echo(per_second) => {
+            let burst = match plan.burst {
+                1 => String::new(),
+                burst => format!(", {} at once", count(u64::from(burst))),
+            };
+            format!("open loop {} msg/s{burst}{}", rate(per_second.per_second()), random(plan))
+        }
         LoadPlan::Throughput(depth) => format!("closed loop, {depth} deep, queueing included"),
-        LoadPlan::Broadcast(casting) => cast(casting),
+        LoadPlan::Broadcast(casting) => cast(casting) + random(plan),
         LoadPlan::Connect => format!("{} opened at a time", plan.connect_window),
         LoadPlan::Idle => format!("held for {}, then a Ping each", span(plan.duration_ns)),
     };
@@ -47,6 +54,10 @@ pub(crate) fn heading(plan: &Plan) -> String {
         count(room.machine.fds_max),
         count(room.machine.backlog_max),
     )
+}
+
+fn random(plan: &Plan) -> &'static str {
+    if plan.arrival == Arrival::Poisson { " at random (Poisson)" } else { "" }
 }
 
 /// Who publishes to whom, and how often.

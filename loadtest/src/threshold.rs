@@ -67,6 +67,11 @@ impl Threshold {
         Ok(Self { metric, relation, bound, text: text.to_owned() })
     }
 
+    /// As it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether `document` keeps to it.
     pub(crate) fn check(&self, document: &Document) -> Checked {
         let value = self.metric.read(document);
@@ -81,8 +86,7 @@ impl Threshold {
         }
     }
 
-    /// Whether a value keeps to it.
-    pub(crate) fn holds(&self, value: f64) -> bool {
+    fn holds(&self, value: f64) -> bool {
         match self.relation {
             Relation::Less => value < self.bound,
             Relation::LessOrEqual => value <= self.bound,

@@ -1,5 +1,7 @@
 //! The modes that send no messages: what opening and holding connections costs.
 
+use serde_json::Value;
+
 use crate::run::{Ran, loadtest, ran, run};
 use crate::server::{Fault, Server};
 
@@ -80,4 +82,30 @@ fn the_reports_speak_of_what_was_done() {
     let json = loadtest(&format!("{} --mode idle -c 3 -q --json -d 50ms", server.url())).output();
     let phases = ran(&json.unwrap()).json["timeline"].to_string();
     assert!(phases.contains("connect") && phases.contains("hold"), "{phases}");
+}
+
+#[test]
+fn arrivals_may_be_random_or_come_in_bursts_and_every_message_is_proved() {
+    let server = Server::start(Fault::None);
+    for flags in ["--arrival poisson", "--arrival burst", "--burst 20"] {
+        let ran = run(&server, &format!("-c 5 -r 200 --warmup 100ms -d 500ms {flags}"));
+        assert_eq!((ran.counts().as_str(), ran.code), ("sent=120 verified=120", 0), "{flags}");
+        assert_eq!(ran.number("/response/samples"), 100, "{flags}: {:#}", ran.json);
+    }
+}
+
+#[test]
+fn the_highest_rate_that_keeps_to_a_threshold_is_found() {
+    // A connection that takes 5 ms for a reply answers 200 a second at most.
+    let server = Server::start(Fault::Slow(5));
+    let flags = "-c 2 -r 100 --warmup 0 -d 500ms --drain 2s --find-max latency.p50<30ms";
+    let ran = run(&server, flags);
+    let found = &ran.json["find_max"];
+    let rate = found["rate_per_s"].as_f64().unwrap();
+    assert!((100.0..=480.0).contains(&rate), "{found:#}");
+    assert!(found["steps"].as_array().unwrap().len() >= 3, "{found:#}");
+    assert_eq!((ran.code, ran.json["rate_per_s"].as_f64()), (0, Some(rate)), "{found:#}");
+
+    let hopeless = run(&server, "-c 2 -r 50 --warmup 0 -d 200ms --find-max latency.p50<1us");
+    assert_eq!((hopeless.code, &hopeless.json["find_max"]["rate_per_s"]), (99, &Value::Null));
 }
