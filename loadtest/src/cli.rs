@@ -213,6 +213,12 @@ pub(crate) struct Args {
     /// No progress and no report; errors, JSON and the exit code remain
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
+    /// This process has a share of a load: it waits for the others once it has connected
+    #[arg(long, hide = true)]
+    pub(crate) worker: bool,
+    /// Loopback addresses that other workers use
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub(crate) source_offset: u32,
     /// End with code 5 if the verdict is INVALID
     #[arg(long, help_heading = "Output")]
     pub(crate) strict: bool,

@@ -33,6 +33,7 @@ use crate::reach::Reach;
 use crate::referee::Referee;
 use crate::stats::Book;
 use crate::upgrade::OpenFailure;
+use crate::workers::Gate;
 
 /// What the measuring thread shares with the others.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) stop: Arc<AtomicBool>,
     /// Woken when the phase changes.
     pub(crate) watcher: Thread,
+    /// What a worker waits at until the others have connected, too.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 /// A run that is over.
@@ -97,7 +100,7 @@ enum Wait {
         /// When to try it again.
         from_ns: u64,
     },
-    /// With the timer: there is one CPU, and the server may need it.
+    /// With the timer: there is one CPU, or several workers, and the server may need it.
     Sleeping,
 }
 
@@ -142,6 +145,9 @@ pub(crate) const SENDS_PER_TURN_MAX: u32 = 64;
 /// The longest wait, after which `stop` is looked at again.
 const WAIT_NS_MAX: u64 = 100 * MILLISECOND_NS;
 
+/// Between looks at the gate.
+const GATE_NS: u64 = 5 * MILLISECOND_NS;
+
 /// How long the closing handshakes may take; nothing depends on them.
 const CLOSE_NS_MAX: u64 = SECOND_NS;
 
@@ -180,7 +186,11 @@ impl<'a, R: Referee> Engine<'a, R> {
             ),
             again: Vec::new(),
             news: Vec::new(),
-            wait: if cpus > 1 { Wait::Spinning { from_ns: 0 } } else { Wait::Sleeping },
+            wait: if cpus > 1 && shared.gate.is_none() {
+                Wait::Spinning { from_ns: 0 }
+            } else {
+                Wait::Sleeping
+            },
         })
     }
 
@@ -195,6 +205,7 @@ impl<'a, R: Referee> Engine<'a, R> {
     ) -> io::Result<Finished> {
         let mut events = Events::with_capacity(1024);
         let connects = self.connect(&mut events)?;
+        self.wait_for_others(&mut events)?;
         let mut sending = None;
         if connects.opened > 0 && !self.is_stopped() {
             sending = load(&mut self, &mut events)?;
@@ -234,6 +245,19 @@ impl<'a, R: Referee> Engine<'a, R> {
             self.shared.live.failed.set(u64::from(ramp.connects.failed()));
         }
         Ok(ramp.connects)
+    }
+
+    /// Holds the connections until all workers have theirs.
+    fn wait_for_others(&mut self, events: &mut Events) -> io::Result<()> {
+        let Some(gate) = self.shared.gate.clone() else { return Ok(()) };
+        self.enter(Phase::Hold);
+        gate.arrive()?;
+        while !gate.is_open() && !self.is_stopped() {
+            let now = now_ns();
+            self.turn(now + GATE_NS, now, events)?;
+            self.news.clear();
+        }
+        Ok(())
     }
 
     /// Begins connection `index`.

@@ -137,7 +137,12 @@ impl Moment {
         self.received += next.received;
         self.server_cpu_ns += next.server_cpu_ns;
         self.rss_bytes = next.rss_bytes;
-        for (ns, count) in next.responses {
+        self.add_responses(next.responses);
+    }
+
+    /// Takes in response times of another stretch, or of another worker.
+    pub(crate) fn add_responses(&mut self, responses: Vec<(u64, u64)>) {
+        for (ns, count) in responses {
             match self.responses.binary_search_by_key(&ns, |&(known, _)| known) {
                 Ok(at) => self.responses[at].1 += count,
                 Err(at) => self.responses.insert(at, (ns, count)),

@@ -9,6 +9,7 @@
 //!
 //! `ab` runs two servers in turns and asks `permutation` whether they differ; `metric` names the figures of a document,
 //! which `threshold`, `find` and `baseline` hold against what was asked for, and `export` writes for other programs; `html` draws it with `svg`.
+//! `workers` shares a load out that is too much for one process.
 //!
 //! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
 //! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
@@ -63,6 +64,7 @@ mod upgrade;
 mod verdict;
 mod verify;
 mod vigil;
+mod workers;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -98,8 +100,11 @@ fn run() -> Result<Exit, String> {
         (false, true) => io::stderr().write_all(text.as_bytes()),
         (false, false) => io::stdout().write_all(text.as_bytes()),
     };
+    if args.worker {
+        return work(&args);
+    }
     let is_ab = !args.ab.is_empty();
-    let runner = Runner::new(args.quiet || is_ab || args.find_max.is_some())
+    let runner = Runner::new(args.quiet || is_ab || args.find_max.is_some(), false)
         .map_err(|error| error.to_string())?;
     if let [a, b] = args.ab.as_slice() {
         let (comparison, exit) = ab::compare(&runner, &args, [a, b], print)?;
@@ -137,6 +142,15 @@ fn run() -> Result<Exit, String> {
     document.exit_code = exit.code();
     write_files(&args, &document)?;
     Ok(exit)
+}
+
+/// What a worker does: its share of a run, of which another process makes the most.
+fn work(args: &Args) -> Result<Exit, String> {
+    let runner = Runner::new(true, true).map_err(|error| error.to_string())?;
+    let ran = runner.run(args, None, |_| Ok(()))?;
+    let document = Document { exit_code: ran.exit.code(), ..ran.document };
+    write_json(args, &document.to_json())?;
+    Ok(ran.exit)
 }
 
 /// What is asked for beside a run.

@@ -343,7 +343,10 @@ fn sources(args: &Args, conns: u32, endpoint: &Endpoint) -> Result<Vec<IpAddr>, 
         Source::Auto if !is_loopback_v4(addr) => Ok(Vec::new()),
         Source::Auto => {
             let turns = conns.div_ceil(CONNS_PER_SOURCE);
-            Ok((1..=turns).map(|n| Ipv4Addr::from_bits(LOOPBACK_NET + n).into()).collect())
+            let first = args.source_offset + 1;
+            Ok((first..first + turns)
+                .map(|n| Ipv4Addr::from_bits(LOOPBACK_NET + n).into())
+                .collect())
         }
     }
 }

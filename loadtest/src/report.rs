@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::casting::{Casting, Via};
 use crate::cli::Arrival;
 use crate::clock::MILLISECOND_NS;
+use crate::document::Document;
 use crate::outcome::Outcome;
 use crate::plan::{LoadPlan, Plan};
 use crate::stats::{QUANTILES, quantile_ns};
@@ -115,6 +116,82 @@ fn write_results(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         server_line(out, outcome)?;
     }
     verdict_lines(out, outcome)
+}
+
+/// Everything behind the heading, of a run that several processes made.
+pub(crate) fn joined(document: &Document) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_joined(&mut out, document);
+    out
+}
+
+fn write_joined(out: &mut String, d: &Document) -> fmt::Result {
+    let (opened, per_s) = (count(u64::from(d.connect.opened)), rate(d.connect.conns_per_s));
+    let (conns, failed) = (count(u64::from(d.conns)), count(u64::from(d.connect.failed)));
+    let took = span(d.connect.span_ns);
+    writeln!(out, " connect  {opened}/{conns} in {took} · {per_s}/s · failed {failed}")?;
+    for failure in &d.connect.failures {
+        writeln!(out, "          {} × {}", count(u64::from(failure.count)), failure.reason)?;
+    }
+    let (sent, verified) = (count(d.counts.sent), count(d.counts.verified));
+    write!(out, " run      sent {sent} · verified {verified} · lost {}", count(d.counts.lost))?;
+    for (name, times) in d.counts.faults().iter().filter(|&&(name, n)| n > 0 && name != "lost") {
+        write!(out, " · {name} {}", count(*times))?;
+    }
+    if let Some(reached) = d.rate_reached {
+        write!(
+            out,
+            " · {:.2} % of the rate · received {}/s",
+            reached * 100.0,
+            rate(d.replies_per_s)
+        )?;
+    }
+    out.push('\n');
+    if let Some(fault) = &d.first_fault {
+        writeln!(out, "          first fault: {fault}")?;
+    }
+    writeln!(
+        out,
+        "{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "", "min", "p50", "p90", "p99", "p99.9", "max"
+    )?;
+    let rows = [
+        ("response", &d.response),
+        ("service", &d.service),
+        ("send lag", &d.send_lag),
+        ("tcp", &d.connect.tcp),
+        ("tls", &d.connect.tls),
+        ("upgrade", &d.connect.upgrade),
+    ];
+    for (name, t) in rows.into_iter().filter(|(_, times)| times.samples > 0) {
+        write!(out, " {name:<9}")?;
+        for ns in [t.min, t.p50, t.p90, t.p99, t.p99_9, t.max] {
+            write!(out, "{:>9}", ns.map_or("-".to_owned(), latency))?;
+        }
+        out.push('\n');
+    }
+    out.push_str(&chart(&d.response.histogram()));
+    if let Some(server) = &d.server {
+        let growth = server.rss_bytes.saturating_sub(server.rss_before_bytes);
+        let per_conn = bytes(growth / u64::from(d.connect.opened.max(1)));
+        let (cpu, rss) = (percent(server.cpu), bytes(server.rss_bytes));
+        writeln!(out, " Server   CPU {cpu} · RSS {rss} (+{per_conn}/conn)")?;
+    }
+    writeln!(
+        out,
+        " {} {} the busiest client {} CPU, all {} · run-queue {} · steal {}",
+        if d.verdict.grade == Grade::Valid.name() { '✓' } else { '!' },
+        d.verdict.grade,
+        percent(d.client.busy),
+        bytes(d.client.rss_peak_bytes),
+        percent(d.client.run_queue),
+        percent(d.client.steal),
+    )?;
+    for reason in &d.verdict.reasons {
+        writeln!(out, "          {reason}")?;
+    }
+    Ok(())
 }
 
 fn connect_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {

@@ -19,7 +19,8 @@ use crate::outcome::{Exit, Outcome};
 use crate::plan::{LoadPlan, Machine, Plan};
 use crate::sample::{Sources, Usage};
 use crate::spawn::{PORT, Spawned, free_port};
-use crate::{machine, modes, progress, report};
+use crate::workers::{Gate, Share};
+use crate::{machine, modes, progress, report, workers};
 
 /// What runs have in common.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Runner {
     stop: Arc<AtomicBool>,
     /// True: no progress is drawn.
     quiet: bool,
+    /// What a worker waits at.
+    gate: Option<Arc<Gate>>,
 }
 
 /// A run that is over.
@@ -48,7 +51,7 @@ impl Runner {
     /// # Errors
     ///
     /// What sigaction(2) says.
-    pub(crate) fn new(quiet: bool) -> io::Result<Self> {
+    pub(crate) fn new(quiet: bool, worker: bool) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register_conditional_shutdown(
@@ -58,7 +61,8 @@ impl Runner {
             )?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
-        Ok(Self { machine: Machine::this(), stop, quiet })
+        let gate = worker.then(|| Arc::new(Gate::new()));
+        Ok(Self { machine: Machine::this(), stop, quiet, gate })
     }
 
     /// Whether a person wants it all to end.
@@ -82,6 +86,10 @@ impl Runner {
         if command.is_some_and(|command| command.contains(PORT)) {
             args.port = Some(free_port()?);
         }
+        let shares = workers::shares(&args, &self.machine);
+        if !shares.is_empty() {
+            return self.run_workers(&args, command, &shares, heading);
+        }
         let plan = Plan::new(&args, self.machine)?;
         let asks = modes::asks(&plan)?;
         heading(&report::heading(&plan)).map_err(|error| error.to_string())?;
@@ -91,6 +99,27 @@ impl Runner {
         let outcome = Outcome::new(&plan, finished, watched);
         let (document, report) = (Document::new(&outcome), report::results(&outcome));
         Ok(Ran { document, report, exit: outcome.exit(args.strict) })
+    }
+
+    /// The same by several processes.
+    fn run_workers(
+        &self,
+        args: &Args,
+        command: Option<&str>,
+        shares: &[Share],
+        heading: impl FnOnce(&str) -> io::Result<()>,
+    ) -> Result<Ran, String> {
+        // Together they have as many descriptors as there are of them.
+        let fds_max = self.machine.fds_max.saturating_mul(shares.len() as u64);
+        let plan = Plan::new(args, Machine { fds_max, ..self.machine })?;
+        let workers = format!(" workers  {} processes\n", shares.len());
+        heading(&(report::heading(&plan) + &workers)).map_err(|error| error.to_string())?;
+        let spawned = command.map(|command| self.spawn(command, &plan)).transpose()?;
+        let port = plan.endpoint.addr().map(|addr| addr.port());
+        let (document, exit) = workers::run(shares, port, &self.stop)?;
+        drop(spawned);
+        let report = report::joined(&document);
+        Ok(Ran { document, report, exit })
     }
 
     fn spawn(&self, command: &str, plan: &Plan) -> Result<Spawned, String> {
@@ -118,6 +147,7 @@ impl Runner {
                 live: Arc::clone(&live),
                 stop: Arc::clone(&self.stop),
                 watcher: watcher.thread().clone(),
+                gate: self.gate.clone(),
             };
             let finished = modes::run(plan, asks, &shared);
             // Also where the engine failed, so that the watcher ends.

@@ -1,6 +1,7 @@
 //! What the flags do to output and exit codes.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -106,4 +107,27 @@ fn an_interrupted_run_still_reports() {
     assert!(sent > 10 && sent == verified && sent < 6000, "{:#}", ran.json);
     let reasons = ran.json["verdict"]["reasons"].to_string();
     assert!(reasons.contains("interrupted"), "{reasons}");
+}
+
+#[test]
+fn a_machine_that_is_busy_with_something_else_spoils_a_run_and_is_blamed() {
+    let server = Server::start(Fault::None);
+    let ends = AtomicBool::new(false);
+    let hogs = 4 * std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|scope| {
+        for _ in 0..hogs {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let flags = "--mode throughput -c 20 -p 8 --warmup 100ms -d 1s -q --json --strict";
+        let output = loadtest(&format!("{} {flags}", server.url())).output();
+        ends.store(true, Ordering::Relaxed);
+        let ran = ran(&output.unwrap());
+        let verdict = &ran.json["verdict"];
+        assert_ne!(verdict["grade"], "VALID", "{verdict}");
+        assert!(verdict["reasons"].to_string().contains("other work runs here"), "{verdict}");
+    });
 }

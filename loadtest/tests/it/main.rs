@@ -18,3 +18,4 @@ mod run;
 mod server;
 mod stop;
 mod transports;
+mod workers;
