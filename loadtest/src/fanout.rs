@@ -1,8 +1,8 @@
 //! Judges a broadcast: which message a subscriber's frame carries, whether it is whole, in order and the first of its
 //! kind, and what publishers say.
 //!
-//! What a connection does otherwise is `parts`' business. Sees payloads and the clock's readings; knows no socket and no frame. Whom a message reached is `reach`'s account, what
-//! it says is `stamp`'s business.
+//! Sees payloads and the clock's readings; knows no socket and no frame. How connections open and what publishers hear is
+//! `parts`' business, whom a message reached is `reach`'s account, what it says is `stamp`'s.
 
 mod parts;
 mod wrong;

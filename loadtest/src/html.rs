@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 pub(crate) use self::comparison::comparison_page;
 use crate::document::{Document, Times};
 use crate::history::Moment;
+use crate::live::Phase;
 use crate::machine::Environment;
 use crate::metric::Unit;
 use crate::svg::{Axis, Plot, escape};
@@ -264,9 +265,10 @@ fn time_axis(timeline: &[Moment]) -> Axis {
 
 /// A line of `of` over time.
 fn over_time(timeline: &[Moment], of: impl Fn(&Moment) -> f64) -> Vec<(f64, f64)> {
-    // A moment that was cut short by a phase's end says little.
+    // A moment that was cut short by a phase's end says little, and one of the closing handshakes something else.
     let longest = timeline.iter().map(|m| m.span_ns).max().unwrap_or(0);
-    let whole = timeline.iter().filter(|m| m.span_ns * 5 >= longest);
+    let is_whole = |m: &&Moment| m.span_ns * 5 >= longest && m.phase != Phase::Done.name();
+    let whole = timeline.iter().filter(is_whole);
     whole.map(|m| (seconds(m.at_ns - m.span_ns / 2), of(m))).collect()
 }
 
