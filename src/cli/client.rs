@@ -275,7 +275,8 @@ each connection. A server that is silent for --timeout is sent a Ping, and is go
 again.
 
 Forms:
-  text  the message and a line end; a binary message as it is
+  text  the message and a line end; a binary message as it is. On a terminal, control characters
+        are spelled out
   json  {\"id\":\"EPOCH:OFFSET\",\"text\":\"...\"}, or \"base64\" in place of \"text\" if it is binary
   raw   the message as it is, without a line end
 

@@ -9,7 +9,7 @@
 //! silence the server is sent a Ping; after as much again it counts as gone. The first connection must come about: a typing
 //! mistake ought to end at once.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -71,6 +71,7 @@ impl Sub {
         let mut listener = Listener {
             door,
             format: self.format,
+            is_terminal: io::stdout().is_terminal(),
             left: self.count,
             since: self.since.clone(),
             is_known: false,
@@ -128,6 +129,8 @@ impl From<Failure> for End {
 struct Listener {
     door: Door,
     format: Format,
+    /// Whether what is printed is shown to somebody, who must not be taken in by control characters.
+    is_terminal: bool,
     /// Messages that are still to be printed.
     left: Option<u64>,
     /// Where to go on: the last message, or what was asked for.
@@ -231,7 +234,10 @@ impl Listener {
         }
         match self.format {
             Format::Text => {
-                self.printed.extend_from_slice(body);
+                match self.is_terminal {
+                    true => append_harmless(body, &mut self.printed),
+                    false => self.printed.extend_from_slice(body),
+                }
                 self.printed.push(b'\n');
             }
             Format::Raw => self.printed.extend_from_slice(body),
@@ -373,12 +379,34 @@ fn read_gap(json: &str) -> Option<Lost> {
     })
 }
 
+/// Writes a message for a terminal: what would move the cursor, colour or rename it is spelled out, but for tabs and line ends.
+fn append_harmless(body: &[u8], out: &mut Vec<u8>) {
+    for chunk in body.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c.is_control() && c != '\n' && c != '\t' {
+                true => out.extend(c.escape_default().map(|c| u8::try_from(c).unwrap_or(b'?'))),
+                false => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        out.extend(chunk.invalid().escape_ascii());
+    }
+}
+
 /// What a server may be set to send at most (`Limits::check`), with the header lines in front.
 const MESSAGE_BYTES_MAX: u64 = (1 << 30) + 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_shown_no_control_characters() {
+        let mut out = Vec::new();
+        append_harmless("a\tb\n\x1b[31m\u{9b}1m\r\u{e9}\x7f".as_bytes(), &mut out);
+        append_harmless(b"\xff\x9b", &mut out);
+        let expected = "a\tb\n\\u{1b}[31m\\u{9b}1m\\r\u{e9}\\u{7f}\\xff\\x9b";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 
     #[test]
     fn a_note_is_its_header_lines_and_its_payload() {
