@@ -6,6 +6,7 @@
 //! | `GET /topics` | `?prefix=`, `?limit=`, `?after=NAME`: topics by name |
 //! | `GET /connections` | `?limit=`: WebSockets and streams, the longest first |
 //! | `DELETE /connections/ID` | ends one: Close 1008, 3503 by the Centrifugo protocol, the end of a stream |
+//! | `GET /metrics` | what the server counts, for Prometheus; `metrics` writes it |
 //! | `GET /events` | listens to joins and leaves, on every transport; `presence` publishes them |
 //!
 //! No page is among those who may ask (`access`). At a loopback address or a Unix socket no credentials are asked for; elsewhere
@@ -21,6 +22,7 @@ use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::plain::encode_string;
 use crate::app::gate::Gate;
+use crate::app::metrics;
 use crate::app::presence::{self, Transport};
 use crate::app::route;
 use crate::app::wall;
@@ -52,6 +54,7 @@ enum Route<'a> {
     Topics,
     Connections,
     Connection(&'a str),
+    Metrics,
     Events,
 }
 
@@ -119,6 +122,10 @@ impl Admin {
             ("GET" | "HEAD", Route::Ready) => ready(cx),
             ("GET" | "HEAD", Route::Topics) => json(topics(request, cx)?),
             ("GET" | "HEAD", Route::Connections) => json(self.list(request, cx)?),
+            ("GET" | "HEAD", Route::Metrics) => {
+                let open = self.connections.values().map(|it| it.transport);
+                metrics::metrics(request, open, cx)
+            }
             ("GET" | "HEAD", Route::Events) => return Ok(Asked::Events),
             ("DELETE", Route::Connection(id)) => self.end(id, cx)?,
             (_, Route::Connection(_)) => not_allowed("DELETE"),
@@ -190,6 +197,7 @@ fn route<'a>(request: &Request<'a>) -> Option<Route<'a>> {
         "/ready" => Route::Ready,
         "/topics" => Route::Topics,
         "/connections" => Route::Connections,
+        "/metrics" => Route::Metrics,
         "/events" => Route::Events,
         path => Route::Connection(path.strip_prefix("/connections/")?),
     })
@@ -267,7 +275,7 @@ const fn refusal(status: Status, reason: &'static str) -> Refusal {
 
 const NOTHING_THERE: Refusal = refusal(
     Status::NotFound,
-    "Here are /ready, /topics, /connections and /events; topics are on the other addresses",
+    "Here are /ready, /topics, /connections, /metrics and /events; topics are on the other addresses",
 );
 
 /// What a list has without `?limit=`.

@@ -15,6 +15,7 @@ pub(crate) mod lines;
 pub(crate) mod listening;
 pub(crate) mod logs;
 pub(crate) mod memory;
+pub(crate) mod metrics;
 pub(crate) mod pages;
 pub(crate) mod peer;
 pub(crate) mod presence;

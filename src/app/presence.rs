@@ -49,6 +49,10 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
+    /// Every one of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::WebSocket, Self::Meta, Self::Sse, Self::Ndjson, Self::Centrifugo];
+
     /// As events and lists name it.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -531,7 +531,7 @@ Who can subscribe and publish:
 
 Watching over it:
   --admin 127.0.0.1:8003 serves, there alone: /ready (503 while it drains), /topics, /connections
-  (DELETE /connections/ID ends one), and /events: who joins and leaves which topic, as a topic.
+  (DELETE /connections/ID ends one), /metrics (Prometheus), and /events: who joins and leaves which topic, as a topic.
   An address that others reach needs a --publish-key, which all but /ready then asks for.
 
 Examples:

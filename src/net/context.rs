@@ -5,14 +5,16 @@
 
 use slab::Slab;
 
+use crate::config::Limits;
 use crate::net::in_place::InPlace;
+use crate::net::listener::Side;
 use crate::net::peers::PeerId;
 use crate::net::prepared::Prepared;
 use crate::net::topics::{
     Form, LOST_TRACK, Position, Published, Since, Subscription, Topic, TopicError, TopicInfo,
     TopicMessage, Topics,
 };
-use crate::net::turn::Turn;
+use crate::net::turn::{Counters, Turn};
 use crate::net::tx::{Phase, Tx, to_u32};
 use crate::proto::close::StatusCode;
 use crate::proto::message::Kind;
@@ -75,6 +77,22 @@ impl<'a> Context<'a> {
     /// Whether the server goes down: clients are being sent away, and no new ones let in.
     pub const fn is_draining(&self) -> bool {
         self.turn.is_draining
+    }
+
+    /// What happened since the server was made.
+    pub const fn counters(&self) -> Counters {
+        self.turn.counters
+    }
+
+    /// The limits that the server holds its peers to.
+    pub const fn limits(&self) -> &Limits {
+        &self.turn.limits
+    }
+
+    /// Connections on [`Side::Public`], be they open or not yet. Counted anew with each call.
+    pub fn connection_count(&self) -> usize {
+        let is_client = |tx: &Tx| tx.side == Side::Public && !tx.is_excess;
+        self.tx.iter().filter(|(_, tx)| is_client(tx)).count()
     }
 
     /// Sends a message to the peer that the handler is called for. All that is sent in one event leaves in one write.

@@ -26,6 +26,8 @@ fn each_request_gets_its_status() {
         ("GET /connections", "", 200),
         ("GET /connections?limit=x", "", 400),
         ("GET /events", "", 204),
+        ("GET /metrics", "", 200),
+        ("POST /metrics", "Content-Length: 0\r\n", 405),
         ("GET /events?since=yesterday", "", 400),
         ("GET /", "", 404),
         ("GET /echo", "", 404),
@@ -86,7 +88,7 @@ fn nothing_of_it_is_on_the_public_side() {
     let server = Process::start(ADMIN);
     let admin = server.admin();
     let mut listener = listen(server.addr, "events", "websocket");
-    for path in ["/ready", "/topics", "/connections", "/events"] {
+    for path in ["/ready", "/topics", "/connections", "/metrics", "/events"] {
         assert_eq!(request(server.addr, &format!("GET {path}"), "").status, 204, "{path}");
     }
     assert_eq!(request(server.addr, "DELETE /connections/0.1", "").status, 405);

@@ -102,6 +102,7 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("jsonwebtoken", "src/app/gate/token.rs"),
         ("aws_lc_rs::digest", "src/app/gate/key.rs"),
         ("rustls_native_certs", "src/app/client/tls.rs"),
+        ("prometheus_client", "src/app/metrics.rs"),
         ("clap", "src/cli"),
         ("tracing_subscriber", "src/app/logs.rs"),
     ];

@@ -23,6 +23,7 @@ mod interop;
 mod layering;
 mod listen;
 mod memory;
+mod metrics;
 mod open;
 mod presence;
 mod replies;
