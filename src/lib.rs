@@ -61,10 +61,10 @@ pub use config::{
 };
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
-    Ended, Error, FannedOut, Form, Framing, Gap, Handler, Lag, Listen, ListenAt, ListenError,
-    LocalAddr, LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId, PemContent, Position,
-    ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server, Side, Since,
-    TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
+    Ended, Error, FAULT, FannedOut, Form, Framing, Gap, Handler, Lag, Listen, ListenAt,
+    ListenError, LocalAddr, LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId,
+    PemContent, Position, ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server,
+    Side, Since, TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

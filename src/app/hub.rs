@@ -61,11 +61,8 @@ impl Hub {
         &self,
         request: &Request<'_>,
         upgrade: Option<&Upgrade<'_>>,
-        from: Arrival,
     ) -> Result<Caller, Refusal> {
-        self.gate.admit(request, upgrade, wall::now_s()).inspect_err(|refusal| {
-            tracing::debug!(peer = %from.peer, origin = request.origin(), why = refusal.reason, "refused");
-        })
+        self.gate.admit(request, upgrade, wall::now_s())
     }
 
     fn publish(
@@ -146,12 +143,9 @@ impl Hub {
     fn cors(&self, request: &Request<'_>) -> Vec<(&'static str, String)> {
         self.gate.cors(request).map(Cors::lines).unwrap_or_default()
     }
-}
 
-impl Handler for Hub {
-    type State = Peer;
-
-    fn on_upgrade(
+    /// Decides on an opening handshake.
+    fn decide(
         &mut self,
         request: &Request<'_>,
         upgrade: &Upgrade<'_>,
@@ -160,7 +154,7 @@ impl Handler for Hub {
         if from.side == Side::Admin {
             return self.watch(request, upgrade);
         }
-        let caller = self.admit(request, Some(upgrade), from)?;
+        let caller = self.admit(request, Some(upgrade))?;
         if let Some(admin) = &mut self.admin {
             admin.arrives(from.peer);
         }
@@ -179,7 +173,8 @@ impl Handler for Hub {
         Ok(Accept { state, subprotocol })
     }
 
-    fn on_request(
+    /// Answers a request that is none.
+    fn answer(
         &mut self,
         request: &Request<'_>,
         body: &[u8],
@@ -192,7 +187,7 @@ impl Handler for Hub {
         if let Some(admin) = &mut self.admin {
             admin.arrives(from.peer);
         }
-        let caller = match self.admit(request, None, from) {
+        let caller = match self.admit(request, None) {
             Ok(caller) => caller,
             Err(refusal) => return Answer::Refuse(refusal),
         };
@@ -240,6 +235,34 @@ impl Handler for Hub {
             }
             _ => refuse(Status::MethodNotAllowed, "publish with POST, listen with GET"),
         }
+    }
+}
+
+impl Handler for Hub {
+    type State = Peer;
+
+    fn on_upgrade(
+        &mut self,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+        from: Arrival,
+    ) -> Result<Accept<Peer>, Refusal> {
+        self.decide(request, upgrade, from)
+            .inspect_err(|&refusal| log_refusal(request, refusal, from))
+    }
+
+    fn on_request(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        from: Arrival,
+        cx: &mut Context<'_>,
+    ) -> Answer<Peer> {
+        let answer = self.answer(request, body, from, cx);
+        if let Answer::Refuse(refusal) = answer {
+            log_refusal(request, refusal, from);
+        }
+        answer
     }
 
     fn refusal_headers(
@@ -394,6 +417,27 @@ impl Handler for Hub {
         }
     }
 }
+
+/// The one line of a refusal. The path without its query, where tokens may be.
+fn log_refusal(request: &Request<'_>, refusal: Refusal, from: Arrival) {
+    tracing::debug!(
+        target: wsfast::FAULT,
+        peer = %from.peer,
+        method = request.method(),
+        path = brief(request.path()),
+        origin = request.origin().map(brief),
+        status = refusal.status.code(),
+        why = refusal.reason,
+        "refused"
+    );
+}
+
+/// As much of what a client sent as a line of the log has room for.
+fn brief(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LOGGED_BYTES_MAX)]
+}
+
+const LOGGED_BYTES_MAX: usize = 200;
 
 fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
     Answer::Refuse(Refusal { status, reason })

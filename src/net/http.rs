@@ -248,7 +248,7 @@ impl<H: Handler> Server<H> {
             Answer::Respond(response) => self.respond(key, &response, after),
             Answer::Refuse(Refusal { status, reason }) => {
                 let headers = self.handler.refusal_headers(&request, status);
-                self.answer_refusal_with(key, status, reason, &headers);
+                self.give_refusal(key, status, reason, &headers);
                 Next::Other
             }
             Answer::Stream { response, .. } if after.body == Body::LeftOut => {

@@ -52,4 +52,4 @@ pub use topics::{
     TopicMessage,
 };
 pub use trust::{BadCidr, Cidr, ProxyProtocol};
-pub use turn::Counters;
+pub use turn::{Counters, FAULT};

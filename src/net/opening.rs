@@ -10,6 +10,7 @@ use crate::net::in_place::InPlace;
 use crate::net::listener::Arrival;
 use crate::net::rx::{FRAMES_PER_TURN_MAX, Frames, Reading};
 use crate::net::server::Server;
+use crate::net::turn::FAULT;
 use crate::net::tx::Phase;
 use crate::proto::deflate::{self, Agreed};
 use crate::proto::handshake::{
@@ -203,7 +204,7 @@ impl<H: Handler> Server<H> {
                 Answer::Drop => self.peers.tx[key].doom(key, &mut self.turn),
             },
             Refused::ByHandler(Refusal { status, reason }) => {
-                self.answer_refusal(key, status, reason);
+                self.give_refusal(key, status, reason, &[]);
             }
         }
     }
@@ -228,9 +229,20 @@ impl<H: Handler> Server<H> {
         reason: &str,
         headers: &[(&'static str, String)],
     ) {
+        tracing::debug!(target: FAULT, peer = key, status = status.code(), reason, "refused");
+        self.give_refusal(key, status, reason, headers);
+    }
+
+    /// The same for a refusal of the handler's, which knows more to log of it.
+    pub(crate) fn give_refusal(
+        &mut self,
+        key: usize,
+        status: Status,
+        reason: &str,
+        headers: &[(&'static str, String)],
+    ) {
         let Self { peers, turn, .. } = self;
         turn.counters.refused += 1;
-        tracing::debug!(status = status.code(), reason, "handshake refused");
         peers.rx[key].reading = Reading::Nothing;
         let tx = &mut peers.tx[key];
         // Before TLS is set up there is no way to say why.

@@ -9,6 +9,7 @@ use crate::net::listener::Arrival;
 use crate::net::opening::Head;
 use crate::net::rx::Reading;
 use crate::net::server::Server;
+use crate::net::turn::FAULT;
 use crate::proto::parsed::Parsed;
 use crate::proto::proxy_protocol::{self, HEADER_BYTES_MAX, Source, Versions};
 
@@ -63,7 +64,7 @@ impl<H: Handler> Server<H> {
             }
             Err(error) => {
                 self.turn.counters.proxy_headers_refused += 1;
-                tracing::debug!(proxy = %proxied.from.peer, ?error, "no PROXY header");
+                tracing::debug!(target: FAULT, proxy = %proxied.from.peer, ?error, "no PROXY header");
                 self.peers.tx[key].doom(key, &mut self.turn);
             }
         }

@@ -289,7 +289,6 @@ impl<H: Handler> Server<H> {
     pub(crate) fn end_for_memory(&mut self, key: usize) {
         let Self { peers, turn, .. } = self;
         turn.counters.short_of_memory += 1;
-        tracing::debug!(peer = key, bytes = peers.rx[key].kept_bytes(), "ended for want of memory");
         peers.rx[key].reading = Reading::Nothing;
         let tx = &mut peers.tx[key];
         if tx.phase == Phase::Opening {

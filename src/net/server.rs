@@ -35,7 +35,7 @@ use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
 use crate::net::signals::EndSignals;
-use crate::net::turn::{Counters, HANDSHAKES_PER_PHASE_MAX, Turn};
+use crate::net::turn::{Counters, FAULT, HANDSHAKES_PER_PHASE_MAX, Turn};
 use crate::net::tx::{Phase, Tx};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
@@ -410,7 +410,12 @@ impl<H: Handler> Server<H> {
         drop(tx);
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
-            tracing::debug!(peer = key, generation, ?closed, "closed");
+            match closed {
+                Closed::Failed(_) | Closed::Silent | Closed::Cut => {
+                    tracing::debug!(target: FAULT, peer = key, generation, ?closed, "failed");
+                }
+                _ => tracing::debug!(peer = key, generation, ?closed, "closed"),
+            }
             let (tx, turn) = (&mut self.peers.tx, &mut self.turn);
             let mut cx = Context::new(key, generation, tx, turn, InPlace::NOTHING);
             self.handler.on_close(state, closed, &mut cx);
@@ -443,7 +448,7 @@ impl<H: Handler> Server<H> {
                 Accepted::Gone => {}
                 Accepted::Exhausted(error) => {
                     self.turn.counters.accepts_paused += 1;
-                    tracing::debug!(%error, "accepting pauses until a descriptor is free");
+                    tracing::debug!(target: FAULT, %error, "accepting pauses until a descriptor is free");
                     return Waiting::ForDescriptor { retry_ms: self.turn.now_ms + RETRY_MS };
                 }
             }
@@ -543,8 +548,6 @@ impl<H: Handler> Server<H> {
             }
             turn.counters.silent += 1;
             tx.closed = Closed::Silent;
-            let silent_ms = turn.now_ms.saturating_sub(rx.last_rx_ms);
-            tracing::debug!(peer = key, silent_ms, "dropped for silence");
             tx.doom(key, turn);
         } else if turn.now_ms >= ping_at_ms {
             rx.pinged_ms = turn.now_ms;

@@ -31,6 +31,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use x509_parser::time::ASN1Time;
 
 use crate::net::link::{self, Drained, Fill};
+use crate::net::turn::FAULT;
 
 /// A certificate and its key, and all that TLS connections of a server share. Cheap to clone; clones share a swap.
 #[derive(Clone)]
@@ -358,7 +359,7 @@ impl TlsLink {
                 self.is_drained = false;
             }
             Stepped::Failed(error) => {
-                tracing::debug!(%error, "TLS failed");
+                tracing::debug!(target: FAULT, %error, "TLS failed");
                 self.input = Input::Failed;
                 if speaks_http && self.session.is_handshaking() {
                     self.held = PLAIN_HTTP.to_vec();

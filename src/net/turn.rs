@@ -76,6 +76,9 @@ pub(crate) const HANDSHAKES_PER_PHASE_MAX: u32 = 4;
 /// Warm bodies kept between messages. What a while did not need is given back (`BodyPool::trim`).
 const POOL_BYTES_MAX: usize = 64 << 20;
 
+/// The target of log events that peers can cause at will; whoever writes the log may leave some of them out. All are at DEBUG.
+pub const FAULT: &str = "wsfast::fault";
+
 /// What happened since the server was made. Each only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -545,7 +545,6 @@ impl Tx {
     #[cold]
     pub(crate) fn cut_for_memory(&mut self, key: usize, turn: &mut Turn) {
         turn.counters.short_of_memory += 1;
-        tracing::debug!(peer = key, bytes = self.kept_bytes(), "cut off for want of memory");
         if self.phase < Phase::Finishing {
             self.closed = Closed::Cut;
         }

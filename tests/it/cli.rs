@@ -272,3 +272,33 @@ fn under_limit(limit: &str, args: &str) -> Command {
 
 /// nobody's number nearly everywhere; what matters is that it is not root's.
 const NOBODY: u32 = 65_534;
+
+/// Whatever a client writes into its request, the log has a line for it, and nothing in the line that steers a terminal.
+#[test]
+fn nothing_of_a_request_reaches_the_log_raw() {
+    for format in ["text", "json"] {
+        let server = Process::start(&["-v", "--log", format]);
+        for (target, origin) in [
+            ("/%1b%5b2J%0d%0a%c2%85%e2%80%ae", "https://example.com"),
+            ("/t", "https://\u{1b}[31m\u{85}\u{202e}\u{2066}.example"),
+            ("/t\u{1b}\u{85}\u{202e}", "https://example.com"),
+        ] {
+            let mut client = RawClient::connect(server.addr);
+            client.send(format!(
+                "GET {target} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"
+            ));
+            assert!(client.response().status >= 400, "{target:?}");
+        }
+        // The first is the handler's to refuse, the others break rules before: each kind has had its line.
+        let lines = [server.next_log_line(), server.next_log_line()];
+        for line in &lines {
+            let text = line.strip_suffix('\n').unwrap();
+            assert!(text.is_ascii() && !text.contains(|c: char| c.is_control()), "{line:?}");
+            assert!(text.contains("refused") && text.contains("status"), "{line:?}");
+        }
+        assert!(
+            lines[0].contains("%1b%5b2J") && lines[0].contains("https://example.com"),
+            "{lines:?}"
+        );
+    }
+}
