@@ -1,22 +1,25 @@
-//! Flags and environment variables to [`Config`], and the help pages.
+//! Flags, environment variables and the file of `--config` to [`Config`], and the help pages.
 //!
-//! Opens nothing and raises nothing: what the process may have (descriptors) is `app::descriptors`' business, and so
+//! Opens nothing but that file, and raises nothing: what the process may have (descriptors) is `app::descriptors`' business, and so
 //! is the final number of connections.
 
 mod admin;
 mod client;
 mod dev_cert;
+mod file;
 mod flags;
 mod listens;
+mod printed;
 mod usage;
 mod values;
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, ValueEnum};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, ValueEnum};
 use wsfast::{Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
@@ -25,12 +28,15 @@ use crate::app::client::sub::Sub;
 use crate::app::dev_cert::DevCert;
 use crate::app::gate::secret::GateConfig;
 use crate::app::tls_files::TlsFiles;
+use crate::cli::file::ConfigFile;
 use crate::cli::flags::{AFTER_LONG_HELP, Flags};
+use crate::cli::usage::Layer;
 
+pub(crate) use crate::cli::file::Places;
 pub(crate) use crate::cli::listens::{Ask, AskAt};
 pub(crate) use crate::cli::usage::UsageError;
 
-/// What the command line and the environment ask for.
+/// What the command line, the environment and a file ask for.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) listening: Listening,
@@ -49,6 +55,8 @@ pub(crate) struct Config {
     /// The topic of `--stdin`.
     pub(crate) stdin: Option<String>,
     pub(crate) log: Log,
+    /// What of it stands in a file, and where.
+    pub(crate) places: Places,
 }
 
 /// Where to listen, and how.
@@ -103,55 +111,100 @@ pub(crate) enum Instead {
     Pub(Box<Pub>),
     /// `sub`: listen, and leave.
     Sub(Box<Sub>),
+    /// `check`: try what can be tried without serving, and leave.
+    Check(Box<Config>),
+    /// `--print-config`: print this and leave.
+    Text(String),
     /// The arguments make no sense.
     Usage(UsageError),
 }
 
-/// Reads `args` (the program's name first), and the environment for what they leave out.
+impl From<UsageError> for Instead {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+/// Reads `args` (the program's name first), for what they leave out the environment, and for the rest the file that either
+/// names.
 ///
 /// # Errors
 ///
 /// The page that was asked for, or the first mistake.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, Instead> {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let mut args: Vec<OsString> = args.into_iter().collect();
     match args.get(1).and_then(|arg| arg.to_str()) {
-        Some("dev-cert") => return Err(dev_cert::parse_dev_cert(&args[1..])),
-        Some("pub") => return Err(client::parse_pub(&args[1..])),
-        Some("sub") => return Err(client::parse_sub(&args[1..])),
-        _ => {}
+        Some("check") => {
+            args.remove(1);
+            Err(parse_server(&args).map_or_else(|it| it, |it| Instead::Check(Box::new(it))))
+        }
+        Some("dev-cert") => Err(dev_cert::parse_dev_cert(&args[1..])),
+        Some("pub") => Err(client::parse_pub(&args[1..])),
+        Some("sub") => Err(client::parse_sub(&args[1..])),
+        _ => parse_server(&args),
     }
+}
+
+fn parse_server(args: &[OsString]) -> Result<Config, Instead> {
     let mut command = Flags::command();
     if args.iter().any(|arg| arg == "--help") {
         // clap's own long form puts each default on a line of its own, which makes the page twice as long.
         command = command.after_help(AFTER_LONG_HELP);
     }
-    let matches = command.try_get_matches_from(&args);
-    let matches = matches.map_err(|error| Instead::from_clap(error, &args))?;
-    let said_by = said_by(&matches).map_err(Instead::Usage)?;
+    let matches = command.clone().try_get_matches_from(args);
+    let matches = matches.map_err(|error| Instead::from_clap(error, args))?;
+    let (matches, places) = match matches.get_one::<PathBuf>("config") {
+        Some(path) => with_file(path, &command, args)?,
+        None => (matches, Places::default()),
+    };
+    let said_by = said_by(&matches, &places).map_err(|error| error.located(&places))?;
     let flags =
-        Flags::from_arg_matches(&matches).map_err(|error| Instead::from_clap(error, &args))?;
-    if flags.proxy_protocol.is_none() && !flags.trust_proxy.is_empty() {
-        return Err(Instead::Usage(UsageError::TrustWithoutProtocol));
+        Flags::from_arg_matches(&matches).map_err(|error| Instead::from_clap(error, args))?;
+    let mut config = config(flags, said_by).map_err(|error| error.located(&places))?;
+    if matches.get_flag("print_config") {
+        return Err(Instead::Text(printed::print(&command, &matches, &places, said_by)));
     }
-    let config = flags.into_config(said_by).map_err(Instead::Usage)?;
-    config.limits.check().map_err(|error| Instead::Usage(UsageError::Limit(error)))?;
+    config.places = places;
     Ok(config)
 }
 
-/// Decides between `--listen` and its short form: flags win over variables, and two of a kind are a mistake.
-fn said_by(matches: &ArgMatches) -> Result<SaidBy, UsageError> {
-    let weight = |id| match matches.value_source(id) {
-        Some(ValueSource::CommandLine) => 2,
-        Some(ValueSource::EnvVariable) => 1,
-        _ => 0,
+/// Reads everything again, with a file beneath.
+fn with_file(
+    path: &Path,
+    command: &Command,
+    args: &[OsString],
+) -> Result<(ArgMatches, Places), Instead> {
+    let file = ConfigFile::read(path, command).map_err(UsageError::File)?;
+    let matches = file.beneath(command.clone()).try_get_matches_from(args);
+    let matches = matches.map_err(|error| Instead::from_clap(error, args))?;
+    let places = file.places(&matches);
+    Ok((matches, places))
+}
+
+fn config(flags: Flags, said_by: SaidBy) -> Result<Config, UsageError> {
+    if flags.proxy_protocol.is_none() && !flags.trust_proxy.is_empty() {
+        return Err(UsageError::TrustWithoutProtocol);
+    }
+    let config = flags.into_config(said_by)?;
+    config.limits.check().map_err(UsageError::Limit)?;
+    Ok(config)
+}
+
+/// Decides between `--listen` and its short form: flags win over variables, those over a file, and two of a kind are a
+/// mistake.
+fn said_by(matches: &ArgMatches, places: &Places) -> Result<SaidBy, UsageError> {
+    let layer = |id| match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => Some(Layer::Flags),
+        Some(ValueSource::EnvVariable) => Some(Layer::Variables),
+        _ => places.of(id).map(|_| Layer::File),
     };
-    let listen = weight("listen");
-    let bind = weight("bind").max(weight("port"));
-    match listen.cmp(&bind) {
-        Ordering::Greater => Ok(SaidBy::Listen),
-        Ordering::Less => Ok(SaidBy::Bind),
-        Ordering::Equal if listen > 0 => Err(UsageError::TwoWays { by_variables: listen == 1 }),
-        Ordering::Equal => Ok(SaidBy::Nobody),
+    let listen = layer("listen");
+    let bind = layer("bind").max(layer("port"));
+    match (listen.cmp(&bind), listen) {
+        (Ordering::Greater, _) => Ok(SaidBy::Listen),
+        (Ordering::Less, _) => Ok(SaidBy::Bind),
+        (Ordering::Equal, Some(layer)) => Err(UsageError::TwoWays(layer)),
+        (Ordering::Equal, None) => Ok(SaidBy::Nobody),
     }
 }
 

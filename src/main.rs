@@ -13,6 +13,7 @@ use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::hub::Hub;
 use crate::app::start_up::{Announcement, StartError, complain, print};
+use crate::app::tls_files::TlsFiles;
 use crate::app::{descriptors, inherited, logs, memory, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
@@ -24,6 +25,11 @@ fn main() -> ExitCode {
             let _ = page.print();
             return ExitCode::SUCCESS;
         }
+        Err(Instead::Text(page)) => {
+            print(&page);
+            return ExitCode::SUCCESS;
+        }
+        Err(Instead::Check(config)) => return check(*config),
         Err(Instead::DevCert(dev_cert)) => return make_dev_cert(&dev_cert),
         Err(Instead::Pub(publish)) => return publish.run(),
         Err(Instead::Sub(sub)) => return sub.run(),
@@ -33,10 +39,11 @@ fn main() -> ExitCode {
         }
     };
     logs::start(config.log);
+    let places = config.places.clone();
     let mut server = match start(config) {
         Ok(server) => server,
         Err(error) => {
-            complain(&error);
+            complain(&places.blame(error.flag(), &error));
             return ExitCode::from(NOT_STARTED);
         }
     };
@@ -100,6 +107,28 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
         descriptors,
     });
     Ok(server)
+}
+
+/// Tries what `start` would need, short of the sockets and the descriptors, which are the starting process' to have.
+fn check(config: Config) -> ExitCode {
+    let Config { listening, limits, memory_limit, gate, tls, places, .. } = config;
+    let checked = || -> Result<(), StartError> {
+        memory_limit.map(|limit| memory::bound(limit, &limits)).transpose()?;
+        tls.as_ref().map(TlsFiles::load).transpose()?;
+        inherited::check(&listening, tls.is_some())?;
+        gate.load()?;
+        Ok(())
+    };
+    match checked() {
+        Ok(()) => {
+            print(&"a server can be started with this\n");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&places.blame(error.flag(), &error));
+            ExitCode::from(NOT_STARTED)
+        }
+    }
 }
 
 fn make_dev_cert(dev_cert: &DevCert) -> ExitCode {

@@ -64,6 +64,30 @@ pub(crate) fn listens(
     Ok(listens)
 }
 
+/// Says what `listens` would refuse whatever is passed on; looks at no descriptor.
+///
+/// # Errors
+///
+/// TLS without a certificate, or the other way round; proxies to be believed, and none named.
+pub(crate) fn check(asked: &Listening, has_certificate: bool) -> Result<(), Unheard> {
+    let Listening { asks, said_by, proxy, .. } = asked;
+    if *said_by == SaidBy::Listen {
+        let over_tls = asks.iter().find(|ask| ask.scheme == Scheme::Wss);
+        match over_tls {
+            Some(ask) if !has_certificate => return Err(Unheard::NoCertificate(ask.clone())),
+            None if has_certificate => return Err(Unheard::CertificateUnused),
+            Some(_) | None => {}
+        }
+    }
+    let trusts_nobody = proxy.as_ref().is_some_and(|proxy| proxy.trusted.is_empty());
+    // What is passed on may be a Unix socket, which counts as trusted.
+    let is_tcp = |ask: &Ask| matches!(ask.at, AskAt::Tcp(_));
+    if trusts_nobody && *said_by != SaidBy::Nobody && asks.iter().all(is_tcp) {
+        return Err(Unheard::NobodyTrusted);
+    }
+    Ok(())
+}
+
 /// The IP address that connections come in at; `None`: a Unix socket's.
 pub(crate) fn ip(listen: &Listen) -> Option<IpAddr> {
     listen.local_addr()?.tcp().map(|addr| addr.ip())

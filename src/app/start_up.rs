@@ -85,6 +85,23 @@ pub(crate) enum StartError {
     Server(Error),
 }
 
+impl StartError {
+    /// The flag that it is about, or the setting of that name; `None`: it is about no single one.
+    pub(crate) const fn flag(&self) -> Option<&'static str> {
+        match self {
+            Self::Descriptors(_) => Some("--max-connections"),
+            Self::Memory(_) => Some("--memory-limit"),
+            Self::Tls(error) => Some(error.flag()),
+            Self::Secret(error) => Some(error.flag()),
+            Self::Listen { said_by: SaidBy::Listen, .. } => Some("--listen"),
+            Self::Listen { said_by: SaidBy::Admin, .. } => Some("--admin"),
+            Self::Listen { said_by: SaidBy::Bind | SaidBy::Nobody, .. }
+            | Self::Unheard(_)
+            | Self::Server(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

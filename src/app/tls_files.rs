@@ -95,6 +95,11 @@ impl FileError {
     fn new(flag: &'static str, path: &Path, fault: Fault) -> Self {
         Self { flag, path: path.to_owned(), fault }
     }
+
+    /// The flag that named the file.
+    pub(crate) const fn flag(&self) -> &'static str {
+        self.flag
+    }
 }
 
 impl fmt::Display for FileError {

@@ -15,7 +15,7 @@ use crate::app::tls_files::TlsFiles;
 use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
 use crate::cli::values::{self, Millis, WindowBits};
-use crate::cli::{Ask, Config, Listening, Log, LogFormat, SaidBy, UsageError};
+use crate::cli::{Ask, Config, Listening, Log, LogFormat, Places, SaidBy, UsageError};
 
 /// A fast WebSocket server: every path is a topic.
 #[derive(Debug, Parser)]
@@ -390,6 +390,14 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<u8>)]
     verbose: u8,
 
+    /// TOML file with settings: the flags' names without dashes. A flag wins over a variable, that over the file
+    #[arg(long, env = "WSFAST_CONFIG", hide_env = true, value_name = "FILE", help_heading = OTHER)]
+    config: Option<PathBuf>,
+
+    /// Print all settings as such a file, and leave
+    #[arg(long, help_heading = OTHER)]
+    print_config: bool,
+
     /// Print help: -h the flags, --help also examples, something to try, and exit codes
     #[arg(short, long, action = ArgAction::Help, help_heading = OTHER)]
     help: Option<bool>,
@@ -483,6 +491,7 @@ impl Flags {
                 }),
             },
             log: Log { format: self.log, verbosity: self.verbose },
+            places: Places::default(),
         })
     }
 }
@@ -499,6 +508,19 @@ const OTHER: &str = "Other";
 pub(super) const AFTER_LONG_HELP: &str = "\
 Each flag is also an environment variable: --max-connections is WSFAST_MAX_CONNECTIONS, and so on.
 A flag wins over its variable. For a flag that can be repeated, the variable is a list with commas.
+
+In a file:
+  --config wsfast.toml reads what no flag and no variable says from a TOML file, by the flags' names:
+
+    listen = [\"127.0.0.1:8002\", \"tls:0.0.0.0:8443\"]
+    max-connections = 5000
+    memory-limit = \"64M\"
+    reuse-port = true
+
+  'wsfast check --config wsfast.toml' tries all of it, certificates and secrets' files included,
+  without listening: 0 if a server could be started with it, else 2. --print-config prints what
+  flags, variables and the file come to, as such a file, without secrets. Files are found from the
+  working directory, and read once, when the server starts.
 
 Where to listen:
   --listen 0.0.0.0:8002                  an address and a port: all of IPv4; [::]:8002 is all of IPv6
@@ -568,9 +590,9 @@ Ctrl-C and SIGTERM close all connections with 1001 and wait for them; a second o
 SIGHUP reads --tls-cert and --tls-key again. A pair that is wrong is logged, and the old one stays.
 
 Exit codes:
-  0      stopped by a signal, all goodbyes said or --drain over; dev-cert: files written
+  0      stopped by a signal, all goodbyes said or --drain over; check: fine; dev-cert: files written
   1      failed while running
-  2      could not start: bad flag, port taken, too few descriptors, bad certificate or key;
+  2      could not start: bad flag or file, port taken, too few descriptors, bad certificate or key;
          dev-cert: a file is there already or cannot be written
   128+N  ended at once by a second signal: N is 2 for Ctrl-C, 15 for SIGTERM";
 

@@ -1,4 +1,4 @@
-//! A mistake on the command line or in the environment, said on one line: which flag, what is wrong, what to write.
+//! A mistake on the command line, in the environment or in a file, said on one line: which flag, what is wrong, what to write.
 //!
 //! clap's own text has several lines and a usage summary; in a service's log it hides the cause.
 
@@ -8,6 +8,7 @@ use std::fmt;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use wsfast::ConfigError;
 
+use crate::cli::file::{FileMistake, Places};
 use crate::cli::listens::Ask;
 
 /// A mistake in the arguments. Its `Display` is one line without control characters.
@@ -22,9 +23,15 @@ pub(crate) enum UsageError {
         variable: Option<String>,
     },
     /// Both `--listen` and its short form are given, with equal right.
-    TwoWays {
-        /// Whether by variables; otherwise on the command line.
-        by_variables: bool,
+    TwoWays(Layer),
+    /// The file of `--config`, or an entry of it.
+    File(FileMistake),
+    /// One of the others, with what of it stands in a file.
+    Located {
+        /// `FILE:LINE`.
+        place: String,
+        /// What is wrong there.
+        error: Box<UsageError>,
     },
     /// `--trust-proxy` without `--proxy-protocol`.
     TrustWithoutProtocol,
@@ -43,11 +50,42 @@ pub(crate) enum UsageError {
     },
 }
 
+/// Who says something. What is more outweighs what is less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Layer {
+    /// The file of `--config`.
+    File,
+    /// The environment.
+    Variables,
+    /// The command line.
+    Flags,
+}
+
 impl UsageError {
     /// Wraps clap's error over `args`.
     pub(super) fn arguments(error: clap::Error, args: &[OsString]) -> Self {
         let variable = flag_name(&error).and_then(|flag| variable_in_use(flag, args));
         Self::Arguments { error: Box::new(error), variable }
+    }
+
+    /// Says where in a file it stands, if it does.
+    pub(super) fn located(self, places: &Places) -> Self {
+        let flag = match &self {
+            Self::TwoWays(Layer::File) => "listen",
+            Self::TrustWithoutProtocol => "trust-proxy",
+            Self::AdminOpenToAll(_) => "admin",
+            Self::Limit(error) => error.name,
+            Self::HalfAPair { given, .. } => given,
+            Self::Arguments { .. }
+            | Self::TwoWays(_)
+            | Self::File(_)
+            | Self::Located { .. }
+            | Self::Client(_) => return self,
+        };
+        match places.of(flag) {
+            Some(place) => Self::Located { place, error: Box::new(self) },
+            None => self,
+        }
     }
 }
 
@@ -55,14 +93,23 @@ impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arguments { error, variable } => write_arguments(f, error, variable.as_deref()),
-            Self::TwoWays { by_variables: false } => f.write_str(
+            Self::TwoWays(Layer::Flags) => f.write_str(
                 "--listen says where to listen, as --bind and --port do; leave them out, and write both into --listen \
                  ADDRESS:PORT",
             ),
-            Self::TwoWays { by_variables: true } => f.write_str(
+            Self::TwoWays(Layer::Variables) => f.write_str(
                 "WSFAST_LISTEN says where to listen, as WSFAST_BIND and WSFAST_PORT do; leave them out, and write both \
                  into WSFAST_LISTEN=ADDRESS:PORT",
             ),
+            Self::TwoWays(Layer::File) => f.write_str(
+                "listen says where to listen, as bind and port do; leave them out, and write both into listen = \
+                 [\"ADDRESS:PORT\"]",
+            ),
+            Self::File(mistake) => mistake.fmt(f),
+            Self::Located { place, error } => {
+                let text = error.to_string();
+                write!(f, "{place}: {}", text.strip_prefix("--").unwrap_or(&text))
+            }
             Self::TrustWithoutProtocol => f.write_str(
                 "--trust-proxy is for --proxy-protocol; add --proxy-protocol auto, or leave it out",
             ),

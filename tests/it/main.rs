@@ -12,6 +12,7 @@ mod centrifugo;
 mod cli;
 mod client;
 mod close;
+mod config_file;
 mod deflate;
 mod expiry;
 mod fairness;

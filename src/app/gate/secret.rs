@@ -137,6 +137,13 @@ pub(crate) struct SecretError {
     fault: Fault,
 }
 
+impl SecretError {
+    /// The flag that the secret was for.
+    pub(crate) const fn flag(&self) -> &'static str {
+        self.flag
+    }
+}
+
 #[derive(Debug)]
 enum Fault {
     Unreadable(io::Error),
