@@ -9,6 +9,7 @@ mod dev_cert;
 mod file;
 mod flags;
 mod listens;
+mod pages;
 mod printed;
 mod usage;
 mod values;
@@ -113,7 +114,7 @@ pub(crate) enum Instead {
     Sub(Box<Sub>),
     /// `check`: try what can be tried without serving, and leave.
     Check(Box<Config>),
-    /// `--print-config`: print this and leave.
+    /// `--print-config`, `man` or `completions`: print this and leave.
     Text(String),
     /// The arguments make no sense.
     Usage(UsageError),
@@ -138,7 +139,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, 
             args.remove(1);
             Err(parse_server(&args).map_or_else(|it| it, |it| Instead::Check(Box::new(it))))
         }
+        Some("completions") => Err(pages::parse_completions(&args[1..])),
         Some("dev-cert") => Err(dev_cert::parse_dev_cert(&args[1..])),
+        Some("man") => Err(pages::parse_man(&args[1..])),
         Some("pub") => Err(client::parse_pub(&args[1..])),
         Some("sub") => Err(client::parse_sub(&args[1..])),
         _ => parse_server(&args),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, ValueEnum};
+use clap::{Command, CommandFactory as _, Parser, ValueEnum};
 use wsfast::MessageId;
 
 use crate::app::client::publish::Pub;
@@ -26,6 +26,16 @@ pub(super) fn parse_pub(args: &[OsString]) -> Instead {
 /// Reads the arguments of `sub`, which comes first in `args`.
 pub(super) fn parse_sub(args: &[OsString]) -> Instead {
     parse::<SubFlags>(args, "wsfast sub").and_then(SubFlags::into_sub).unwrap_or_else(|it| it)
+}
+
+/// What clap knows of `pub`.
+pub(super) fn pub_command() -> Command {
+    PubFlags::command()
+}
+
+/// What clap knows of `sub`.
+pub(super) fn sub_command() -> Command {
+    SubFlags::command()
 }
 
 /// Publishes messages to a topic.
@@ -294,8 +304,6 @@ Exit codes:
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::app::dev_cert::DevCert;
 use crate::cli::Instead;
@@ -17,6 +17,11 @@ pub(super) fn parse_dev_cert(args: &[OsString]) -> Instead {
         Ok(flags) => Instead::DevCert(DevCert { dir: flags.dir, force: flags.force }),
         Err(error) => Instead::from_clap(error, args),
     }
+}
+
+/// What clap knows of it.
+pub(super) fn command() -> Command {
+    DevCertFlags::command()
 }
 
 /// A self-signed certificate.

@@ -182,6 +182,26 @@ fn check_tries_what_needs_no_socket() {
     assert_eq!(proxy.status.code(), Some(2), "{}", proxy.stdout);
 }
 
+/// What packages ship (`.ci/dist/run`).
+#[test]
+fn the_binary_makes_its_manual_and_completions() {
+    for (args, first, part) in [
+        (&["man"][..], ".ie ", "\\-\\-max\\-connections"),
+        (&["man", "sub"], ".ie ", ".TH wsfast-sub 1"),
+        (&["completions", "bash"], "_wsfast() {", "--max-connections"),
+        (&["completions", "zsh"], "#compdef wsfast", "dev-cert"),
+    ] {
+        let output = run(args);
+        assert_eq!((output.status.code(), output.stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert!(output.stdout.starts_with(first), "{args:?}");
+        assert!(output.stdout.contains(part), "{args:?}");
+    }
+    check_refusal(
+        &run(&["man", "nope"]),
+        "PAGE 'nope' is unknown; write one of wsfast, check, dev-cert, pub, sub",
+    );
+}
+
 /// A file that is removed with its test.
 struct File(PathBuf);
 
