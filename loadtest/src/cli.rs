@@ -57,6 +57,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FIGURE<VALUE", help_heading = "Load", value_parser = Threshold::parse,
         conflicts_with = "ab")]
     pub(crate) find_max: Option<Threshold>,
+    /// Connections to close and to open again, throughout the run: 50/s (or 50), 600/m, or a share of all, 1%/s. The
+    /// new one opens first and the old one's last replies are awaited, so no message is late or lost for it (echo)
+    #[arg(long, value_name = "N/s|P%/s", help_heading = "Load", value_parser = parse_churn)]
+    pub(crate) churn: Option<ChurnRate>,
     /// Messages that are due at once; the rate stays what it is [default: 1; 10 with --arrival burst]
     #[arg(long, value_name = "B", help_heading = "Load", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) burst: Option<u32>,
@@ -289,6 +293,25 @@ pub(crate) enum Verify {
     Off,
 }
 
+/// How many connections are replaced a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ChurnRate {
+    /// So many.
+    Conns(f64),
+    /// Such a share of all.
+    Share(f64),
+}
+
+impl ChurnRate {
+    /// Connections a second, of `conns`.
+    pub(crate) fn per_second(self, conns: u32) -> f64 {
+        match self {
+            Self::Conns(per_second) => per_second,
+            Self::Share(share) => share * f64::from(conns),
+        }
+    }
+}
+
 /// Where connections come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -334,6 +357,23 @@ fn one_line(message: &str) -> String {
     let joined = told.collect::<Vec<_>>().join(" ");
     format!("{} (--help lists the flags)", joined.trim_start_matches("error: "))
 }
+
+fn parse_churn(text: &str) -> Result<ChurnRate, String> {
+    let (number, span_s) = match text.rsplit_once('/') {
+        None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
+        Some((number, "m")) => (number, 60.0),
+        Some(_) => return Err(CHURN_EXPECTED.to_owned()),
+    };
+    let digits = number.trim_end_matches('%');
+    match digits.parse::<f64>() {
+        Ok(n) if n > 0.0 && digits.len() == number.len() => Ok(ChurnRate::Conns(n / span_s)),
+        Ok(n) if n > 0.0 => Ok(ChurnRate::Share(n / 100.0 / span_s)),
+        _ => Err(CHURN_EXPECTED.to_owned()),
+    }
+}
+
+const CHURN_EXPECTED: &str =
+    "expected connections a second or a minute, such as 50/s, 600/m or 1%/s";
 
 fn parse_percent(text: &str) -> Result<f64, String> {
     let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| "expected a percentage")?;
@@ -397,6 +437,7 @@ const AFTER_HELP: &str = r#"Examples:
   loadtest --conns 10000 --port 8002           10,000 connections, one message a second on each
   loadtest -c 1000 -r 50000 -d 30s             50,000 messages a second over 1,000 connections
   loadtest -c 1000 --find-max 'latency.p99<5ms' -d 3s    the highest rate at which that holds
+  loadtest -c 1000 --churn 50/s                50 of them a second are closed and opened again, nothing is lost
   loadtest --mode throughput -c 50 -p 16       as many as the server takes, 16 under way on each
   loadtest --mode broadcast -c 1000 -r 20      each of 20 messages a second to 1,000 subscribers
   loadtest --mode connect -c 10000             how fast the server opens connections

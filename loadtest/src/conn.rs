@@ -67,7 +67,10 @@ enum Phase {
     /// Our Close frame is sent; the server's end is awaited.
     Closing,
     /// The socket is gone.
-    Ended,
+    Ended {
+        /// The closing handshake, which this client began, was whole.
+        cleanly: bool,
+    },
 }
 
 /// What an opening handshake keeps until it is over.
@@ -128,7 +131,9 @@ pub(crate) enum News {
 /// Why an open connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The server closed it.
+    /// The server sent a Close frame.
+    Said,
+    /// The stream ended.
     Closed,
     /// It broke.
     Reset,
@@ -172,7 +177,7 @@ impl<L> Conn<L> {
         Self {
             lane: desk.referee.lane(conn),
             link: None,
-            phase: Phase::Ended,
+            phase: Phase::Ended { cleanly: false },
             inbound: Inbound::new(desk.rules()),
             deflate: None,
             owed: Vec::new(),
@@ -187,7 +192,12 @@ impl<L> Conn<L> {
 
     /// Whether the socket is gone.
     pub(crate) fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
+        matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// Whether the closing handshake, which this client began, was whole.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Ended { cleanly: true })
     }
 
     /// Gives up opening it; says at what.
@@ -202,7 +212,7 @@ impl<L> Conn<L> {
         if let Some(mut link) = self.link.take() {
             link.end();
         }
-        self.phase = Phase::Ended;
+        self.phase = Phase::Ended { cleanly: false };
         self.owed = Vec::new();
         self.unsent = VecDeque::new();
     }
@@ -230,7 +240,7 @@ impl<L> Conn<L> {
             Phase::Posting(_) => {
                 self.on_answers(ready, desk).unwrap_or_else(|end| self.ended(end, desk))
             }
-            Phase::Ended => News::None,
+            Phase::Ended { .. } => News::None,
         }
     }
 
@@ -468,7 +478,7 @@ impl<L> Conn<L> {
                     outbound::append_masked(&mut desk.out, Opcode::Pong, payload, key);
                     desk.referee.book_mut().counts.pings += 1;
                 }
-                Step::Close(_) => return Err(End::Closed),
+                Step::Close(_) => return Err(End::Said),
             }
         }
         // No buffer for a connection that is owed nothing, which is the usual case.
@@ -520,7 +530,7 @@ impl<L> Conn<L> {
         if self.is_open() {
             let book = desk.referee.book_mut();
             let broken_rule = match end {
-                End::Closed => {
+                End::Said | End::Closed => {
                     book.counts.closed_by_server += 1;
                     None
                 }
@@ -537,7 +547,9 @@ impl<L> Conn<L> {
             }
             desk.referee.abandon(&self.lane);
         }
+        let cleanly = matches!((&self.phase, end), (Phase::Closing, End::Said));
         self.end();
+        self.phase = Phase::Ended { cleanly };
         News::Ended
     }
 }

@@ -174,14 +174,23 @@ impl Ramp {
 
     /// The connection to begin at `now_ns`, if one is due and the window has room.
     pub(crate) fn begin(&mut self, now_ns: u64) -> Option<u32> {
-        let due = self.next < self.conns
-            && self.in_flight.len() < self.window
-            && self.due_ns(self.next) <= now_ns;
-        due.then(|| {
+        self.is_due(now_ns).then(|| {
             self.next += 1;
             self.in_flight.push((self.next - 1, now_ns));
             self.next - 1
         })
+    }
+
+    /// Whether there is one to begin at `now_ns`.
+    pub(crate) fn is_due(&self, now_ns: u64) -> bool {
+        self.next < self.conns
+            && self.in_flight.len() < self.window
+            && self.due_ns(self.next) <= now_ns
+    }
+
+    /// Begins no more.
+    pub(crate) fn stop(&mut self) {
+        self.conns = self.next;
     }
 
     /// Takes in the news of connection `index`.
@@ -189,7 +198,7 @@ impl Ramp {
         match news {
             News::Opened { tcp_ns, tls_ns, upgrade_ns } => {
                 self.connects.opened += 1;
-                self.connects.slots.note(now_ns - self.started_ns);
+                self.connects.slots.note(now_ns.saturating_sub(self.started_ns));
                 let begun_ns = self.in_flight.iter().find(|&&(at, _)| at == index);
                 let begun_ns = begun_ns.map_or(now_ns, |&(_, begun_ns)| begun_ns);
                 // With a rate, waiting for room in the window is part of what a user would wait.
@@ -213,7 +222,7 @@ impl Ramp {
             News::None | News::More | News::Ended => return,
         }
         self.in_flight.retain(|&(in_flight, _)| in_flight != index);
-        self.connects.span_ns = now_ns - self.started_ns;
+        self.connects.span_ns = now_ns.saturating_sub(self.started_ns);
         self.connects.failures.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     }
 

@@ -10,6 +10,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::Change;
+use crate::churn::Churned;
 use crate::connect::Connects;
 use crate::find::FindMax;
 use crate::history::{Fit, Moment};
@@ -50,6 +51,8 @@ pub(crate) struct Document {
     pub(crate) warmup_ns: u64,
     pub(crate) duration_ns: u64,
     pub(crate) connect: Connect,
+    /// Absent without --churn.
+    pub(crate) churn: Option<Churn>,
     /// Of the whole run, warm-up included. An idle run's messages are Pings.
     pub(crate) counts: Counts,
     /// The first wrong reply, or broken rule.
@@ -104,6 +107,31 @@ pub(crate) struct Connect {
     pub(crate) opened_by_slot: Vec<u32>,
     /// TCP handshakes that took whole seconds, as those do whose SYN was lost.
     pub(crate) syn_retries: Vec<SynRetries>,
+}
+
+/// What replacing connections came to, warm-up included.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Churn {
+    pub(crate) rate_per_s: f64,
+    /// Connections that were to be replaced.
+    pub(crate) due: u32,
+    /// Old ones that had all their replies, and whose closing handshake was whole.
+    pub(crate) closed: u32,
+    /// What opening the new ones came to.
+    pub(crate) connect: Connect,
+}
+
+impl Churn {
+    /// The results of `churned`.
+    pub(crate) fn new(churned: &Churned) -> Self {
+        Self {
+            rate_per_s: churned.rate.per_second(),
+            due: churned.due,
+            closed: churned.closed,
+            connect: Connect::new(&churned.connects),
+        }
+    }
 }
 
 /// TCP handshakes that took so many seconds.
@@ -259,6 +287,7 @@ impl Document {
             warmup_ns: plan.warmup_ns,
             duration_ns: plan.duration_ns,
             connect: Connect::new(&finished.connects),
+            churn: finished.churned.as_ref().map(Churn::new),
             counts: book.counts,
             first_fault: book.first_fault.clone().or(first_error),
             measured_due: finished.sending.map(|sending| sending.due),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::churn::{Churn, Churned};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
 use crate::conn::{Conn, News, Ready};
 use crate::connect::{Connects, Ramp};
@@ -55,6 +56,8 @@ pub(crate) struct Finished {
     pub(crate) connects: Connects,
     /// What the messages came to.
     pub(crate) book: Book,
+    /// What replacing connections came to, if that was asked for.
+    pub(crate) churned: Option<Churned>,
     /// Whom they reached, in a broadcast.
     pub(crate) reach: Option<Reach>,
     /// What was compressed.
@@ -85,6 +88,8 @@ pub(crate) struct Engine<'a, R: Referee> {
     timer: Timer,
     pub(crate) conns: Vec<Conn<R::Lane>>,
     pub(crate) desk: Desk<R>,
+    /// Replaces connections while messages flow.
+    pub(crate) churn: Option<Churn>,
     /// Connections with more to read than their share of a turn.
     again: Vec<usize>,
     /// What connections told in the last turn.
@@ -184,6 +189,7 @@ impl<'a, R: Referee> Engine<'a, R> {
                 Random::new(now_ns()),
                 plan.endpoint.connector().cloned(),
             ),
+            churn: None,
             again: Vec::new(),
             news: Vec::new(),
             wait: if cpus > 1 && shared.gate.is_none() {
@@ -217,9 +223,11 @@ impl<'a, R: Referee> Engine<'a, R> {
         }
         self.enter(Phase::Done);
         let interrupted = self.is_stopped();
+        let churned =
+            self.churn.take().map(|churn| churn.into_results(&self.conns, &self.desk.referee));
         let packed = self.desk.packer.account;
         let (book, reach) = self.desk.referee.into_results();
-        Ok(Finished { connects, book, reach, packed, sending, interrupted })
+        Ok(Finished { connects, book, churned, reach, packed, sending, interrupted })
     }
 
     /// Opens the connections.
@@ -263,7 +271,7 @@ impl<'a, R: Referee> Engine<'a, R> {
     /// Begins connection `index`.
     fn begin(&mut self, index: u32, now: u64) -> News {
         debug_assert_eq!(index_of(index), self.conns.len());
-        match self.dial(index) {
+        match self.dial(index, self.conns.len()) {
             Ok(link) => {
                 self.conns.push(Conn::new(index, link, now, &self.desk));
                 News::None
@@ -275,9 +283,14 @@ impl<'a, R: Referee> Engine<'a, R> {
         }
     }
 
-    fn dial(&self, index: u32) -> Result<Link, OpenFailure> {
+    /// Begins to connect as connection `index`, which will stand at `place`.
+    ///
+    /// # Errors
+    ///
+    /// That it can't even begin.
+    pub(crate) fn dial(&self, index: u32, place: usize) -> Result<Link, OpenFailure> {
         let mut link = self.plan.endpoint.dial(self.plan.source(index))?;
-        link.register(self.poll.registry(), Token(self.conns.len()))?;
+        link.register(self.poll.registry(), Token(place))?;
         Ok(link)
     }
 
@@ -286,7 +299,7 @@ impl<'a, R: Referee> Engine<'a, R> {
     pub(crate) fn open_loop(
         &mut self,
         mut schedule: Schedule,
-        by_turn: &[usize],
+        by_turn: &mut [usize],
         events: &mut Events,
     ) -> io::Result<Sending> {
         let mut now = now_ns();
@@ -298,6 +311,7 @@ impl<'a, R: Referee> Engine<'a, R> {
         self.enter(Phase::Warmup);
         let give_up_ns = schedule.due_ns(schedule.end()).saturating_add(self.plan.drain_ns);
         let mut last_sent_ns = now;
+        let mut churn = self.churn.take();
         let mut k = 0;
         while k < schedule.end() && now < give_up_ns && !self.is_stopped() {
             if self.phase() == Phase::Warmup && schedule.due_ns(from) <= now {
@@ -311,15 +325,23 @@ impl<'a, R: Referee> Engine<'a, R> {
                 sends += 1;
                 now = now_ns();
             }
-            now = self.turn(schedule.due_ns(k), now, events)?;
+            let churn_ns = churn.as_ref().map_or(u64::MAX, |churn| churn.wake_ns(now));
+            now = self.turn(schedule.due_ns(k).min(churn_ns), now, events)?;
             self.desk.referee.sweep(now);
-            self.news.clear();
+            match &mut churn {
+                Some(churn) => self.churn(churn, by_turn, now),
+                None => self.news.clear(),
+            }
         }
         if self.is_stopped() {
             schedule.cut(k);
         }
         let window = &mut self.desk.referee.book_mut().window_ns;
         window.1 = window.1.min(now.max(window.0));
+        if let Some(churn) = &mut churn {
+            self.end_churn(churn, by_turn, events)?;
+        }
+        self.churn = churn;
         Ok(self.sending(&schedule, last_sent_ns))
     }
 

@@ -124,6 +124,11 @@ fn rows(d: &Document) -> Vec<(&'static str, &Times)> {
         ("upgrade", &d.connect.upgrade),
     ]);
     rows.push(("connect in all", &d.connect.total));
+    if let Some(churn) = &d.churn {
+        let again = &churn.connect;
+        rows.extend([("churn: TCP", &again.tcp), ("churn: TLS", &again.tls)]);
+        rows.extend([("churn: upgrade", &again.upgrade), ("churn: in all", &again.total)]);
+    }
     rows.retain(|(_, times)| times.samples > 0);
     rows
 }
@@ -150,6 +155,12 @@ fn counts_table(body: &mut String, d: &Document) {
         ("sent", d.counts.sent, false),
         ("verified", d.counts.verified, false),
     ];
+    if let Some(churn) = &d.churn {
+        rows.push(("to be replaced", u64::from(churn.due), false));
+        rows.push(("opened again", u64::from(churn.connect.opened), false));
+        rows.push(("closed cleanly", u64::from(churn.closed), false));
+        rows.push(("not opened again", u64::from(churn.connect.failed), true));
+    }
     rows.extend(d.counts.faults().map(|(name, n)| (name, n, true)));
     rows.push(("listen-queue overflows", d.listen_overflows, true));
     rows.push(("SYNs sent again", d.syn_retrans, true));
@@ -158,7 +169,8 @@ fn counts_table(body: &mut String, d: &Document) {
         let class = if is_fault { " class=\"bad\"" } else { "" };
         let _ = write!(body, "<tr><td>{name}</td><td{class}>{}</td></tr>", count(n));
     }
-    for failure in &d.connect.failures {
+    let again = d.churn.iter().flat_map(|churn| &churn.connect.failures);
+    for failure in d.connect.failures.iter().chain(again) {
         let (reason, n) = (escape(&failure.reason), failure.count);
         let _ = write!(body, "<tr><td>{reason}</td><td class=\"bad\">{n}</td></tr>");
     }

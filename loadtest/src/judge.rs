@@ -311,6 +311,15 @@ impl Referee for Judge {
         self.book.awaited -= lane.outstanding.unanswered().count() as u64;
     }
 
+    fn hand_over(&self, from: &Lane, to: &mut Lane) {
+        to.turn = from.turn;
+        to.outstanding = Outstanding::from(from.outstanding.next_seq());
+    }
+
+    fn awaits(&self, lane: &Lane) -> bool {
+        !lane.outstanding.is_empty()
+    }
+
     fn begin<'a>(&mut self, schedule: &Schedule, _: impl Iterator<Item = (&'a Lane, bool)>) {
         self.pace = Pace::Open(schedule.clone());
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mio::Events;
 
 use crate::casting::{Casting, Topic};
+use crate::churn::Churn;
 use crate::cli::Arrival;
 use crate::clock::{MILLISECOND_NS, now_ns};
 use crate::desk::Asks;
@@ -70,12 +71,18 @@ pub(crate) fn run(plan: &Plan, asks: Asks, shared: &Shared) -> io::Result<Finish
 impl Engine<'_, Judge> {
     /// Every connection sends in its turn.
     fn echo(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
-        let by_turn = self.turns();
+        let mut by_turn = self.turns();
         for (turn, &index) in (0..).zip(&by_turn) {
             self.conns[index].lane.turn = turn;
         }
         let schedule = schedule(self.plan, rate, by_turn.len());
-        self.open_loop(schedule, &by_turn, events)
+        let (plan, start_ns) = (self.plan, schedule.start_ns());
+        let span_ns = schedule.due_ns(schedule.end()).saturating_sub(start_ns);
+        self.churn = plan.churn.map(|rate| {
+            let (window, timeout_ns) = (plan.connect_window, plan.connect_timeout_ns);
+            Churn::new(rate, window, timeout_ns, start_ns, span_ns)
+        });
+        self.open_loop(schedule, &mut by_turn, events)
     }
 
     /// Keeps `depth` messages under way on each connection.
@@ -118,9 +125,10 @@ impl Engine<'_, Fanout> {
     /// Publishers publish in turn; the others listen.
     fn broadcast(&mut self, casting: &Casting, events: &mut Events) -> io::Result<Sending> {
         self.hold(casting.settle_ns, events)?;
-        let publishers: Vec<usize> = (casting.subscribers..casting.conns()).map(index_of).collect();
+        let mut publishers: Vec<usize> =
+            (casting.subscribers..casting.conns()).map(index_of).collect();
         let schedule = schedule(self.plan, casting.rate, publishers.len());
-        self.open_loop(schedule, &publishers, events)
+        self.open_loop(schedule, &mut publishers, events)
     }
 }
 
@@ -128,13 +136,13 @@ impl Engine<'_, Vigil> {
     /// Holds the connections, then sends each a Ping.
     fn idle(&mut self, events: &mut Events) -> io::Result<Sending> {
         self.hold(self.plan.duration_ns, events)?;
-        let by_turn = self.turns();
+        let mut by_turn = self.turns();
         for (turn, &index) in (0..).zip(&by_turn) {
             self.conns[index].lane.turn = turn;
         }
         let turns = u32::try_from(by_turn.len()).unwrap_or(u32::MAX);
         let probes = Schedule::each_once(now_ns() + MILLISECOND_NS, turns, PROBES_PER_SECOND);
-        self.open_loop(probes, &by_turn, events)
+        self.open_loop(probes, &mut by_turn, events)
     }
 }
 

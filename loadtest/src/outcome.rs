@@ -88,7 +88,7 @@ impl<'a> Outcome<'a> {
                 _ => Some(latencies.response.len()),
             },
             censored: latencies.censored,
-            failed: u64::from(finished.connects.failed()),
+            failed: failed(&finished),
             interrupted: finished.interrupted,
         });
         Self { plan, finished, usage, timeline, verdict }
@@ -98,7 +98,7 @@ impl<'a> Outcome<'a> {
     pub(crate) fn exit(&self, strict: bool) -> Exit {
         if self.finished.interrupted {
             Exit::Interrupted
-        } else if self.finished.connects.failed() > 0 {
+        } else if self.failed() > 0 {
             Exit::NotConnected
         } else if !self.finished.book.counts.is_faultless() {
             Exit::WrongReplies
@@ -107,6 +107,11 @@ impl<'a> Outcome<'a> {
         } else {
             Exit::Fine
         }
+    }
+
+    /// Connections that could not be opened, nor opened again.
+    fn failed(&self) -> u64 {
+        failed(&self.finished)
     }
 
     /// What a connection cost the server in memory, by the ramp.
@@ -130,4 +135,9 @@ impl<'a> Outcome<'a> {
         let (from_ns, to_ns) = self.finished.book.window_ns;
         self.finished.book.received_in_window as f64 / seconds((to_ns - from_ns).max(1))
     }
+}
+
+fn failed(finished: &Finished) -> u64 {
+    let again = finished.churned.as_ref().map_or(0, |churned| churned.connects.failed());
+    u64::from(finished.connects.failed()) + u64::from(again)
 }

@@ -45,6 +45,16 @@ pub(crate) enum Arrival {
 }
 
 impl Outstanding {
+    /// A window that begins with message `seq`.
+    pub(crate) fn from(seq: u64) -> Self {
+        Self { sent_ns: VecDeque::new(), base: seq, next_reply: seq }
+    }
+
+    /// Whether no message is without a reply.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent_ns.is_empty()
+    }
+
     /// Notes that a message leaves at `now_ns`.
     pub(crate) fn push(&mut self, now_ns: u64) {
         debug_assert_ne!(now_ns, ANSWERED);

@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) connect_window: usize,
     /// How long opening one may take.
     pub(crate) connect_timeout_ns: u64,
+    /// Connections replaced a second, while messages flow.
+    pub(crate) churn: Option<Rate>,
     /// Further header fields of the upgrade request.
     pub(crate) headers: Vec<(String, String)>,
     /// The upgrade request's Origin.
@@ -145,7 +147,8 @@ impl Plan {
             return Err("--connect-timeout 0 opens nothing; try 10s".to_owned());
         }
         let sources = sources(args, conns, &endpoint)?;
-        let room = room(conns, &endpoint, sources.len(), machine);
+        let mut room = room(conns, &endpoint, sources.len(), machine);
+        room.fds += churn_fds(args);
         check_room(args, conns, &endpoint, &load, &room)?;
         let timeout_ns = as_ns(args.timeout);
         // Protocols that wrap messages are protocols of text, unless they are said not to be.
@@ -170,6 +173,7 @@ impl Plan {
             connect_rate: connect_rate(args)?,
             connect_window: usize::try_from(args.connect_window).unwrap_or(usize::MAX),
             connect_timeout_ns: as_ns(args.connect_timeout),
+            churn: churn(args)?,
             headers: args.headers.clone(),
             origin: args.origin.clone(),
             subprotocols: args.subprotocols.clone(),
@@ -317,6 +321,25 @@ fn rate(per_second: f64, flag: &str) -> Result<Rate, String> {
         .ok_or_else(|| format!("{flag}: from 0.000001 to 10,000,000 messages a second in all"))
 }
 
+/// Connections replaced a second.
+fn churn(args: &Args) -> Result<Option<Rate>, String> {
+    let Some(asked) = args.churn else { return Ok(None) };
+    match args.mode {
+        Mode::Echo => rate(asked.per_second(args.conns), "--churn").map(Some),
+        // What is published while one subscriber takes another's place may reach both, or neither.
+        Mode::Broadcast => {
+            Err("--churn would lose messages of a broadcast; use --mode echo".to_owned())
+        }
+        Mode::Connect => Err("--churn needs messages; see --connect-rate".to_owned()),
+        Mode::Throughput | Mode::Idle => Err("--churn needs --mode echo".to_owned()),
+    }
+}
+
+/// File descriptors that connections take which open in place of others, and those that retire.
+pub(crate) fn churn_fds(args: &Args) -> u64 {
+    args.churn.map_or(0, |_| 2 * u64::from(args.connect_window))
+}
+
 /// Connections opened a second at most. What an idle connection costs is read off the server while they come, which
 /// takes a ramp that is long enough to be seen.
 fn connect_rate(args: &Args) -> Result<Option<Rate>, String> {
@@ -373,7 +396,7 @@ fn check_room(
     let machine = &room.machine;
     if room.fds > machine.fds_max {
         let missing = room.fds - machine.fds_max;
-        let fits = machine.fds_max.saturating_sub(FDS_RESERVED);
+        let fits = machine.fds_max.saturating_sub(FDS_RESERVED + churn_fds(args));
         return Err(format!(
             "{} connections need {} file descriptors, {} more than the hard limit of {}: \
              'sudo prlimit --pid $$ --nofile={}' raises it, or use --conns {fits}",
@@ -521,6 +544,9 @@ mod tests {
             ("--mode broadcast -c 1000 -r 100000", poor, "of memory"),
             ("--topics 3", MACHINE, "--mode broadcast"),
             ("--publish-http", MACHINE, "--mode broadcast"),
+            ("--churn 5/s --mode broadcast", MACHINE, "--mode echo"),
+            ("--churn 5 --mode connect", MACHINE, "--connect-rate"),
+            ("-c 19984 --churn 5", MACHINE, "--conns 19856"),
             ("-r 0", MACHINE, "--rate"),
             ("-c 1000000 --rate-per-conn 100", roomy, "--rate-per-conn"),
             ("-d 0", MACHINE, "--duration"),

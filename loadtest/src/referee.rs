@@ -82,6 +82,14 @@ pub(crate) trait Referee: Debug {
     /// Notes that `lane` has ended: what it awaits will not come, and no one need wait for it.
     fn abandon(&mut self, lane: &Self::Lane);
 
+    /// Has `to`, which has said nothing yet, go on where `from` stands.
+    fn hand_over(&self, _from: &Self::Lane, _to: &mut Self::Lane) {}
+
+    /// Whether a reply is due on `lane`.
+    fn awaits(&self, _lane: &Self::Lane) -> bool {
+        false
+    }
+
     /// The schedule that messages will follow, and the lanes as they stand.
     fn begin<'a>(
         &mut self,

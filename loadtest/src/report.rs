@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use crate::casting::{Casting, Via};
 use crate::cli::Arrival;
 use crate::clock::MILLISECOND_NS;
-use crate::document::Document;
+use crate::document::{Churn, Document};
 use crate::outcome::Outcome;
 use crate::plan::{LoadPlan, Plan};
 use crate::stats::{QUANTILES, quantile_ns};
@@ -96,6 +96,9 @@ pub(crate) fn results(outcome: &Outcome<'_>) -> String {
 
 fn write_results(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     connect_line(out, outcome)?;
+    if let Some(churned) = &outcome.finished.churned {
+        churn_lines(out, &Churn::new(churned))?;
+    }
     if outcome.finished.connects.opened > 0 {
         match outcome.plan.load {
             LoadPlan::Connect => ramp_lines(out, outcome)?,
@@ -133,6 +136,9 @@ fn write_joined(out: &mut String, d: &Document) -> fmt::Result {
     writeln!(out, " connect  {opened}/{conns} in {took} · {per_s}/s · failed {failed}")?;
     for failure in &d.connect.failures {
         writeln!(out, "          {} × {}", count(u64::from(failure.count)), failure.reason)?;
+    }
+    if let Some(churn) = &d.churn {
+        churn_lines(out, churn)?;
     }
     let (sent, verified) = (count(d.counts.sent), count(d.counts.verified));
     write!(out, " run      sent {sent} · verified {verified} · lost {}", count(d.counts.lost))?;
@@ -217,6 +223,39 @@ fn connect_line(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
     writeln!(out, " · failed {}", count(u64::from(connects.failed())))?;
     for (failure, times) in &connects.failures {
         writeln!(out, "          {} × {failure}", count(u64::from(*times)))?;
+    }
+    Ok(())
+}
+
+/// How connections were replaced while messages flowed.
+fn churn_lines(out: &mut String, churn: &Churn) -> fmt::Result {
+    let connect = &churn.connect;
+    let [opened, due, closed, failed] = [connect.opened, churn.due, churn.closed, connect.failed];
+    write!(
+        out,
+        " churn    {}/s · {} of {} opened again, {} closed cleanly",
+        rate(churn.rate_per_s),
+        count(u64::from(opened)),
+        count(u64::from(due)),
+        count(u64::from(closed)),
+    )?;
+    let handshakes = [
+        ("tcp", &connect.tcp),
+        ("tls", &connect.tls),
+        ("upgrade", &connect.upgrade),
+        ("in all", &connect.total),
+    ];
+    for (name, times) in handshakes {
+        if let Some(p50) = times.p50 {
+            write!(out, " · {name} p50 {}", latency(p50))?;
+        }
+        if let Some(p99) = times.p99 {
+            write!(out, " p99 {}", latency(p99))?;
+        }
+    }
+    writeln!(out, " · failed {}", count(u64::from(failed)))?;
+    for failure in &connect.failures {
+        writeln!(out, "          {} × {}", count(u64::from(failure.count)), failure.reason)?;
     }
     Ok(())
 }

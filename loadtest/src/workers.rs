@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cli::{Args, Mode};
 use crate::document::{Connect, Document, Times};
 use crate::outcome::Exit;
-use crate::plan::{CONNS_PER_SOURCE, FDS_RESERVED, Machine};
+use crate::plan::{CONNS_PER_SOURCE, FDS_RESERVED, Machine, churn_fds};
 use crate::verdict::Grade;
 
 /// More processes than this are not started: something else is meant then.
@@ -43,13 +43,15 @@ pub(crate) struct Share {
     conns: u32,
     rate: Option<f64>,
     connect_rate: Option<f64>,
+    churn: Option<f64>,
     /// Loopback addresses that others use.
     source_offset: u32,
 }
 
 /// How `args` are shared out on `machine`; empty: one process is enough, or more cannot help.
 pub(crate) fn shares(args: &Args, machine: &Machine) -> Vec<Share> {
-    let room = u32::try_from(machine.fds_max.saturating_sub(FDS_RESERVED)).unwrap_or(u32::MAX);
+    let room = u32::try_from(machine.fds_max.saturating_sub(FDS_RESERVED + churn_fds(args)));
+    let room = room.unwrap_or(u32::MAX);
     let count = args.conns.div_ceil(room.max(1));
     if !(2..=WORKERS_MAX).contains(&count) || args.mode == Mode::Broadcast || args.worker {
         return Vec::new();
@@ -63,6 +65,7 @@ pub(crate) fn shares(args: &Args, machine: &Machine) -> Vec<Share> {
             conns,
             rate: args.rate.map(part),
             connect_rate: args.connect_rate.map(part),
+            churn: args.churn.map(|churn| part(churn.per_second(args.conns))),
             source_offset: at * sources,
         }
     };
@@ -184,6 +187,9 @@ fn start(share: &Share, port: Option<u16>) -> io::Result<Child> {
     if let Some(rate) = share.connect_rate {
         command.arg(format!("--connect-rate={rate}"));
     }
+    if let Some(churn) = share.churn {
+        command.arg(format!("--churn={churn}"));
+    }
     if let Some(port) = port {
         command.arg(format!("--port={port}"));
     }
@@ -244,6 +250,12 @@ fn add(all: &mut Document, other: Document) {
     all.conns += other.conns;
     all.rate_per_s = all.rate_per_s.zip(other.rate_per_s).map(|(a, b)| a + b);
     add_connects(&mut all.connect, &other.connect);
+    if let (Some(churn), Some(other)) = (&mut all.churn, &other.churn) {
+        churn.rate_per_s += other.rate_per_s;
+        churn.due += other.due;
+        churn.closed += other.closed;
+        add_connects(&mut churn.connect, &other.connect);
+    }
     all.counts.add(&other.counts);
     all.first_fault = all.first_fault.take().or(other.first_fault);
     all.measured_due = all.measured_due.zip(other.measured_due).map(|(a, b)| a + b);

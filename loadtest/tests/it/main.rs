@@ -7,6 +7,7 @@
 
 mod ab;
 mod broadcast;
+mod churn;
 mod ci;
 mod compression;
 mod faults;

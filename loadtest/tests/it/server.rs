@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     Reset,
     /// Closes the connection, once.
     Closed,
+    /// Answers the upgrades of all but the first so many connections with 503.
+    Full(u32),
     /// Lets few connections wait to be accepted, and accepts none for this many milliseconds.
     SlowAccept(u64),
 }
@@ -65,6 +67,8 @@ struct Shared {
     fault: Fault,
     ends: AtomicBool,
     accepted: AtomicU32,
+    /// Connections that ended by a Close frame.
+    closed: AtomicU32,
     streams: Mutex<Vec<TcpStream>>,
     /// Messages that came, on all connections.
     messages: Mutex<u32>,
@@ -86,6 +90,7 @@ impl Server {
             fault,
             ends: AtomicBool::new(false),
             accepted: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
             streams: Mutex::default(),
             messages: Mutex::new(0),
             message_came: Condvar::new(),
@@ -102,6 +107,12 @@ impl Server {
         let deadline = Duration::from_secs(30);
         let waited = came.wait_timeout_while(messages, deadline, |came| *came < count).unwrap();
         assert!(!waited.1.timed_out(), "no {count} messages came");
+    }
+
+    /// Connections that were accepted, and those of them that ended by a Close frame.
+    pub(crate) fn accepted_and_closed(&self) -> (u32, u32) {
+        let read = |count: &AtomicU32| count.load(Ordering::SeqCst);
+        (read(&self.shared.accepted), read(&self.shared.closed))
     }
 
     /// Where it is.
@@ -159,6 +170,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+/// What a server says that takes no more.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+
 /// One connection, from its request to its end.
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let index = shared.accepted.fetch_add(1, Ordering::SeqCst);
@@ -167,6 +181,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut writer = stream;
     match shared.fault {
         Fault::Answer(answer) => return writer.write_all(answer.as_bytes()),
+        Fault::Full(first) if index >= first => return writer.write_all(FULL),
         Fault::Silence => return reader.read_exact(&mut [0]),
         Fault::WrongAccept => writer.write_all(&response("bm90IHRoZSBrZXkgYXQgYWxs"))?,
         _ => writer.write_all(&response(&key))?,
@@ -184,6 +199,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             continue;
         }
         if opcode == 8 {
+            shared.closed.fetch_add(1, Ordering::SeqCst);
             return writer.write_all(&frame(0x88, &payload));
         }
         if shared.fault == Fault::Fragments {
