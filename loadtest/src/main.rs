@@ -9,7 +9,7 @@
 //!
 //! `ab` runs two servers in turns and asks `permutation` whether they differ; `metric` names the figures of a document,
 //! which `threshold`, `find` and `baseline` hold against what was asked for, and `export` writes for other programs; `html` draws it with `svg`.
-//! `churn` replaces connections while messages flow. `workers` shares a load out that is too much for one process.
+//! `churn` replaces connections while messages flow. `wards` ends what was started, if need be; `workers` shares a load out that is too much for one process.
 //!
 //! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
 //! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
@@ -65,6 +65,7 @@ mod upgrade;
 mod verdict;
 mod verify;
 mod vigil;
+mod wards;
 mod workers;
 
 use std::io::{self, Write as _};

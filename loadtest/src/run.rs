@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-
 use crate::cli::{Args, ServerPid};
 use crate::desk::Asks;
 use crate::document::Document;
@@ -20,7 +18,7 @@ use crate::plan::{LoadPlan, Machine, Plan};
 use crate::sample::{Sources, Usage};
 use crate::spawn::{PORT, Spawned, free_port};
 use crate::workers::{Gate, Share};
-use crate::{machine, modes, progress, report, workers};
+use crate::{machine, modes, progress, report, wards, workers};
 
 /// What runs have in common.
 #[derive(Debug)]
@@ -46,21 +44,15 @@ pub(crate) struct Ran {
 }
 
 impl Runner {
-    /// From here on a signal ends the run instead of the process. It still reports; a second signal ends the process.
+    /// From here on a signal ends the run instead of the process. It still reports; a second signal ends the process,
+    /// and all that it has started.
     ///
     /// # Errors
     ///
-    /// What sigaction(2) says.
+    /// What sigaction(2) and pipe(2) say.
     pub(crate) fn new(quiet: bool, worker: bool) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(
-                signal,
-                i32::from(Exit::Interrupted.code()),
-                Arc::clone(&stop),
-            )?;
-            signal_hook::flag::register(signal, Arc::clone(&stop))?;
-        }
+        wards::watch_signals(&stop)?;
         let gate = worker.then(|| Arc::new(Gate::new()));
         Ok(Self { machine: Machine::this(), stop, quiet, gate })
     }

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
+use crate::wards::{Extent, Ward};
+
 /// What stands for the port in a command.
 pub(crate) const PORT: &str = "{port}";
 
@@ -35,6 +37,7 @@ const LINES_MAX: usize = 3;
 pub(crate) struct Spawned {
     child: Child,
     group: Pid,
+    _ward: Ward,
     said: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -54,14 +57,15 @@ impl Spawned {
             return Err(format!("{addr} is taken: something else answers there"));
         }
         let told = command.replace(PORT, &port.to_string());
-        let mut child = Command::new("/bin/sh")
+        let mut shell = Command::new("/bin/sh");
+        shell
             .args(["-c", &told])
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("/bin/sh: {error}"))?;
+            .stderr(Stdio::piped());
+        let started = Ward::start(&mut shell, Extent::Group);
+        let (mut child, ward) = started.map_err(|error| format!("/bin/sh: {error}"))?;
         let group = Pid::from_child(&child);
         let said = Arc::default();
         if let Some(stderr) = child.stderr.take() {
@@ -77,7 +81,7 @@ impl Spawned {
                 }
             });
         }
-        let mut spawned = Self { child, group, said };
+        let mut spawned = Self { child, group, _ward: ward, said };
         spawned.wait_until_it_answers(&told, addr, stop)?;
         Ok(spawned)
     }

@@ -29,6 +29,7 @@ use crate::document::{Connect, Document, Times};
 use crate::outcome::Exit;
 use crate::plan::{CONNS_PER_SOURCE, FDS_RESERVED, Machine, churn_fds};
 use crate::verdict::Grade;
+use crate::wards::{Extent, Ward};
 
 /// More processes than this are not started: something else is meant then.
 const WORKERS_MAX: u32 = 16;
@@ -129,9 +130,9 @@ pub(crate) fn run(
     let (tell, told) = mpsc::channel();
     let mut workers = Workers(Vec::new());
     for share in shares {
-        let mut child = start(share, port).map_err(|error| format!("a worker: {error}"))?;
+        let (mut child, ward) = start(share, port).map_err(|error| format!("a worker: {error}"))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        workers.0.push(child);
+        workers.0.push((child, ward));
         let tell = tell.clone();
         thread::spawn(move || {
             let mut document = None;
@@ -175,7 +176,7 @@ pub(crate) fn run(
     join(documents).ok_or_else(|| "no worker came back".to_owned())
 }
 
-fn start(share: &Share, port: Option<u16>) -> io::Result<Child> {
+fn start(share: &Share, port: Option<u16>) -> io::Result<(Child, Ward)> {
     let mut command = Command::new(std::env::current_exe()?);
     // What a flag says last, holds.
     command.args(std::env::args_os().skip(1)).args(["-q", "--json=-", "--worker"]);
@@ -193,22 +194,23 @@ fn start(share: &Share, port: Option<u16>) -> io::Result<Child> {
     if let Some(port) = port {
         command.arg(format!("--port={port}"));
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ward::start(&mut command, Extent::Process)
 }
 
 /// The workers; none outlives this.
-struct Workers(Vec<Child>);
+struct Workers(Vec<(Child, Ward)>);
 
 impl Workers {
     fn go(&mut self) {
-        for child in &mut self.0 {
+        for (child, _) in &mut self.0 {
             // One that is gone says so by its output's end.
             let _ = child.stdin.take().map(|mut stdin| writeln!(stdin, "{GO}"));
         }
     }
 
     fn interrupt(&self) {
-        for child in &self.0 {
+        for (child, _) in &self.0 {
             let _ = kill_process(Pid::from_child(child), Signal::INT);
         }
     }
@@ -216,7 +218,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for (child, _) in &mut self.0 {
             if matches!(child.try_wait(), Ok(None)) {
                 // Its output has ended, or it is of no more use.
                 let _ = child.kill();

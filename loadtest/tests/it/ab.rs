@@ -1,5 +1,9 @@
 //! Servers that this tool starts, alone and against each other.
 
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::process::command;
@@ -21,6 +25,36 @@ fn a_server_that_is_spawned_is_measured_and_ended() {
     let pids = ran.json["server"]["pids"].as_array().unwrap();
     assert!(pids.len() == 1 && is_gone(&pids[0]), "{pids:?}");
     assert!(ran.json["server"]["cpu_ns_per_message"].as_f64().unwrap() > 0.0, "{:#}", ran.json);
+}
+
+#[test]
+fn a_second_signal_ends_a_spawned_server_too() {
+    let path = std::env::temp_dir().join(format!("loadtest-port-{}", std::process::id()));
+    // It ends at no request: after the first signal, this tool waits for it for five seconds.
+    let server = format!("trap '' TERM; echo {{port}} > '{}'; {}", path.display(), command(0));
+    let mut child = loadtest("-q -c 2 -d 60s --spawn").arg(server).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let until = |is: &mut dyn FnMut() -> bool, what: &str| {
+        while !is() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let port = || std::fs::read_to_string(&path).ok()?.trim().parse::<u16>().ok();
+    let answers = || port().is_some_and(|port| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    until(&mut || answers(), "a server");
+    let signalled = Instant::now();
+    until(
+        &mut || {
+            let _ = kill_process(Pid::from_child(&child), Signal::INT);
+            child.try_wait().unwrap().is_some()
+        },
+        "an end",
+    );
+    assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    until(&mut || !answers(), "the server's end");
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]
