@@ -396,6 +396,9 @@ fn check_room(
     let machine = &room.machine;
     if room.fds > machine.fds_max {
         let missing = room.fds - machine.fds_max;
+        if matches!(load, LoadPlan::Broadcast(_)) {
+            return Err(broadcast_past_limit(room));
+        }
         let fits = machine.fds_max.saturating_sub(FDS_RESERVED + churn_fds(args));
         return Err(format!(
             "{} connections need {} file descriptors, {} more than the hard limit of {}: \
@@ -430,6 +433,21 @@ fn check_room(
         ));
     }
     Ok(())
+}
+
+/// Why a broadcast is not shared out to workers, as other loads are, and what to do.
+fn broadcast_past_limit(room: &Room) -> String {
+    let (fds, fds_max) = (room.fds, room.machine.fds_max);
+    format!(
+        "a broadcast to so many needs {} file descriptors, {} more than this process's hard limit of {}, and it cannot \
+         be shared out to worker processes as other modes are: each message's first, median and last delivery, and \
+         whom it missed, are known only where all deliveries are counted. 'sudo prlimit --pid $$ --nofile={fds}' \
+         raises the limit, {} connections with publishers fit as it is, or run --mode idle -c for the others beside it",
+        count(fds),
+        count(fds - fds_max),
+        count(fds_max),
+        count(fds_max.saturating_sub(FDS_RESERVED)),
+    )
 }
 
 /// A rough upper bound of what the run takes: sockets (both ends, where the server is here), TLS sessions, and messages

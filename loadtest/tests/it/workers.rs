@@ -42,5 +42,8 @@ fn what_one_worker_meets_all_of_them_report() {
 fn a_broadcast_is_not_shared_out() {
     let output = confined("--mode broadcast -c 100");
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && stderr.contains("file descriptors"), "{stderr}");
+    assert!(output.status.code() == Some(2) && stderr.lines().count() == 1, "{stderr}");
+    for part in ["file descriptors", "worker processes", "prlimit", "48 connections"] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
 }
