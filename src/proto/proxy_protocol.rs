@@ -82,8 +82,9 @@ const V2_FIXED_BYTES: usize = 16;
 
 fn parse_v1(bytes: &[u8]) -> Result<Parsed<Source>, ProxyHeaderError> {
     let within = &bytes[..bytes.len().min(V1_BYTES_MAX)];
-    let Some(end) = within.iter().position(|&byte| matches!(byte, b'\r' | b'\n')) else {
-        // The CR is the last but one.
+    // The CR is the last but one at most; a byte further on changes nothing.
+    let mut to_cr = within.iter().take(V1_BYTES_MAX - 1);
+    let Some(end) = to_cr.position(|&byte| matches!(byte, b'\r' | b'\n')) else {
         return if within.len() >= V1_BYTES_MAX - 1 {
             Err(ProxyHeaderError::TooLong)
         } else {
@@ -92,8 +93,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Parsed<Source>, ProxyHeaderError> {
     };
     match within[end..] {
         [b'\r', b'\n', ..] => {}
-        [b'\r'] if within.len() < V1_BYTES_MAX => return Ok(Parsed::NeedBytes(end + 2)),
-        [b'\r'] => return Err(ProxyHeaderError::TooLong),
+        [b'\r'] => return Ok(Parsed::NeedBytes(end + 2)),
         _ => return Err(ProxyHeaderError::MalformedLine),
     }
     let line = within[..end]
@@ -221,6 +221,8 @@ mod tests {
         use ProxyHeaderError::{MalformedLine, NoHeader, TooLong};
         let too_long = format!("PROXY UNKNOWN {}\r\n", "f".repeat(V1_BYTES_MAX - 15));
         let endless = format!("PROXY TCP4 {}", "1".repeat(4000));
+        // 106 bytes show it, whatever comes next.
+        let ended_late = format!("PROXY UNKNOWN {}\n", "f".repeat(V1_BYTES_MAX - 15));
         for (line, error) in [
             ("GET / HTTP/1.1\r\n", NoHeader),
             ("proxy TCP4 192.0.2.7 192.0.2.1 40000 443\r\n", NoHeader),
@@ -253,6 +255,7 @@ mod tests {
             ("PROXY unknown\r\n", MalformedLine),
             (&too_long, TooLong),
             (&endless, TooLong),
+            (&ended_late, TooLong),
         ] {
             check(line.as_bytes(), Versions::Auto, Err(error));
         }
