@@ -43,6 +43,7 @@ app.run()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="SHAPE", help=", ".join(SHAPES))
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -50,7 +51,7 @@ def main():
         file.write(UWS_SERVER)
     open("target/floor/server.log", "w").close()
     report = {"rounds": options.rounds, "subscribers": options.subscribers, "load_before": os.getloadavg()[0]}
-    report["shapes"] = {name: measure(*shape, options) for name, shape in SHAPES.items()}
+    report["shapes"] = {name: measure(*shape, options) for name, shape in SHAPES.items() if name in options.shapes}
     print_report(report)
     if options.json:
         with open(options.json, "w") as file:
@@ -86,7 +87,8 @@ def print_report(report):
     print("|---|---|---|---|---|")
     for name, rows in shapes.items():
         cells = [f"{median(rows['wsfast']):.2f}", ratio(rows["wsfast"], rows["bare loop"]), ratio(rows["wsfast"], rows["uWebSockets"])]
-        cells.append(f"{median(rows['wsfast']) / median(shapes['64 B']['wsfast']):.2f}" if name.startswith("64 B") else "")
+        is_burst = name.startswith("64 B") and "64 B" in shapes
+        cells.append(f"{median(rows['wsfast']) / median(shapes['64 B']['wsfast']):.2f}" if is_burst else "")
         print(f"| {name} | " + " | ".join(cells) + " |")
     missing = sum(us is None for rows in shapes.values() for row in rows.values() for us in row)
     if missing:
