@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,9 @@ const END_MAX: Duration = Duration::from_secs(5);
 /// Between looks at a server that starts or ends.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long the last words of a server that has ended are waited for, should something else hold its stderr.
+const WORDS_MAX: Duration = Duration::from_secs(1);
+
 /// Last lines of a server's that are kept.
 const LINES_MAX: usize = 3;
 
@@ -39,6 +43,8 @@ pub(crate) struct Spawned {
     group: Pid,
     _ward: Ward,
     said: Arc<Mutex<VecDeque<String>>>,
+    /// Disconnected once all that it says was read.
+    read_to_end: Receiver<()>,
 }
 
 impl Spawned {
@@ -68,10 +74,12 @@ impl Spawned {
         let (mut child, ward) = started.map_err(|error| format!("/bin/sh: {error}"))?;
         let group = Pid::from_child(&child);
         let said = Arc::default();
+        let (reads, read_to_end) = mpsc::channel();
         if let Some(stderr) = child.stderr.take() {
             let said: Arc<Mutex<VecDeque<String>>> = Arc::clone(&said);
             // Reads to the end, so that a server never waits for a reader.
             thread::spawn(move || {
+                let _reads: mpsc::Sender<()> = reads;
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
                     if said.len() == LINES_MAX {
@@ -81,7 +89,7 @@ impl Spawned {
                 }
             });
         }
-        let mut spawned = Self { child, group, _ward: ward, said };
+        let mut spawned = Self { child, group, _ward: ward, said, read_to_end };
         spawned.wait_until_it_answers(&told, addr, stop)?;
         Ok(spawned)
     }
@@ -95,6 +103,8 @@ impl Spawned {
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect_timeout(&addr, START_MAX).is_err() {
             if let Ok(Some(status)) = self.child.try_wait() {
+                // Nothing is ever sent: this is the end of what it says, or the bound.
+                let _end = self.read_to_end.recv_timeout(WORDS_MAX);
                 return Err(format!("'{told}' ended with {status}{}", self.last_words()));
             }
             if stop.load(Ordering::Relaxed) {
@@ -109,10 +119,8 @@ impl Spawned {
         Ok(())
     }
 
-    /// What it said last, in one line.
+    /// What it said last so far, in one line.
     fn last_words(&self) -> String {
-        // What is on its way comes within a moment.
-        thread::sleep(LOOK);
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<&str> = said.iter().map(|line| line.trim()).collect();
         if lines.is_empty() { String::new() } else { format!(": {}", lines.join(" / ")) }
