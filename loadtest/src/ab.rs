@@ -2,10 +2,12 @@
 //! machine makes of nothing.
 //!
 //! ```text
-//! round 1: A B A'    round 2: A' B A    round 3: A B A'  ...
+//! round 1: A' B A    round 2: B A A'    round 3: A B A'  ...
 //! ```
 //!
-//! A and B change places from round to round (ABBA), and so do A and A': what drifts weighs on both sides alike. Only
+//! The order of each round is drawn by lot, all six alike. That is what makes the test exact: if A and B are the same,
+//! each round could as well have had them the other way round, whatever drifts, comes back in time with the rounds, or
+//! favours who runs second. A fixed order (A B A', A' B A) leaves B in the middle, and whatever is different there. Only
 //! figures of the same round are compared, as ratios. Decides by `permutation`; measures nothing itself.
 
 use std::fmt::Write as _;
@@ -20,12 +22,17 @@ use crate::machine::Environment;
 use crate::metric::{Better, Metric, Unit};
 use crate::outcome::Exit;
 use crate::permutation::{holm, interval, p_value, p_value_min};
+use crate::rate::{mix, shuffled};
 use crate::run::{Ran, Runner};
 use crate::stats::{Counts, histogram};
 use crate::verdict::Grade;
 
-/// What a difference must be less likely than, if there were none.
-const ALPHA: f64 = 0.05;
+/// What a difference must be less likely than, if there were none; and the same for A's difference from itself. Half of
+/// one in twenty each: so of twenty comparisons of a server with itself, nineteen or more say "no difference".
+const ALPHA: f64 = 0.025;
+
+/// What the interval that is printed leaves out, as most print it.
+const OUTSIDE: f64 = 0.05;
 
 /// A comparison, as JSON has it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -189,11 +196,13 @@ pub(crate) fn compare(
         args.rounds
     ))?;
     let (mut exit, mut last) = (Exit::Fine, None);
+    // Another with each comparison: what they have in common should be the servers.
+    let lot = mix(crate::clock::unix_s());
     'rounds: for round in 0..args.rounds {
-        let order = if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
         // A round is in the comparison once it is whole.
         let mut documents: [Option<Document>; 3] = [None, None, None];
-        for at in order {
+        for at in shuffled(3, lot ^ u64::from(round)) {
+            let at = at as usize;
             let command = rounds.seats[at].command.clone();
             let Ran { document, exit: ended, .. } = runner.run(args, Some(&command), |_| Ok(()))?;
             if runner.is_stopped() {
@@ -285,7 +294,7 @@ impl Rounds {
 impl Difference {
     fn between(first: &[f64], second: &[f64]) -> Self {
         let logs: Vec<f64> = first.iter().zip(second).map(|(a, b)| (b / a).ln()).collect();
-        let bounds = interval(&logs, ALPHA);
+        let bounds = interval(&logs, OUTSIDE);
         let p = p_value(&logs);
         Self {
             ratio: (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp(),
@@ -378,7 +387,7 @@ impl Comparison {
     /// The verdict in a sentence.
     pub(crate) fn conclusion(&self) -> String {
         match self.verdict.as_str() {
-            "difference" => "difference: what is marked is no accident (p < 0.05 over all figures)",
+            "difference" => "difference: what is marked is no accident (p < 0.025 over all figures)",
             "no difference" => "no difference that these rounds could show",
             "unsteady" => {
                 "unsteady: A differs from itself, so that nothing can be said of B; is this machine idle?"
