@@ -80,6 +80,11 @@ pub(crate) struct Args {
     #[arg(long, default_value = "5s", value_name = "TIME", help_heading = "Load",
         value_parser = parse_duration)]
     pub(crate) timeout: Duration,
+    /// Have the kernel say when it received what a read brings, to tell the server's time from this client's own queue
+    /// (TCP: echo, throughput, broadcast). It costs the client a twelfth of its CPU; auto: not with throughput
+    #[arg(long, value_enum, default_value_t = Stamping::Auto, value_name = "auto|on|off", hide_possible_values = true,
+        help_heading = "Load")]
+    pub(crate) kernel_timestamps: Stamping,
     /// How long to wait for the last replies; what is then missing is lost [default: the timeout]
     #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = parse_duration)]
     pub(crate) drain: Option<Duration>,
@@ -293,6 +298,17 @@ pub(crate) enum Verify {
     Off,
 }
 
+/// When the kernel is to say when it received what a read brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stamping {
+    /// Where times are what is measured: in an open loop.
+    Auto,
+    /// Where replies have times.
+    On,
+    /// Never.
+    Off,
+}
+
 /// How many connections are replaced a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum ChurnRate {
@@ -455,6 +471,8 @@ How to read it:
   response  from when a message was meant to leave: what a user waits. Delays of this client count, and a
             server that stalls is charged for every message that was due meanwhile.
   service   from when the message did leave.
+  arrival   from then until the kernel of this machine had the reply, by its own stamp, at the latest.
+  client q  from there until this client had read it, at least: arrival and this make up service.
   send lag  how late this client was. If it is near the response, the response is the client's own.
   first     in a broadcast, for each message: how long until its first subscriber had it; then until half, 99 of
             100 and all of them had it; spread is from the first to the last. reach is exact.

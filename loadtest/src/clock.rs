@@ -29,6 +29,36 @@ pub(crate) fn unix_s() -> u64 {
     clock_gettime(ClockId::Realtime).tv_sec.unsigned_abs()
 }
 
+/// When a read brought bytes, and how long they had waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// When this client had them.
+    pub(crate) at_ns: u64,
+    /// How long the last of them lay in the kernel before; `None`: it does not say.
+    pub(crate) queued_ns: Option<u64>,
+}
+
+impl Reading {
+    /// A read that is just over, of bytes that the kernel received at `stamp_ns` of CLOCK_REALTIME.
+    pub(crate) fn of(stamp_ns: Option<u64>) -> Self {
+        let at_ns = now_ns();
+        // Both readings of the same clock, a moment apart: where it is set matters only if that changes in between.
+        let queued_ns = stamp_ns.map(|stamp_ns| unix_ns().saturating_sub(stamp_ns));
+        Self { at_ns, queued_ns }
+    }
+
+    /// A read at `at_ns` of which no more is known.
+    pub(crate) const fn at(at_ns: u64) -> Self {
+        Self { at_ns, queued_ns: None }
+    }
+}
+
+/// Nanoseconds since 1970, the clock of the kernel's stamps.
+fn unix_ns() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec.unsigned_abs() * SECOND_NS + now.tv_nsec.unsigned_abs()
+}
+
 /// Wakes the poll that it is registered with at a point of time.
 #[derive(Debug)]
 pub(crate) struct Timer {

@@ -19,7 +19,7 @@ use wsfast::proto::inbound::{Inbound, Step};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
 
-use crate::clock::now_ns;
+use crate::clock::{Reading, now_ns};
 use crate::desk::{Desk, masking_key};
 use crate::link::{Drained, Fill, Link, LinkError, Rest, Secured};
 use crate::post::Answers;
@@ -352,7 +352,7 @@ impl<L> Conn<L> {
             return Ok(News::None);
         };
         let (len, rest) = match link.read(&mut desk.scratch, &mut desk.wire)? {
-            Fill::Bytes { len, rest } => (len, rest),
+            Fill::Bytes { len, rest, .. } => (len, rest),
             Fill::WouldBlock => return Ok(News::None),
             Fill::End => return Err(OpenFailure::ClosedEarly),
         };
@@ -378,7 +378,8 @@ impl<L> Conn<L> {
         }
         desk.append_greetings(&self.lane);
         desk.scratch.copy_within(head_len..len, 0);
-        self.walk(len - head_len, opened_ns, desk).map_err(|_| OpenFailure::ClosedEarly)?;
+        self.walk(len - head_len, Reading::at(opened_ns), desk)
+            .map_err(|_| OpenFailure::ClosedEarly)?;
         self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
         Ok(news)
     }
@@ -399,12 +400,13 @@ impl<L> Conn<L> {
             let Some(link) = &mut self.link else { return Ok(News::None) };
             let owed_len = self.owed.len();
             desk.scratch[..owed_len].copy_from_slice(&self.owed);
-            let (len, rest) = match link.read(&mut desk.scratch[owed_len..], &mut desk.wire)? {
-                Fill::Bytes { len, rest } => (len, rest),
+            let read = link.read(&mut desk.scratch[owed_len..], &mut desk.wire)?;
+            let (len, rest, stamp_ns) = match read {
+                Fill::Bytes { len, rest, stamp_ns } => (len, rest, stamp_ns),
                 Fill::WouldBlock => return Ok(News::None),
                 Fill::End => return Err(End::Closed),
             };
-            self.walk(owed_len + len, now_ns(), desk)?;
+            self.walk(owed_len + len, Reading::of(stamp_ns), desk)?;
             self.flush(desk)?;
             if rest == Rest::Drained && !ready.ended {
                 return Ok(News::None);
@@ -427,7 +429,7 @@ impl<L> Conn<L> {
                 return Ok(News::None);
             };
             let (len, rest) = match link.read(&mut desk.scratch, &mut desk.wire)? {
-                Fill::Bytes { len, rest } => (len, rest),
+                Fill::Bytes { len, rest, .. } => (len, rest),
                 Fill::WouldBlock => return Ok(News::None),
                 Fill::End => return Err(End::Closed),
             };
@@ -448,7 +450,7 @@ impl<L> Conn<L> {
     fn walk(
         &mut self,
         len: usize,
-        now_ns: u64,
+        reading: Reading,
         desk: &mut Desk<impl Referee<Lane = L>>,
     ) -> Result<(), End> {
         let mut at = 0;
@@ -459,14 +461,14 @@ impl<L> Conn<L> {
             match step {
                 Step::NeedBytes(_) => break,
                 Step::Absorbed => {}
-                Step::Pong(payload) => desk.referee.ponged(&mut self.lane, payload, now_ns),
+                Step::Pong(payload) => desk.referee.ponged(&mut self.lane, payload, reading.at_ns),
                 Step::Message(message) => {
                     let (kind, payload) = (message.kind(), message.payload());
-                    let then = desk.referee.take_in(&mut self.lane, kind, payload, now_ns);
+                    let then = desk.referee.take_in(&mut self.lane, kind, payload, reading);
                     match (then, &self.phase) {
                         (Then::Wait, _) => {}
                         (Then::Send, Phase::Open) => {
-                            desk.append_message(&mut self.lane, self.deflate, now_ns);
+                            desk.append_message(&mut self.lane, self.deflate, reading.at_ns);
                         }
                         (Then::Answer(number), Phase::Open) => desk.append_answer(number),
                         // Behind a Close frame nothing is said.

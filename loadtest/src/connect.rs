@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::conn::News;
-use crate::link::Link;
+use crate::link::{Link, Tcp};
 use crate::rate::Rate;
 use crate::stats::histogram;
 use crate::tls::Connector;
@@ -267,14 +267,21 @@ impl Endpoint {
         }
     }
 
-    /// Begins a connection, from `source` if one is given. TLS starts once it is there.
+    /// Begins a connection, from `source` if one is given. TLS starts once it is there. The kernel is to say when what
+    /// is read came, if `is_stamped`.
     ///
     /// # Errors
     ///
     /// What socket(2), bind(2) or connect(2) say; a connection under way is no error.
-    pub(crate) fn dial(&self, source: Option<IpAddr>) -> Result<Link, OpenFailure> {
+    pub(crate) fn dial(
+        &self,
+        source: Option<IpAddr>,
+        is_stamped: bool,
+    ) -> Result<Link, OpenFailure> {
         Ok(match self {
-            Self::Tcp(addr) | Self::Tls(addr, _) => Link::Tcp(dial(*addr, source)?),
+            Self::Tcp(addr) | Self::Tls(addr, _) => {
+                Link::Tcp(Tcp::new(dial(*addr, source)?, is_stamped))
+            }
             Self::Unix(path) => Link::Unix(dial_unix(path)?),
         })
     }

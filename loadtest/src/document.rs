@@ -69,6 +69,12 @@ pub(crate) struct Document {
     pub(crate) censored: u64,
     pub(crate) response: Times,
     pub(crate) service: Times,
+    /// From the actual send until the kernel of this machine had the reply, by its own stamp. Of replies that one read
+    /// brought, it knows the last one's time: those before may have come earlier. Empty where the kernel was not
+    /// asked (see --kernel-timestamps) or does not say (Unix sockets).
+    pub(crate) arrival: Times,
+    /// From there until this client had read it: `service` is the sum of both.
+    pub(crate) client_queue: Times,
     /// Empty in a closed loop.
     pub(crate) send_lag: Times,
     pub(crate) server: Option<Server>,
@@ -297,6 +303,8 @@ impl Document {
             censored: book.latencies.censored,
             response: Times::of(&book.latencies.response),
             service: Times::of(&book.latencies.service),
+            arrival: Times::of(&book.latencies.arrival),
+            client_queue: Times::of(&book.latencies.client_queue),
             send_lag: Times::of(&book.latencies.send_lag),
             server: usage.server.as_ref().map(|server| Server {
                 pids: server.pids.clone(),

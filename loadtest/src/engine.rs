@@ -289,7 +289,7 @@ impl<'a, R: Referee> Engine<'a, R> {
     ///
     /// That it can't even begin.
     pub(crate) fn dial(&self, index: u32, place: usize) -> Result<Link, OpenFailure> {
-        let mut link = self.plan.endpoint.dial(self.plan.source(index))?;
+        let mut link = self.plan.endpoint.dial(self.plan.source(index), self.plan.is_stamped)?;
         link.register(self.poll.registry(), Token(place))?;
         Ok(link)
     }

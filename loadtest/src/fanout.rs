@@ -13,6 +13,7 @@ use wsfast::proto::message::Kind;
 
 use self::wrong::{On, Wrong};
 use crate::casting::{Casting, Envelope};
+use crate::clock::Reading;
 use crate::live::Live;
 use crate::plan::Plan;
 use crate::rate::Schedule;
@@ -128,8 +129,8 @@ impl Fanout {
     }
 
     /// Takes in a message, from where its marker is, that came for `seat`.
-    fn deliver(&mut self, conn: u32, seat: &Seat, kind: Kind, message: &[u8], now_ns: u64) {
-        self.book.received(now_ns);
+    fn deliver(&mut self, conn: u32, seat: &Seat, kind: Kind, message: &[u8], reading: Reading) {
+        self.book.received(reading.at_ns);
         // A damaged name leads to another account or to none, whose bytes are then others: `odd` looks closer.
         if let Some(mark) = self.stamps.claimed(message)
             && let Some(k) = self.number(mark)
@@ -139,14 +140,14 @@ impl Fanout {
             && (kind == self.kind || self.casting.envelope == Envelope::Unknown)
             && self.stamps.proves(&account.stamp, message)
         {
-            self.proved(conn, seat, k, mark, now_ns);
+            self.proved(conn, seat, k, mark, reading);
         } else {
-            self.odd(conn, seat, kind, message, now_ns);
+            self.odd(conn, seat, kind, message, reading.at_ns);
         }
     }
 
     /// Records the time of a message that is as it must be, and minds its order.
-    fn proved(&mut self, conn: u32, seat: &Seat, k: u64, mark: Mark, now_ns: u64) {
+    fn proved(&mut self, conn: u32, seat: &Seat, k: u64, mark: Mark, reading: Reading) {
         let at = self.casting.pair(seat.topic, seat.place, mark.publisher);
         let due = &mut self.due[at];
         if mark.seq < *due {
@@ -159,20 +160,19 @@ impl Fanout {
         let (Some(account), Some(schedule)) = (self.accounts.get_mut(k), &self.schedule) else {
             return;
         };
-        let response_ns = now_ns.saturating_sub(schedule.start_ns() + mark.due_ns);
-        let service_ns = now_ns.saturating_sub(account.sent_ns);
+        let intended_ns = schedule.start_ns() + mark.due_ns;
+        let response_ns = reading.at_ns.saturating_sub(intended_ns);
         if account.is_measured {
-            self.book.latencies.response.saturating_record(response_ns);
-            self.book.latencies.service.saturating_record(service_ns);
+            self.book.latencies.came(intended_ns, account.sent_ns, reading);
             self.book.live.response(response_ns);
         }
-        if service_ns > self.timeout_ns {
+        if reading.at_ns.saturating_sub(account.sent_ns) > self.timeout_ns {
             self.book.counts.late += 1;
         }
         self.reach.arrived(account, response_ns);
         self.book.awaited -= 1;
         if account.settle(seat.place) {
-            self.close(k, now_ns);
+            self.close(k, reading.at_ns);
         }
     }
 
@@ -215,8 +215,8 @@ impl Fanout {
         let Some(account) = self.accounts.close(k) else { return };
         self.book.awaited -= u64::from(account.awaited());
         let start_ns = self.schedule.as_ref().map_or(now_ns, Schedule::start_ns);
-        let age_ns = now_ns.saturating_sub(start_ns + account.mark.due_ns);
-        self.reach.closed(&account, age_ns);
+        let intended_ns = start_ns + account.mark.due_ns;
+        self.reach.closed(&account, now_ns.saturating_sub(intended_ns));
         let mut lost = 0;
         for place in account.missing() {
             let subscriber = self.casting.subscriber(account.topic, place);
@@ -227,11 +227,7 @@ impl Fanout {
         }
         self.book.counts.lost += lost;
         if account.is_measured && lost > 0 {
-            let latencies = &mut self.book.latencies;
-            let service_ns = now_ns.saturating_sub(account.sent_ns);
-            latencies.response.saturating_record_n(age_ns, lost);
-            latencies.service.saturating_record_n(service_ns, lost);
-            latencies.censored += lost;
+            self.book.latencies.never_came(intended_ns, account.sent_ns, now_ns, lost);
         }
         self.accounts.recycle(account);
     }
@@ -306,17 +302,17 @@ impl Fanout {
         seat: &mut Seat,
         kind: Kind,
         payload: &[u8],
-        now_ns: u64,
+        reading: Reading,
     ) -> Then {
         let size = self.stamps.size();
         match self.casting.envelope {
             Envelope::None if self.stamps.find(payload, 0) == Some(0) => {
-                self.deliver(conn, seat, kind, payload, now_ns);
+                self.deliver(conn, seat, kind, payload, reading);
             }
-            Envelope::None => return self.strange(conn, seat, payload, now_ns),
+            Envelope::None => return self.strange(conn, seat, payload, reading.at_ns),
             Envelope::Unknown => {
                 let Some(found) = self.stamps.find(payload, seat.hint) else {
-                    return self.strange(conn, seat, payload, now_ns);
+                    return self.strange(conn, seat, payload, reading.at_ns);
                 };
                 seat.hint = found;
                 // An envelope may hold several.
@@ -325,7 +321,7 @@ impl Fanout {
                 while let Some(found) = next {
                     at += found;
                     let end = (at + size).min(payload.len());
-                    self.deliver(conn, seat, kind, &payload[at..end], now_ns);
+                    self.deliver(conn, seat, kind, &payload[at..end], reading);
                     at = end;
                     next = self.stamps.find(&payload[at..], 0);
                 }
@@ -383,7 +379,7 @@ mod tests {
 
     fn hear(fanout: &mut Fanout, lane: &mut Lane, payload: &[u8], now_ns: u64) {
         let kind = fanout.kind;
-        assert_eq!(fanout.take_in(lane, kind, payload, now_ns), Then::Wait);
+        assert_eq!(fanout.take_in(lane, kind, payload, Reading::at(now_ns)), Then::Wait);
     }
 
     #[test]

@@ -112,8 +112,8 @@ fn verdict(body: &mut String, d: &Document) {
 /// The times that a document holds, by name.
 fn rows(d: &Document) -> Vec<(&'static str, &Times)> {
     let response = if d.broadcast.is_some() { "delivery" } else { "response" };
-    let mut rows =
-        vec![(response, &d.response), ("service", &d.service), ("send lag", &d.send_lag)];
+    let mut rows = vec![(response, &d.response), ("service", &d.service), ("arrival", &d.arrival)];
+    rows.extend([("client queue", &d.client_queue), ("send lag", &d.send_lag)]);
     if let Some(b) = &d.broadcast {
         rows.extend([("first subscriber", &b.first), ("median subscriber", &b.median)]);
         rows.extend([("99th of 100", &b.p99), ("last subscriber", &b.last), ("spread", &b.spread)]);
@@ -194,7 +194,7 @@ fn spectrum_of(body: &mut String, d: &Document) {
             if d.mode == "connect" {
                 true
             } else {
-                matches!(*name, "delivery" | "response" | "service" | "send lag")
+                matches!(*name, "delivery" | "response" | "service" | "arrival" | "send lag")
             }
         })
         .collect();

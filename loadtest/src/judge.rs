@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wsfast::proto::message::Kind;
 
 use crate::cli::Verify;
+use crate::clock::Reading;
 use crate::live::Live;
 use crate::outstanding::{Arrival, Outstanding};
 use crate::plan::Plan;
@@ -122,20 +123,20 @@ impl Judge {
         Name { conn: lane.conn, seq }
     }
 
-    /// Judges a data message that came on `lane` at `now_ns`. True: it settled a message, so a closed loop may send
+    /// Judges a data message that came on `lane` with `reading`. True: it settled a message, so a closed loop may send
     /// the next.
-    fn reply(&mut self, lane: &mut Lane, text: bool, payload: &[u8], now_ns: u64) -> bool {
-        self.book.received(now_ns);
+    fn reply(&mut self, lane: &mut Lane, text: bool, payload: &[u8], reading: Reading) -> bool {
+        self.book.received(reading.at_ns);
         let due = lane.outstanding.expected();
         let settled = if let Some(seq) = due
             && self.proves(Name { conn: lane.conn, seq }, text, payload)
             && let Arrival::InOrder { sent_ns } = lane.outstanding.settle(seq)
         {
-            self.answered(lane, seq, sent_ns, now_ns);
+            self.answered(lane, seq, sent_ns, reading);
             self.book.counts.verified += 1;
             true
         } else {
-            self.odd_reply(lane, due, text, payload, now_ns)
+            self.odd_reply(lane, due, text, payload, reading)
         };
         self.book.awaited -= u64::from(settled);
         settled
@@ -147,9 +148,7 @@ impl Judge {
         for (seq, sent_ns) in lane.outstanding.unanswered() {
             self.book.counts.lost += 1;
             if let Some(intended_ns) = self.intended_ns(lane, seq, sent_ns) {
-                self.book.latencies.response.saturating_record(now_ns.saturating_sub(intended_ns));
-                self.book.latencies.service.saturating_record(now_ns.saturating_sub(sent_ns));
-                self.book.latencies.censored += 1;
+                self.book.latencies.never_came(intended_ns, sent_ns, now_ns, 1);
             }
         }
     }
@@ -164,15 +163,12 @@ impl Judge {
     }
 
     /// Records the times of a message whose reply came.
-    fn answered(&mut self, lane: &Lane, seq: u64, sent_ns: u64, now_ns: u64) {
-        let service_ns = now_ns.saturating_sub(sent_ns);
+    fn answered(&mut self, lane: &Lane, seq: u64, sent_ns: u64, reading: Reading) {
         if let Some(intended_ns) = self.intended_ns(lane, seq, sent_ns) {
-            let response_ns = now_ns.saturating_sub(intended_ns);
-            self.book.latencies.response.saturating_record(response_ns);
-            self.book.latencies.service.saturating_record(service_ns);
-            self.book.live.response(response_ns);
+            self.book.latencies.came(intended_ns, sent_ns, reading);
+            self.book.live.response(reading.at_ns.saturating_sub(intended_ns));
         }
-        if service_ns > self.timeout_ns {
+        if reading.at_ns.saturating_sub(sent_ns) > self.timeout_ns {
             self.book.counts.late += 1;
         }
     }
@@ -197,7 +193,7 @@ impl Judge {
         due: Option<u64>,
         text: bool,
         payload: &[u8],
-        now_ns: u64,
+        reading: Reading,
     ) -> bool {
         let claimed = match self.verify {
             Verify::Full if text == self.text => self.find(lane, payload),
@@ -207,12 +203,12 @@ impl Judge {
         match own.map(|name| (name.seq, lane.outstanding.settle(name.seq))) {
             Some((seq, Arrival::InOrder { sent_ns })) => {
                 // Its place is right; the replies before it are missing, and may still come.
-                self.answered(lane, seq, sent_ns, now_ns);
+                self.answered(lane, seq, sent_ns, reading);
                 self.book.counts.verified += 1;
                 true
             }
             Some((seq, Arrival::Reordered { sent_ns })) => {
-                self.answered(lane, seq, sent_ns, now_ns);
+                self.answered(lane, seq, sent_ns, reading);
                 self.book.counts.reordered += 1;
                 self.fault(lane, due, FaultKind::Reordered(seq));
                 true
@@ -302,9 +298,9 @@ impl Referee for Judge {
         Saying::Message(if self.text { Kind::Text } else { Kind::Binary })
     }
 
-    fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then {
-        let settled = self.reply(lane, kind == Kind::Text, payload, now_ns);
-        if settled && self.sends_at(now_ns) { Then::Send } else { Then::Wait }
+    fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], reading: Reading) -> Then {
+        let settled = self.reply(lane, kind == Kind::Text, payload, reading);
+        if settled && self.sends_at(reading.at_ns) { Then::Send } else { Then::Wait }
     }
 
     fn abandon(&mut self, lane: &Lane) {
@@ -419,7 +415,7 @@ mod tests {
         let (mut judge, mut lane) = (judge(line), lane(7));
         let payloads = send(&mut judge, &mut lane, 4);
         for (text, payload) in replies(&payloads) {
-            judge.reply(&mut lane, text, &payload, 100);
+            judge.reply(&mut lane, text, &payload, Reading::at(100));
         }
         judge.give_up_on(&lane, 1000);
         assert_eq!(judge.book.latencies.censored, judge.book.counts.lost);
@@ -468,10 +464,10 @@ mod tests {
         let (mut a, mut b) = (lane(1), lane(2));
         let from_a = send(&mut judge, &mut a, 1).remove(0);
         send(&mut judge, &mut b, 1);
-        assert!(judge.reply(&mut b, false, &from_a, 5));
+        assert!(judge.reply(&mut b, false, &from_a, Reading::at(5)));
         let fault = judge.book.first_fault.clone().unwrap();
         assert!(fault.contains("belongs to connection 1"), "{fault}");
-        assert!(!judge.reply(&mut b, true, b"Welcome", 6));
+        assert!(!judge.reply(&mut b, true, b"Welcome", Reading::at(6)));
         let expected = Counts { sent: 2, corrupt: 1, unasked: 1, ..Counts::default() };
         assert_eq!(judge.book.counts, expected);
     }
@@ -499,7 +495,7 @@ mod tests {
             let name = judge.sent(&mut lane, sent_ns);
             let mut payload = Vec::new();
             judge.pattern.write(name, &mut payload);
-            judge.reply(&mut lane, false, &payload, sent_ns + 100_000);
+            judge.reply(&mut lane, false, &payload, Reading::at(sent_ns + 100_000));
         }
         let latencies = &judge.book.latencies;
         assert_eq!(latencies.response.len(), 1);

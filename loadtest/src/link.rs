@@ -1,14 +1,18 @@
 //! A connection's byte stream: the only place that reads from and writes to a connected socket.
 //!
 //! An enum, matched once per system call, so that TLS stays off the path of the others. Retries nothing but
-//! `Interrupted`, keeps no bytes, and knows neither frames nor time.
+//! `Interrupted`, keeps no bytes, reads no clock, and knows no frames.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::os::fd::AsRawFd as _;
 
 use mio::Interest;
 use mio::Registry;
 use mio::Token;
 use mio::net::{TcpStream, UnixStream};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+
+use crate::clock::SECOND_NS;
 
 use crate::tls::{Connector, TlsFailure, TlsLink};
 
@@ -16,11 +20,19 @@ use crate::tls::{Connector, TlsFailure, TlsLink};
 #[derive(Debug)]
 pub(crate) enum Link {
     /// TCP as it is.
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// TLS over TCP.
     Tls(Box<TlsLink>),
     /// A Unix socket.
     Unix(UnixStream),
+}
+
+/// A TCP socket.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    stream: TcpStream,
+    /// The kernel was told to say when it received what a read brings.
+    is_stamped: bool,
 }
 
 /// What a read brought.
@@ -32,6 +44,8 @@ pub(crate) enum Fill {
         len: usize,
         /// What is behind them.
         rest: Rest,
+        /// When the kernel received the last of them, ns of CLOCK_REALTIME; `None`: it does not say.
+        stamp_ns: Option<u64>,
     },
     /// Nothing; an event will come.
     WouldBlock,
@@ -90,8 +104,8 @@ impl Link {
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Self::Tcp(stream) => registry.register(stream, token, interest),
-            Self::Tls(link) => registry.register(link.socket(), token, interest),
+            Self::Tcp(tcp) => registry.register(&mut tcp.stream, token, interest),
+            Self::Tls(link) => registry.register(&mut link.socket().stream, token, interest),
             Self::Unix(stream) => registry.register(stream, token, interest),
         }
     }
@@ -103,9 +117,9 @@ impl Link {
     /// That it failed, and why.
     pub(crate) fn is_connected(&mut self) -> Result<bool, LinkError> {
         let (error, peer) = match self {
-            Self::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Self::Tcp(Tcp { stream, .. }) => (stream.take_error()?, stream.peer_addr().map(drop)),
             Self::Tls(link) => {
-                let stream = link.socket();
+                let stream = &link.socket().stream;
                 (stream.take_error()?, stream.peer_addr().map(drop))
             }
             Self::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
@@ -125,7 +139,7 @@ impl Link {
     /// That there is no randomness.
     pub(crate) fn over_tls(self, connector: &Connector) -> io::Result<Self> {
         match self {
-            Self::Tcp(stream) => Ok(Self::Tls(Box::new(connector.wrap(stream)?))),
+            Self::Tcp(tcp) => Ok(Self::Tls(Box::new(connector.wrap(tcp)?))),
             link @ (Self::Tls(_) | Self::Unix(_)) => Ok(link),
         }
     }
@@ -154,9 +168,9 @@ impl Link {
     /// That the connection broke.
     pub(crate) fn read(&mut self, buf: &mut [u8], wire: &mut [u8]) -> Result<Fill, LinkError> {
         match self {
-            Self::Tcp(stream) => Ok(read(stream, buf)?),
+            Self::Tcp(tcp) => Ok(tcp.read(buf)?),
             Self::Tls(link) => link.read(buf, wire),
-            Self::Unix(stream) => Ok(read(stream, buf)?),
+            Self::Unix(stream) => Ok(filled(buf.len(), || Ok((stream.read(buf)?, None)))?),
         }
     }
 
@@ -167,7 +181,7 @@ impl Link {
     /// That the connection broke.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Drained, LinkError> {
         match self {
-            Self::Tcp(stream) => Ok(write(stream, bytes)?),
+            Self::Tcp(tcp) => Ok(write(&mut tcp.stream, bytes)?),
             Self::Tls(link) => link.write(bytes),
             Self::Unix(stream) => Ok(write(stream, bytes)?),
         }
@@ -194,13 +208,65 @@ impl Link {
     }
 }
 
-/// One read.
-pub(crate) fn read(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<Fill> {
+impl Tcp {
+    /// `stream`, whose reads tell when the kernel received what they bring, if `is_stamped` and it can say.
+    pub(crate) fn new(stream: TcpStream, is_stamped: bool) -> Self {
+        let is_stamped =
+            is_stamped && setsockopt(&stream, sockopt::ReceiveTimestampns, &true).is_ok();
+        Self { stream, is_stamped }
+    }
+
+    /// The socket, to be written to.
+    pub(crate) const fn writer(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// One read.
+    ///
+    /// # Errors
+    ///
+    /// That the connection broke.
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<Fill> {
+        let room = buf.len();
+        if self.is_stamped {
+            filled(room, || self.stream.try_io(|| receive(&self.stream, buf)))
+        } else {
+            filled(room, || Ok((self.stream.read(buf)?, None)))
+        }
+    }
+}
+
+/// Room for a `struct timespec` with its header, aligned as the header has to be.
+#[repr(align(8))]
+struct Control([u8; 64]);
+
+/// One recvmsg(2): how many bytes, and when the kernel received the last of them (SCM_TIMESTAMPNS).
+fn receive(stream: &TcpStream, buf: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
+    let mut control = Control([0; 64]);
+    let mut spaces = [IoSliceMut::new(buf)];
+    let flags = MsgFlags::empty();
+    let got = recvmsg::<()>(stream.as_raw_fd(), &mut spaces, Some(&mut control.0), flags)?;
+    let stamp_ns = got.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(at) => {
+            Some(at.tv_sec().unsigned_abs() * SECOND_NS + at.tv_nsec().unsigned_abs())
+        }
+        _ => None,
+    });
+    Ok((got.bytes, stamp_ns))
+}
+
+/// What a read into `room` bytes came to; it is tried again where a signal came between.
+fn filled(
+    room: usize,
+    mut read: impl FnMut() -> io::Result<(usize, Option<u64>)>,
+) -> io::Result<Fill> {
     loop {
-        match stream.read(buf) {
-            Ok(0) => return Ok(Fill::End),
-            Ok(len) if len < buf.len() => return Ok(Fill::Bytes { len, rest: Rest::Drained }),
-            Ok(len) => return Ok(Fill::Bytes { len, rest: Rest::Unknown }),
+        match read() {
+            Ok((0, _)) => return Ok(Fill::End),
+            Ok((len, stamp_ns)) => {
+                let rest = if len < room { Rest::Drained } else { Rest::Unknown };
+                return Ok(Fill::Bytes { len, rest, stamp_ns });
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Fill::WouldBlock),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -27,6 +27,8 @@ enum Source {
 enum Clock {
     Response,
     Service,
+    Arrival,
+    ClientQueue,
     SendLag,
     Tcp,
     Tls,
@@ -86,10 +88,12 @@ pub(crate) enum Better {
     Higher,
 }
 
-const CLOCKS: [(&str, Clock); 12] = [
+const CLOCKS: [(&str, Clock); 14] = [
     ("latency", Clock::Response),
     ("response", Clock::Response),
     ("service", Clock::Service),
+    ("arrival", Clock::Arrival),
+    ("client_queue", Clock::ClientQueue),
     ("send_lag", Clock::SendLag),
     ("tcp", Clock::Tcp),
     ("tls", Clock::Tls),
@@ -205,6 +209,8 @@ impl Clock {
         let times = match self {
             Self::Response => &document.response,
             Self::Service => &document.service,
+            Self::Arrival => &document.arrival,
+            Self::ClientQueue => &document.client_queue,
             Self::SendLag => &document.send_lag,
             Self::Tcp => &connect.tcp,
             Self::Tls => &connect.tls,

@@ -74,6 +74,8 @@ impl<'a> Outcome<'a> {
             rate_reached: sending.rate_reached,
             send_lag_ns: pair(&latencies.send_lag),
             response_ns: pair(&latencies.response),
+            service_ns: pair(&latencies.service),
+            arrival_ns: latencies.arrivals().map_or([None; 2], pair),
         });
         let verdict = Verdict::new(&Evidence {
             open_loop,

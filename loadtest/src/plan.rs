@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::casting::{self, Casting, Envelope};
-use crate::cli::{Args, Arrival, Mode, ServerPid, Source, Verify};
+use crate::cli::{Args, Arrival, Mode, ServerPid, Source, Stamping, Verify};
 use crate::connect::Endpoint;
 use crate::live::Phase;
 use crate::rate::Rate;
@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) connect_timeout_ns: u64,
     /// Connections replaced a second, while messages flow.
     pub(crate) churn: Option<Rate>,
+    /// Whether the kernel is to say when it received what a read brings.
+    pub(crate) is_stamped: bool,
     /// Further header fields of the upgrade request.
     pub(crate) headers: Vec<(String, String)>,
     /// The upgrade request's Origin.
@@ -151,6 +153,7 @@ impl Plan {
         room.fds += churn_fds(args);
         check_room(args, conns, &endpoint, &load, &room)?;
         let timeout_ns = as_ns(args.timeout);
+        let is_stamped = is_stamped(args.kernel_timestamps, &load);
         // Protocols that wrap messages are protocols of text, unless they are said not to be.
         let text = args.text || load.envelope() == Envelope::Unknown && !args.binary;
         Ok(Self {
@@ -174,6 +177,7 @@ impl Plan {
             connect_window: usize::try_from(args.connect_window).unwrap_or(usize::MAX),
             connect_timeout_ns: as_ns(args.connect_timeout),
             churn: churn(args)?,
+            is_stamped,
             headers: args.headers.clone(),
             origin: args.origin.clone(),
             subprotocols: args.subprotocols.clone(),
@@ -319,6 +323,16 @@ fn silent(args: &Args, mode: &str, load: LoadPlan) -> Result<LoadPlan, String> {
 fn rate(per_second: f64, flag: &str) -> Result<Rate, String> {
     Rate::new(per_second)
         .ok_or_else(|| format!("{flag}: from 0.000001 to 10,000,000 messages a second in all"))
+}
+
+/// Whether the kernel is to say when it received what a read brings.
+fn is_stamped(stamping: Stamping, load: &LoadPlan) -> bool {
+    match (stamping, load) {
+        (Stamping::Off, _) | (_, LoadPlan::Connect | LoadPlan::Idle) => false,
+        // A closed loop is for the rate, which what each read costs more would lower.
+        (Stamping::Auto, LoadPlan::Throughput(_)) => false,
+        (Stamping::Auto | Stamping::On, _) => true,
+    }
 }
 
 /// Connections replaced a second.

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use wsfast::proto::message::Kind;
 
+use crate::clock::Reading;
 use crate::rate::Schedule;
 use crate::reach::Reach;
 use crate::stats::Book;
@@ -70,8 +71,14 @@ pub(crate) trait Referee: Debug {
     fn next_message(&mut self, lane: &mut Self::Lane, now_ns: u64, payload: &mut Vec<u8>)
     -> Saying;
 
-    /// Takes in a data message that came on `lane` at `now_ns`.
-    fn take_in(&mut self, lane: &mut Self::Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then;
+    /// Takes in a data message that came on `lane` with `reading`.
+    fn take_in(
+        &mut self,
+        lane: &mut Self::Lane,
+        kind: Kind,
+        payload: &[u8],
+        reading: Reading,
+    ) -> Then;
 
     /// Takes in a Pong that came on `lane` at `now_ns`.
     fn ponged(&mut self, _lane: &mut Self::Lane, _payload: &[u8], _now_ns: u64) {}

@@ -165,6 +165,8 @@ fn write_joined(out: &mut String, d: &Document) -> fmt::Result {
     let rows = [
         ("response", &d.response),
         ("service", &d.service),
+        ("arrival", &d.arrival),
+        ("client q", &d.client_queue),
         ("send lag", &d.send_lag),
         ("tcp", &d.connect.tcp),
         ("tls", &d.connect.tls),
@@ -417,8 +419,13 @@ fn table(out: &mut String, outcome: &Outcome<'_>) -> fmt::Result {
         rows.push(("upgrade", &connects.upgrade));
     }
     // In a closed loop a message is meant to leave when it does: there is one row.
-    if outcome.finished.sending.is_some() {
-        rows.extend([("service", &latencies.service), ("send lag", &latencies.send_lag)]);
+    let is_open_loop = outcome.finished.sending.is_some();
+    if is_open_loop {
+        rows.push(("service", &latencies.service));
+    }
+    rows.extend([("arrival", &latencies.arrival), ("client q", &latencies.client_queue)]);
+    if is_open_loop {
+        rows.push(("send lag", &latencies.send_lag));
     }
     if let Some(reach) = reach {
         let of_messages = [&reach.first, &reach.median, &reach.p99, &reach.last, &reach.spread];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::SECOND_NS;
+use crate::clock::{Reading, SECOND_NS};
 use crate::live::Live;
 
 /// What every mode writes down.
@@ -150,6 +150,11 @@ pub(crate) struct Latencies {
     pub(crate) response: Histogram<u64>,
     /// From the actual send to the reply.
     pub(crate) service: Histogram<u64>,
+    /// From the actual send until the reply was in this machine's kernel; empty where that is not known. A read that
+    /// brings several replies knows the time of the last, so that none is told to have come earlier than it did.
+    pub(crate) arrival: Histogram<u64>,
+    /// From there until this client had read it, at least: `arrival` and this make up `service`.
+    pub(crate) client_queue: Histogram<u64>,
     /// From the intended send to the actual one.
     pub(crate) send_lag: Histogram<u64>,
     /// Samples of `response` that are ages of messages without a reply: lower bounds, not times.
@@ -159,7 +164,43 @@ pub(crate) struct Latencies {
 impl Latencies {
     /// No samples yet.
     pub(crate) fn new() -> Self {
-        Self { response: histogram(), service: histogram(), send_lag: histogram(), censored: 0 }
+        Self {
+            response: histogram(),
+            service: histogram(),
+            arrival: histogram(),
+            client_queue: histogram(),
+            send_lag: histogram(),
+            censored: 0,
+        }
+    }
+
+    /// Records a message that was to leave at `intended_ns`, left at `sent_ns`, and whose reply `reading` brought.
+    pub(crate) fn came(&mut self, intended_ns: u64, sent_ns: u64, reading: Reading) {
+        let service_ns = reading.at_ns.saturating_sub(sent_ns);
+        self.response.saturating_record(reading.at_ns.saturating_sub(intended_ns));
+        self.service.saturating_record(service_ns);
+        if let Some(queued_ns) = reading.queued_ns {
+            // It can't have come before the message left; a clock that was set meanwhile may say so.
+            let queued_ns = queued_ns.min(service_ns);
+            self.client_queue.saturating_record(queued_ns);
+            self.arrival.saturating_record(service_ns - queued_ns);
+        }
+    }
+
+    /// Records `count` such messages whose replies had not come at `now_ns`, when they were given up.
+    pub(crate) fn never_came(&mut self, intended_ns: u64, sent_ns: u64, now_ns: u64, count: u64) {
+        let service_ns = now_ns.saturating_sub(sent_ns);
+        self.response.saturating_record_n(now_ns.saturating_sub(intended_ns), count);
+        self.service.saturating_record_n(service_ns, count);
+        if !self.arrival.is_empty() {
+            self.arrival.saturating_record_n(service_ns, count);
+        }
+        self.censored += count;
+    }
+
+    /// The service times and, where it is known of each of them, how much of that passed before the reply was here.
+    pub(crate) fn arrivals(&self) -> Option<&Histogram<u64>> {
+        (self.arrival.len() == self.service.len()).then_some(&self.arrival)
     }
 }
 
@@ -201,6 +242,24 @@ mod tests {
             }
             assert!(quantile_ns(&samples, q).is_some(), "{enough} samples, quantile {q}");
         }
+    }
+
+    #[test]
+    fn a_service_time_is_what_passed_before_the_arrival_and_after_it() {
+        let mut latencies = Latencies::new();
+        let mut came = |queued_ns| {
+            latencies.came(100, 200, Reading { at_ns: 1700, queued_ns });
+            let last = |times: &Histogram<u64>| (times.len(), times.max());
+            (last(&latencies.service), last(&latencies.arrival), last(&latencies.client_queue))
+        };
+        assert_eq!(came(Some(500)), ((1, 1500), (1, 1000), (1, 500)));
+        // A clock that was set meanwhile says nothing that can't be.
+        assert_eq!(came(Some(SECOND_NS)), ((2, 1500), (2, 1000), (2, 1500)));
+        latencies.never_came(100, 200, 2000, 2);
+        assert_eq!(latencies.arrivals().map(|times| (times.len(), times.max())), Some((4, 1800)));
+        assert_eq!((latencies.client_queue.len(), latencies.censored), (2, 2));
+        latencies.came(100, 200, Reading::at(1700));
+        assert!(latencies.arrivals().is_none() && latencies.arrival.len() == 4);
     }
 
     #[test]

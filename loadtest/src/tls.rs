@@ -9,7 +9,6 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -20,7 +19,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use crate::link::{Drained, Fill, LinkError, Rest, Secured, read};
+use crate::link::{Drained, Fill, LinkError, Rest, Secured, Tcp};
 
 /// Whose certificates are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub(crate) struct Connector {
 /// TLS over a TCP connection of its own.
 #[derive(Debug)]
 pub(crate) struct TlsLink {
-    stream: TcpStream,
+    tcp: Tcp,
     session: ClientConnection,
     /// True: the server's close_notify came, and what is behind it is no part of the stream.
     is_read_closed: bool,
@@ -114,23 +113,23 @@ impl Connector {
         ClientConnection::new(Arc::clone(&self.config), self.name.clone())
     }
 
-    /// TLS over `stream`, which is connected.
+    /// TLS over `tcp`, which is connected.
     ///
     /// # Errors
     ///
     /// That there is no randomness.
-    pub(crate) fn wrap(&self, stream: TcpStream) -> io::Result<TlsLink> {
+    pub(crate) fn wrap(&self, tcp: Tcp) -> io::Result<TlsLink> {
         let mut session = self.session().map_err(io::Error::other)?;
         // What does not fit waits in the connection's own queue, so that there is one bound.
         session.set_buffer_limit(Some(WIRE_BYTES));
-        Ok(TlsLink { stream, session, is_read_closed: false })
+        Ok(TlsLink { tcp, session, is_read_closed: false })
     }
 }
 
 impl TlsLink {
     /// The socket under it.
-    pub(crate) const fn socket(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    pub(crate) const fn socket(&mut self) -> &mut Tcp {
+        &mut self.tcp
     }
 
     /// Goes on with the handshake.
@@ -150,7 +149,7 @@ impl TlsLink {
     fn shake_hands(&mut self, wire: &mut [u8]) -> Result<Secured, LinkError> {
         self.flush()?;
         while self.session.is_handshaking() {
-            match read(&mut self.stream, wire)? {
+            match self.tcp.read(wire)? {
                 Fill::Bytes { len, .. } => _ = self.decrypt(&wire[..len], &mut [])?,
                 Fill::WouldBlock => return Ok(Secured::NotYet),
                 Fill::End => return Err(LinkError::Tls(TlsFailure::HungUp)),
@@ -171,11 +170,11 @@ impl TlsLink {
         // All that is decrypted has to fit, since no event tells of what would stay behind.
         let room = buf.len().saturating_sub(RECORD_BYTES_MAX).min(wire.len());
         debug_assert!(room > 0);
-        match read(&mut self.stream, &mut wire[..room])? {
-            Fill::Bytes { len, rest } => {
+        match self.tcp.read(&mut wire[..room])? {
+            Fill::Bytes { len, rest, stamp_ns } => {
                 let len = self.decrypt(&wire[..len], buf)?;
                 let rest = if self.is_read_closed { Rest::Unknown } else { rest };
-                Ok(Fill::Bytes { len, rest })
+                Ok(Fill::Bytes { len, rest, stamp_ns })
             }
             nothing => Ok(nothing),
         }
@@ -233,7 +232,7 @@ impl TlsLink {
     /// That the connection broke.
     pub(crate) fn flush(&mut self) -> Result<(), LinkError> {
         while self.session.wants_write() {
-            match self.session.write_tls(&mut self.stream) {
+            match self.session.write_tls(self.tcp.writer()) {
                 Ok(0) => return Err(LinkError::Io(io::ErrorKind::WriteZero)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

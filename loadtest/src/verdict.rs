@@ -9,6 +9,7 @@
 //! | the same, closed loop | 90 % | - | the rate is then a lower bound of the server's |
 //! | send lag p99, open loop | half of response p99 | - | that percentile is the client's own |
 //! | send lag p50, open loop | - | half of response p50 | all of them are |
+//! | client queue, open loop | half of service p50 or p99 | - | the rest is the server's, and stands in `arrival` |
 //! | rate, open loop | off by 0.1 % | off by 1 % | it was another load than was asked for |
 //! | run-queue wait of the client | 5 % | 20 % | something else had its core |
 //! | the same of the server's main thread | 5 % | - | part of the response is this machine's |
@@ -19,7 +20,9 @@
 //! | connections that failed | 1 | - | the load was spread over fewer |
 //! | interrupted | yes | - | the window was shorter than was asked for |
 //!
-//! A send lag below 50 µs is never held against a run: that is the scheduler's noise, and is printed beside the result.
+//! A send lag or a client queue below 50 µs is never held against a run: that is the scheduler's noise, and is printed
+//! beside the result. What the client's queue makes of a percentile is what that percentile of `service` has more than
+//! that of `arrival`, which ends in the kernel: queue and service may be long for different messages.
 
 use crate::clock::SECOND_NS;
 use crate::units;
@@ -89,6 +92,10 @@ pub(crate) struct OpenLoop {
     pub(crate) send_lag_ns: [Option<u64>; 2],
     /// Response, median and p99, where there are samples enough.
     pub(crate) response_ns: [Option<u64>; 2],
+    /// Service, median and p99, where there are samples enough.
+    pub(crate) service_ns: [Option<u64>; 2],
+    /// The same until the reply was in this machine's kernel, where it is known of each.
+    pub(crate) arrival_ns: [Option<u64>; 2],
 }
 
 impl Verdict {
@@ -99,6 +106,7 @@ impl Verdict {
         machine(evidence, &mut reasons);
         if let Some(open_loop) = &evidence.open_loop {
             schedule(open_loop, &mut reasons);
+            queue(open_loop, &mut reasons);
         }
         extent(evidence, &mut reasons);
         let grade = reasons.iter().map(|&(grade, _)| grade).max().unwrap_or(Grade::Valid);
@@ -179,6 +187,22 @@ fn schedule(open_loop: &OpenLoop, reasons: &mut Reasons) {
     }
 }
 
+/// What of the service times is time in which the reply was here, and this client did not read it.
+fn queue(open_loop: &OpenLoop, reasons: &mut Reasons) {
+    let times = open_loop.service_ns.into_iter().zip(open_loop.arrival_ns);
+    for (name, (service_ns, arrival_ns)) in ["p50", "p99"].into_iter().zip(times) {
+        let (Some(service_ns), Some(arrival_ns)) = (service_ns, arrival_ns) else { continue };
+        let queued_ns = service_ns.saturating_sub(arrival_ns);
+        if queued_ns >= LAG_NOISE_NS && queued_ns * 2 >= service_ns {
+            let (service, arrival) = (units::latency(service_ns), units::latency(arrival_ns));
+            let reason = format!(
+                "service {name} is {service}, and {arrival} until replies are here: the rest is this client's own queue"
+            );
+            reasons.push((Grade::Degraded, reason));
+        }
+    }
+}
+
 /// Whether the run was what was asked for, and long enough.
 fn extent(evidence: &Evidence, reasons: &mut Reasons) {
     let samples = evidence.samples.map_or_else(String::new, units::count);
@@ -218,6 +242,8 @@ mod tests {
         rate_reached: 1.0,
         send_lag_ns: [Some(100), Some(12_000)],
         response_ns: [Some(29_000), Some(1_100_000)],
+        service_ns: [Some(29_000), Some(1_100_000)],
+        arrival_ns: [Some(25_000), Some(1_000_000)],
     };
 
     const GOOD: Evidence = Evidence {
@@ -246,6 +272,10 @@ mod tests {
         let steal = |steal| Evidence { steal, ..GOOD };
         let rate = |rate_reached| open(OpenLoop { rate_reached, ..OPEN });
         let lag = |p50, p99| open(OpenLoop { send_lag_ns: [Some(p50), Some(p99)], ..OPEN });
+        let arrival = |p50, p99| {
+            let (service_ns, arrival_ns) = ([Some(100_000), Some(1_100_000)], [Some(p50), p99]);
+            open(OpenLoop { service_ns, arrival_ns, ..OPEN })
+        };
         let samples = |samples| Evidence { samples: Some(samples), ..GOOD };
         let table = [
             (GOOD, Valid),
@@ -268,6 +298,12 @@ mod tests {
             (lag(100, 550_000), Degraded),
             (lag(49_999, 49_999), Valid),
             (lag(50_000, 50_000), Invalid),
+            (arrival(50_001, Some(550_001)), Valid),
+            (arrival(50_000, Some(550_001)), Degraded),
+            (arrival(50_001, Some(550_000)), Degraded),
+            (arrival(99_999, None), Valid),
+            (open(OpenLoop { arrival_ns: [Some(1); 2], ..OPEN }), Degraded),
+            (open(OpenLoop { arrival_ns: [Some(1), None], ..OPEN }), Valid),
             (samples(1000), Valid),
             (samples(999), Degraded),
             (samples(20), Degraded),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use wsfast::proto::message::Kind;
 
+use crate::clock::Reading;
 use crate::live::Live;
 use crate::rate::Schedule;
 use crate::reach::Reach;
@@ -99,8 +100,8 @@ impl Referee for Vigil {
         Saying::Ping
     }
 
-    fn take_in(&mut self, _: &mut Lane, _: Kind, _: &[u8], now_ns: u64) -> Then {
-        self.book.received(now_ns);
+    fn take_in(&mut self, _: &mut Lane, _: Kind, _: &[u8], reading: Reading) -> Then {
+        self.book.received(reading.at_ns);
         Then::Wait
     }
 

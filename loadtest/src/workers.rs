@@ -271,6 +271,8 @@ fn add(all: &mut Document, other: Document) {
     all.censored += other.censored;
     add_times(&mut all.response, &other.response);
     add_times(&mut all.service, &other.service);
+    add_times(&mut all.arrival, &other.arrival);
+    add_times(&mut all.client_queue, &other.client_queue);
     add_times(&mut all.send_lag, &other.send_lag);
     if let (Some(server), Some(seen)) = (&mut all.server, other.server) {
         server.rss_bytes = server.rss_bytes.max(seen.rss_bytes);

@@ -7,6 +7,7 @@ use wsfast::proto::message::Kind;
 use super::wrong::{On, Wrong};
 use super::{Fanout, Lane, Part, Seat};
 use crate::casting::Via;
+use crate::clock::Reading;
 use crate::rate::Schedule;
 use crate::reach::{Audience, Reach};
 use crate::referee::{Opening, Referee, Saying, Then};
@@ -77,9 +78,9 @@ impl Referee for Fanout {
         Saying::Message(self.kind)
     }
 
-    fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], now_ns: u64) -> Then {
+    fn take_in(&mut self, lane: &mut Lane, kind: Kind, payload: &[u8], reading: Reading) -> Then {
         match &mut lane.part {
-            Part::Subscriber(seat) => self.hear(lane.conn, seat, kind, payload, now_ns),
+            Part::Subscriber(seat) => self.hear(lane.conn, seat, kind, payload, reading),
             // A publisher may hear itself and others; it is no subscriber.
             Part::Publisher { .. } if self.stamps.find(payload, 0).is_some() => {
                 self.reach.echoes += 1;

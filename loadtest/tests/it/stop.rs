@@ -12,10 +12,11 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::Process;
 use crate::run::{loadtest, ran};
+use crate::server::{Fault, Server};
 
 /// How long the server is stopped, and how long the measurement takes.
 const STOPPED: Duration = Duration::from_secs(2);
@@ -49,4 +50,37 @@ fn a_stopped_server_is_charged_for_every_message_that_was_due() {
     }
     // The client itself was never late by anything like it.
     assert!(ran.number("/send_lag/p99") < 300_000_000, "{:#}", ran.json);
+    assert!(ran.number("/client_queue/p99") < 300_000_000, "{:#}", ran.json);
+    assert!(ran.number("/arrival/max") > 1_500_000_000, "{:#}", ran.json);
+}
+
+/// The other way round: replies that come while the client is stopped wait for it, and no server could help that.
+///
+/// At 200 messages a second that take 0.2 s each, some 40 are under way when the client stops: a thirtieth of the
+/// 1,200 that are measured, and so more than their p99.
+#[test]
+fn a_stopped_client_does_not_charge_the_server_for_what_it_did_not_read() {
+    let server = Server::start(Fault::Slow(200));
+    let flags = "--json -c 200 -r 200 --warmup 0 -d 6s --timeout 10s --drain 10s";
+    let mut command = loadtest(&format!("{} {flags}", server.url()));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.wait_for_messages(400);
+    let signal = |signal| kill_process(Pid::from_child(&child), signal).unwrap();
+    signal(Signal::STOP);
+    std::thread::sleep(STOPPED);
+    signal(Signal::CONT);
+
+    let output = child.wait_with_output().unwrap();
+    let ran = ran(&output);
+    assert_eq!(ran.counts(), "sent=1200 verified=1200");
+    for name in ["service", "client_queue"] {
+        assert!(ran.number(&format!("/{name}/p99")) > 1_500_000_000, "{name}: {:#}", ran.json);
+    }
+    // What was due meanwhile is sent all at once, so that some replies take twice as long.
+    assert!(ran.number("/arrival/min") >= 200_000_000, "{:#}", ran.json);
+    assert!(ran.number("/arrival/max") < 1_300_000_000, "{:#}", ran.json);
+    let reasons = ran.json["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("service p99") && reasons.contains("own queue"), "{reasons}");
+    let report = String::from_utf8(output.stderr).unwrap();
+    assert!(report.contains("\n arrival ") && report.contains("\n client q "), "{report}");
 }
