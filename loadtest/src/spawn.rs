@@ -175,6 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn the_last_words_are_awaited_where_they_outlast_the_server() {
+        let message = failed("(sleep 0.3; echo the port is taken >&2) & exit 3");
+        assert!(message.ends_with("exit status: 3: the port is taken"), "{message}");
+        let message = failed("for n in 1 2 3 4 5; do echo line $n >&2; done; exit 3");
+        assert!(message.ends_with(": line 3 / line 4 / line 5"), "{message}");
+        // Of many bytes, none that is on its way when the server ends is missed.
+        let message = failed("seq 20000 >&2; echo no such certificate >&2; exit 3");
+        assert!(message.ends_with(": 19999 / 20000 / no such certificate"), "{message}");
+    }
+
+    #[test]
+    fn what_holds_a_failed_server_s_stderr_is_not_waited_for() {
+        let started = Instant::now();
+        let message = failed("sleep 60 & echo no such port >&2; exit 3");
+        assert!(message.ends_with(": no such port"), "{message}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
     fn whoever_holds_the_port_is_not_taken_for_the_server() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
