@@ -18,5 +18,7 @@ mod room;
 mod run;
 mod server;
 mod stop;
+mod stub;
 mod transports;
+mod wire;
 mod workers;

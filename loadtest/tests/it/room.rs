@@ -4,14 +4,14 @@
 //! What happens once happens to the eighth message of a room, for the subscriber that came first.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::server::{frame, read_frame, response};
+use crate::stub::Stub;
+use crate::wire::{frame, read_frame, read_head, response};
 
 /// How a room is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +57,13 @@ pub(crate) enum Protocol {
 
 /// A server on a port of its own. Ends, with its threads, when it is dropped.
 pub(crate) struct Room {
-    addr: SocketAddr,
+    stub: Stub,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     fault: Fault,
     protocol: Protocol,
-    ends: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
     topics: Mutex<HashMap<String, Topic>>,
     message_came: Condvar,
 }
@@ -92,18 +89,19 @@ impl Room {
     /// A server with this fault.
     pub(crate) fn start(protocol: Protocol, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             fault,
             protocol,
-            ends: AtomicBool::new(false),
-            streams: Mutex::default(),
             topics: Mutex::default(),
             message_came: Condvar::new(),
         });
-        let accepting = Arc::clone(&shared);
-        let acceptor = thread::spawn(move || accept(&listener, &accepting));
-        Self { addr, shared, acceptor: Some(acceptor) }
+        let serving = Arc::clone(&shared);
+        let stub = Stub::start(listener, Duration::ZERO, move |stream, _| {
+            // The client hangs up, or the test does: both are an error here, and neither is one.
+            let _ = serve(stream, &serving);
+            let _ = stream.shutdown(Shutdown::Both);
+        });
+        Self { stub, shared }
     }
 
     /// Waits until a topic had so many messages, half a minute at the most.
@@ -119,44 +117,7 @@ impl Room {
 
     /// Where it is.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/news", self.addr)
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.shared.ends.store(true, Ordering::SeqCst);
-        for stream in self.shared.streams.lock().unwrap().iter() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(self.addr);
-        if let Some(acceptor) = self.acceptor.take() {
-            acceptor.join().unwrap();
-        }
-    }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut threads = Vec::new();
-    for stream in listener.incoming() {
-        let stream = stream.unwrap();
-        if shared.ends.load(Ordering::SeqCst) {
-            break;
-        }
-        stream.set_nodelay(true).unwrap();
-        shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
-        let shared = Arc::clone(shared);
-        threads.push(thread::spawn(move || {
-            // The client hangs up, or the test does: both are an error here, and neither is one.
-            let _ = serve(&stream, &shared);
-            let _ = stream.shutdown(Shutdown::Both);
-        }));
-    }
-    // Senders hold the writers' threads.
-    shared.topics.lock().unwrap().clear();
-    for thread in threads {
-        thread.join().unwrap();
+        format!("ws://{}/news", self.stub.addr())
     }
 }
 
@@ -331,15 +292,4 @@ fn deliver(receiver: &mpsc::Receiver<Delivery>, mut writer: &TcpStream) -> io::R
         }
     }
     Ok(())
-}
-
-/// Reads a request's head, its last empty line included.
-fn read_head(reader: &mut impl Read) -> io::Result<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        reader.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    Ok(String::from_utf8(head).unwrap())
 }

@@ -1,15 +1,16 @@
 //! A WebSocket echo server that can be wrong in one way, once; a thread for each connection.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use sha1::Digest as _;
 use socket2::{Domain, Socket, Type};
+
+use crate::stub::{Streams, Stub};
+use crate::wire::{frame, read_frame, read_request, response};
 
 /// How a server is wrong. What happens once happens to the eighth message of the first connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +59,15 @@ pub(crate) enum Fault {
 
 /// A server on a port of its own. Ends, with its threads, when it is dropped.
 pub(crate) struct Server {
-    addr: SocketAddr,
+    stub: Stub,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     fault: Fault,
-    ends: AtomicBool,
     accepted: AtomicU32,
     /// Connections that ended by a Close frame.
     closed: AtomicU32,
-    streams: Mutex<Vec<TcpStream>>,
     /// Messages that came, on all connections.
     messages: Mutex<u32>,
     message_came: Condvar,
@@ -84,20 +82,26 @@ impl Server {
     /// The same, on this port.
     pub(crate) fn start_on(port: u16, fault: Fault) -> Self {
         let backlog = if matches!(fault, Fault::SlowAccept(_)) { 1 } else { 1024 };
-        let listener = listen(port, backlog);
-        let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             fault,
-            ends: AtomicBool::new(false),
             accepted: AtomicU32::new(0),
             closed: AtomicU32::new(0),
-            streams: Mutex::default(),
             messages: Mutex::new(0),
             message_came: Condvar::new(),
         });
-        let accepting = Arc::clone(&shared);
-        let acceptor = thread::spawn(move || accept(&listener, &accepting));
-        Self { addr, shared, acceptor: Some(acceptor) }
+        let delay = match fault {
+            Fault::SlowAccept(millis) => Duration::from_millis(millis),
+            _ => Duration::ZERO,
+        };
+        let serving = Arc::clone(&shared);
+        let stub = Stub::start(listen(port, backlog), delay, move |stream, streams| {
+            // The client hangs up, or the test does: both are an error here, and neither is one.
+            let _ = serve(stream, streams, &serving);
+            if serving.fault != Fault::Reset {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        });
+        Self { stub, shared }
     }
 
     /// Waits until so many messages came, half a minute at the most.
@@ -117,21 +121,7 @@ impl Server {
 
     /// Where it is.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/echo", self.addr)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.shared.ends.store(true, Ordering::SeqCst);
-        for stream in self.shared.streams.lock().unwrap().iter() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(self.addr);
-        if let Some(acceptor) = self.acceptor.take() {
-            acceptor.join().unwrap();
-        }
+        format!("ws://{}/echo", self.stub.addr())
     }
 }
 
@@ -144,37 +134,11 @@ fn listen(port: u16, backlog: i32) -> TcpListener {
     socket.into()
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut threads = Vec::new();
-    if let Fault::SlowAccept(millis) = shared.fault {
-        thread::sleep(Duration::from_millis(millis));
-    }
-    for stream in listener.incoming() {
-        let stream = stream.unwrap();
-        if shared.ends.load(Ordering::SeqCst) {
-            break;
-        }
-        stream.set_nodelay(true).unwrap();
-        shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
-        let shared = Arc::clone(shared);
-        threads.push(thread::spawn(move || {
-            // The client hangs up, or the test does: both are an error here, and neither is one.
-            let _ = serve(&stream, &shared);
-            if shared.fault != Fault::Reset {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-        }));
-    }
-    for thread in threads {
-        thread.join().unwrap();
-    }
-}
-
 /// What a server says that takes no more.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
 /// One connection, from its request to its end.
-fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(stream: &TcpStream, streams: &Streams, shared: &Shared) -> io::Result<()> {
     let index = shared.accepted.fetch_add(1, Ordering::SeqCst);
     let mut reader = BufReader::new(stream);
     let key = read_request(&mut reader)?;
@@ -213,7 +177,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         let faulty = if index == 0 && number == 7 { shared.fault } else { Fault::None };
         let mut reply = reply(faulty, opcode, payload)?;
         match faulty {
-            Fault::Reset => return reset(stream, shared),
+            Fault::Reset => return reset(stream, streams),
             Fault::Swapped => held = std::mem::take(&mut reply),
             _ => reply.append(&mut held),
         }
@@ -282,79 +246,8 @@ fn serve_fragments(
 }
 
 /// Ends the connection with an RST: lingering for no time, once the last handle is dropped.
-fn reset(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn reset(stream: &TcpStream, streams: &Streams) -> io::Result<()> {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
-    let peer = stream.peer_addr()?;
-    shared.streams.lock().unwrap().retain(|other| other.peer_addr().ok() != Some(peer));
+    streams.forget(stream);
     Ok(())
-}
-
-/// Reads an upgrade request; returns its key.
-pub(crate) fn read_request(reader: &mut impl Read) -> io::Result<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        reader.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
-    Ok(key.expect("a key").to_owned())
-}
-
-/// The response that opens the connection.
-pub(crate) fn response(key: &str) -> Vec<u8> {
-    let hash = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-    let accept = base64::engine::general_purpose::STANDARD.encode(hash);
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// Reads a client's frame: its opcode and its payload, unmasked.
-pub(crate) fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
-    let mut head = [0; 2];
-    reader.read_exact(&mut head)?;
-    assert_eq!((head[0] & 0xF0, head[1] & 0x80), (0x80, 0x80), "FIN and MASK");
-    let len = match head[1] & 0x7F {
-        126 => {
-            let mut bytes = [0; 2];
-            reader.read_exact(&mut bytes)?;
-            u64::from(u16::from_be_bytes(bytes))
-        }
-        127 => {
-            let mut bytes = [0; 8];
-            reader.read_exact(&mut bytes)?;
-            u64::from_be_bytes(bytes)
-        }
-        short => u64::from(short),
-    };
-    let mut key = [0; 4];
-    reader.read_exact(&mut key)?;
-    let mut payload = vec![0; usize::try_from(len).unwrap()];
-    reader.read_exact(&mut payload)?;
-    for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
-        *byte ^= key;
-    }
-    Ok((head[0] & 15, payload))
-}
-
-/// A server's frame.
-pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first_byte];
-    match payload.len() {
-        len @ 0..126 => frame.push(u8::try_from(len).unwrap()),
-        len @ 126..65_536 => {
-            frame.push(126);
-            frame.extend(u16::try_from(len).unwrap().to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(payload);
-    frame
 }

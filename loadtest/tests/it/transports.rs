@@ -15,7 +15,8 @@ use rustls::server::{ServerConfig, ServerConnection};
 use rustls::{StreamOwned, SupportedProtocolVersion};
 
 use crate::run::{Ran, loadtest, run_at};
-use crate::server::{Fault, Server, frame, read_frame, read_request, response};
+use crate::server::{Fault, Server};
+use crate::wire::{frame, read_frame, read_request, response};
 
 #[test]
 fn the_kernel_says_of_each_reply_when_it_came_where_it_can_and_is_asked() {
