@@ -34,6 +34,10 @@ enum Clock {
     Tls,
     Upgrade,
     Connect,
+    ChurnTcp,
+    ChurnTls,
+    ChurnUpgrade,
+    ChurnConnect,
     First,
     Median,
     Last,
@@ -88,7 +92,7 @@ pub(crate) enum Better {
     Higher,
 }
 
-const CLOCKS: [(&str, Clock); 14] = [
+const CLOCKS: [(&str, Clock); 18] = [
     ("latency", Clock::Response),
     ("response", Clock::Response),
     ("service", Clock::Service),
@@ -99,6 +103,10 @@ const CLOCKS: [(&str, Clock); 14] = [
     ("tls", Clock::Tls),
     ("upgrade", Clock::Upgrade),
     ("connect", Clock::Connect),
+    ("churn.tcp", Clock::ChurnTcp),
+    ("churn.tls", Clock::ChurnTls),
+    ("churn.upgrade", Clock::ChurnUpgrade),
+    ("churn.connect", Clock::ChurnConnect),
     ("first", Clock::First),
     ("median", Clock::Median),
     ("last", Clock::Last),
@@ -111,12 +119,15 @@ macro_rules! number {
     };
 }
 
-static NUMBERS: [Number; 22] = [
+static NUMBERS: [Number; 25] = [
     number!("rate", PerSecond, Higher, |d| Some(d.replies_per_s)),
     number!("rate_reached", Share, Higher, |d| d.rate_reached),
     number!("conns_per_s", PerSecond, Higher, |d| Some(d.connect.conns_per_s)),
     number!("opened", Count, Higher, |d| Some(f64::from(d.connect.opened))),
     number!("failed", Count, Lower, |d| Some(f64::from(d.connect.failed))),
+    number!("churn.opened", Count, Higher, |d| Some(f64::from(d.churn.as_ref()?.connect.opened))),
+    number!("churn.closed", Count, Higher, |d| Some(f64::from(d.churn.as_ref()?.closed))),
+    number!("churn.failed", Count, Lower, |d| Some(f64::from(d.churn.as_ref()?.connect.failed))),
     number!("faults", Count, Lower, |d| Some(
         d.counts.faults().iter().map(|&(_, count)| count as f64).sum()
     )),
@@ -151,9 +162,10 @@ impl Metric {
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         let number = NUMBERS.iter().find(|number| number.name == name).map(Source::Number);
         let source = number.or_else(|| {
-            let (clock, part) = name.split_once('.')?;
-            let clock = CLOCKS.iter().find(|(known, _)| *known == clock)?.1;
-            Some(Source::Time(clock, Part::parse(part)?))
+            // Dots are in names, and in percentiles.
+            let parts = |known: &str| name.strip_prefix(known)?.strip_prefix('.');
+            let found = CLOCKS.iter().find_map(|(known, clock)| Some((clock, parts(known)?)));
+            found.and_then(|(&clock, part)| Some(Source::Time(clock, Part::parse(part)?)))
         });
         let clocks = || CLOCKS.map(|(name, _)| name).join(", ");
         let numbers = || NUMBERS.iter().map(|number| number.name).collect::<Vec<_>>().join(", ");
@@ -205,6 +217,7 @@ impl fmt::Display for Metric {
 impl Clock {
     fn of(self, document: &Document) -> Option<&Times> {
         let connect = &document.connect;
+        let again = document.churn.as_ref().map(|churn| &churn.connect);
         let broadcast = document.broadcast.as_ref();
         let times = match self {
             Self::Response => &document.response,
@@ -216,6 +229,10 @@ impl Clock {
             Self::Tls => &connect.tls,
             Self::Upgrade => &connect.upgrade,
             Self::Connect => &connect.total,
+            Self::ChurnTcp => &again?.tcp,
+            Self::ChurnTls => &again?.tls,
+            Self::ChurnUpgrade => &again?.upgrade,
+            Self::ChurnConnect => &again?.total,
             Self::First => &broadcast?.first,
             Self::Median => &broadcast?.median,
             Self::Last => &broadcast?.last,
@@ -287,6 +304,7 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{Churn, Connect};
     use crate::stats::histogram;
 
     fn document() -> Document {
@@ -296,6 +314,9 @@ mod tests {
         }
         let mut document = Document { replies_per_s: 5.0, ..Document::default() };
         document.response = Times::of(&times);
+        document.client_queue = document.response.clone();
+        let connect = Connect { opened: 7, upgrade: Times::of(&times), ..Connect::default() };
+        document.churn = Some(Churn { closed: 6, connect, ..Churn::default() });
         document.counts.lost = 3;
         document.counts.late = 2;
         document
@@ -311,6 +332,12 @@ mod tests {
             ("latency.max", Some(1_000_000.0)),
             ("latency.p99.9", None),
             ("service.p50", None),
+            ("client_queue.p95", Some(950_000.0)),
+            ("churn.upgrade.p95", Some(950_000.0)),
+            ("churn.upgrade.p99.9", None),
+            ("churn.tls.p50", None),
+            ("churn.opened", Some(7.0)),
+            ("churn.closed", Some(6.0)),
             ("last.p50", None),
             ("lost", Some(3.0)),
             ("faults", Some(5.0)),

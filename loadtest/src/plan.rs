@@ -413,10 +413,13 @@ fn check_room(
         if matches!(load, LoadPlan::Broadcast(_)) {
             return Err(broadcast_past_limit(room));
         }
-        let fits = machine.fds_max.saturating_sub(FDS_RESERVED + churn_fds(args));
+        let fewer = match machine.fds_max.saturating_sub(FDS_RESERVED + churn_fds(args)) {
+            0 => "a smaller --connect-window, which --churn takes twice".to_owned(),
+            fits => format!("--conns {fits}"),
+        };
         return Err(format!(
             "{} connections need {} file descriptors, {} more than the hard limit of {}: \
-             'sudo prlimit --pid $$ --nofile={}' raises it, or use --conns {fits}",
+             'sudo prlimit --pid $$ --nofile={}' raises it, or use {fewer}",
             count(conns),
             count(room.fds),
             count(missing),

@@ -25,6 +25,23 @@ fn connections_are_replaced_on_time_and_no_message_is_lost_or_late_for_it() {
 }
 
 #[test]
+fn thresholds_speak_of_connections_that_were_opened_again() {
+    let table = [
+        (Fault::None, "--threshold churn.failed==0 --threshold churn.connect.p50<10s", 0),
+        (Fault::None, "--threshold churn.upgrade.p50<1ns", 99),
+        (Fault::None, "--threshold churn.closed<30", 99),
+    ];
+    for (fault, flags, code) in table {
+        let ran = run(&Server::start(fault), &format!("{LOAD} {flags}"));
+        assert_eq!(ran.code, code, "{flags}: {}", ran.json["thresholds"]);
+    }
+    // Without --churn the figures are missing, and so missed.
+    let load = LOAD.split(" --churn").next().unwrap();
+    let ran = run(&Server::start(Fault::None), &format!("{load} --threshold churn.failed==0"));
+    assert_eq!(ran.code, 99, "{}", ran.json["thresholds"]);
+}
+
+#[test]
 fn replies_under_way_are_awaited_before_the_connection_is_closed() {
     // Each reply takes longer than the connection that it comes on has to live.
     let server = Server::start(Fault::Slow(30));

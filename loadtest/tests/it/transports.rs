@@ -63,6 +63,17 @@ fn every_message_over_tls_is_verified() {
 }
 
 #[test]
+fn connections_over_tls_are_replaced_and_each_has_a_handshake_of_its_own() {
+    let server = TlsEcho::start("127.0.0.1", &[&rustls::version::TLS13]);
+    let ran = server.run(&format!("{LOAD} --churn 50/s"));
+    assert_eq!((ran.counts().as_str(), ran.code), ("sent=120 verified=120", 0), "{:#}", ran.json);
+    let churn = ["due", "connect/opened", "closed", "connect/failed", "connect/tls/samples"];
+    let told = churn.map(|name| ran.number(&format!("/churn/{name}")));
+    assert_eq!(told, [30, 30, 30, 0, 30], "{:#}", ran.json["churn"]);
+    assert_eq!(server.shared.whole_handshakes.load(Ordering::SeqCst), 35);
+}
+
+#[test]
 fn messages_over_tls_may_take_many_records() {
     let server = TlsEcho::start("127.0.0.1", &[&rustls::version::TLS12, &rustls::version::TLS13]);
     for flags in ["-s 1M --binary", "-s 1M --text", "-s 16384", "-s 1"] {
