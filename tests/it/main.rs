@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod close;
 mod config_file;
+mod corpus;
 mod deflate;
 mod expiry;
 mod fairness;
@@ -33,3 +34,6 @@ mod stdin;
 mod support;
 mod tls;
 mod topics;
+
+/// Where the dialects that `corpus` includes look for what they name of the binary.
+use corpus::fuzz::app;

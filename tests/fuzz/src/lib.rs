@@ -1,0 +1,39 @@
+//! What must hold for any bytes: a function `check` for each fuzz target, which panics where it does not.
+//!
+//! Compiled twice: with libFuzzer for `run`, and into the integration tests (`tests/it/corpus.rs`), which give each function
+//! its seeds and every input that ever failed. So nothing here is nightly's, and all paths are relative.
+//!
+//! Not panicking is the least. Each target holds the code against something that was written otherwise: a naive twin, another
+//! library, std, or its own inverse. Opens no socket; the server as a whole is not fuzzed here.
+
+pub mod extensions;
+pub mod header;
+pub mod http;
+pub mod inbound;
+pub mod inflate;
+pub mod json;
+pub mod plain;
+pub mod proxy;
+pub mod request;
+pub mod utf8;
+
+mod input;
+mod naive_inflate;
+mod twin;
+
+#[allow(dead_code, unused_imports, reason = "a codec of which one half is looked at")]
+#[path = "../../../src/app/dialects/centrifugo/mod.rs"]
+mod centrifugo;
+
+#[allow(dead_code, reason = "the same")]
+#[path = "../../../src/app/dialects/plain.rs"]
+mod plain_dialect;
+
+#[allow(unused_imports, reason = "its tests are there, too")]
+#[path = "../../../src/app/topic_name.rs"]
+pub(crate) mod topic_name;
+
+/// Where the dialects look for what they name of the binary.
+pub(crate) mod app {
+    pub(crate) use super::topic_name;
+}
