@@ -108,10 +108,7 @@ impl Inflater {
             let room = body.space((bytes_max - body.len() as u64).saturating_add(1));
             let room_len = room.len();
             let (in_before, out_before) = (self.stream.total_in(), self.stream.total_out());
-            let status = self
-                .stream
-                .decompress(input, room, InflateFlush::NoFlush)
-                .map_err(|_| ProtocolError::DeflateInvalid)?;
+            let status = self.stream.decompress(input, room, InflateFlush::NoFlush);
             let taken = passed(in_before, self.stream.total_in());
             let made = passed(out_before, self.stream.total_out());
             input = &input[taken..];
@@ -120,7 +117,8 @@ impl Inflater {
             if body.len() as u64 > bytes_max {
                 return Err(ProtocolError::MessageTooBig);
             }
-            match status {
+            // Asked last: what breaks behind the limit is too big, however much room the library was lent at once.
+            match status.map_err(|_| ProtocolError::DeflateInvalid)? {
                 Status::StreamEnd if input.is_empty() => return Ok(Inflated::Ended),
                 // A final block in mid-message: what follows is a stream of its own (§7.2.3.4).
                 Status::StreamEnd => self.stream.reset(false),
@@ -362,6 +360,13 @@ mod tests {
         let inflated = inflater.inflate(&bomb, None, 1 << 20, &mut body);
         assert_eq!(inflated, Err(ProtocolError::MessageTooBig));
         assert_eq!(body.len(), (1 << 20) + 1);
+    }
+
+    /// A literal that passes the bound, and behind it, in the same part of the input, a stored block whose lengths disagree.
+    #[test]
+    fn what_breaks_behind_the_bound_is_too_big() {
+        assert_eq!(inflate(&[0xb2], None, 0), Err(ProtocolError::MessageTooBig));
+        assert_eq!(inflate(&[0xb2], None, 1), Err(ProtocolError::DeflateInvalid));
     }
 
     #[test]
