@@ -72,9 +72,8 @@ struct Naive {
 fn naive_offers(value: &[u8]) -> impl Iterator<Item = Naive> {
     let elements = value.split(|&byte| byte == b',').map(<[u8]>::to_vec).collect::<Vec<_>>();
     elements.into_iter().filter_map(|element| {
-        // All that matters is ASCII; a byte that is not stands in no token.
-        let element: String =
-            element.iter().map(|&byte| if byte < 0x80 { char::from(byte) } else { '"' }).collect();
+        // All that matters is ASCII; a byte that is not stands in no token, as none of Latin-1's upper half does.
+        let element: String = element.iter().map(|&byte| char::from(byte)).collect();
         let element = element.trim_matches([' ', '\t']).to_ascii_lowercase();
         let mut parts = element.split(';');
         let name = parts.next()?.trim_end_matches(is_space);
