@@ -18,7 +18,8 @@ type Check = fn(&[u8]);
 
 #[test]
 fn every_seed_and_every_find_holds() {
-    let targets: [(&str, Check); 10] = [
+    let targets: [(&str, Check); 11] = [
+        ("bodies", fuzz::bodies::check),
         ("extensions", fuzz::extensions::check),
         ("header", fuzz::header::check),
         ("http", fuzz::http::check),
@@ -35,8 +36,11 @@ fn every_seed_and_every_find_holds() {
         let seeds = inputs(&tests.join("fuzz/seeds").join(name));
         assert!(!seeds.is_empty(), "{name} has no seeds");
         let finds = inputs(&tests.join("fuzz/finds").join(name));
-        let captured =
-            if name == "request" { inputs(&tests.join("it/handshakes")) } else { vec![] };
+        let captured = if ["request", "bodies"].contains(&name) {
+            inputs(&tests.join("it/handshakes"))
+        } else {
+            vec![]
+        };
         for (path, input) in seeds.iter().chain(&finds).chain(&captured) {
             // Which one it was, should it panic.
             println!("{name}: {path}");

@@ -6,6 +6,7 @@
 //! Not panicking is the least. Each target holds the code against something that was written otherwise: a naive twin, another
 //! library, std, or its own inverse. Opens no socket; the server as a whole is not fuzzed here.
 
+pub mod bodies;
 pub mod extensions;
 pub mod header;
 pub mod http;
@@ -28,6 +29,10 @@ mod centrifugo;
 #[allow(dead_code, reason = "the same")]
 #[path = "../../../src/app/dialects/plain.rs"]
 mod plain_dialect;
+
+#[allow(dead_code, reason = "the same")]
+#[path = "../../../src/app/route.rs"]
+mod route;
 
 #[allow(unused_imports, reason = "its tests are there, too")]
 #[path = "../../../src/app/topic_name.rs"]
