@@ -3,11 +3,10 @@
 //!
 //! Whether a body is gathered in time and within its limit is the server's, and not looked at here.
 
-use std::collections::HashMap;
-
 use wsfast::proto::handshake::{BodyLength, HeadLimits, HeadScan, Request};
 use wsfast::{Kind, MessageId, Since};
 
+use super::naive_request;
 use super::route::{Route, Transport, kind_of, route, transport};
 
 /// Checks it, as what one connection brings.
@@ -51,44 +50,29 @@ fn read(bytes: &[u8]) -> Vec<Range> {
     ranges
 }
 
-/// The lines of a head, as plainly as they can be read.
-struct Naive {
-    target: String,
-    /// All values of each name, in lower case.
-    fields: HashMap<String, Vec<Vec<u8>>>,
-}
+/// What a head's lines ask for.
+struct Naive(naive_request::Naive);
 
 impl Naive {
     fn of(head: &[u8]) -> Self {
-        // One character a byte, so that nothing is lost.
-        let head: String = head.iter().copied().map(char::from).collect();
-        let mut lines = head.trim_start_matches("\r\n").split("\r\n");
-        let target = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
-        let mut fields: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
-        for line in lines {
-            let Some((name, value)) = line.split_once(':') else { continue };
-            let value = value.trim_matches([' ', '\t']).chars().map(|it| it as u8).collect();
-            fields.entry(name.to_ascii_lowercase()).or_default().push(value);
-        }
-        Self { target: target.to_owned(), fields }
+        Self(naive_request::Naive::of(head).expect("it was read"))
     }
 
-    fn all(&self, name: &str) -> &[Vec<u8>] {
-        self.fields.get(name).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.all(name).first()?).ok()
+    /// The first value under `name`, if it is UTF-8.
+    fn text(&self, name: &str) -> Option<String> {
+        // One character a byte, as they were read.
+        let bytes = self.0.all(name).first()?.chars().map(|byte| byte as u8).collect();
+        String::from_utf8(bytes).ok()
     }
 
     /// Path and query.
     fn path(&self) -> (&str, Option<&str>) {
-        let local = match self.target.split_once("://") {
+        let local = match self.0.target.split_once("://") {
             // A target that starts with a slash may hold anything behind it.
-            Some((_, rest)) if !self.target.starts_with('/') => {
+            Some((_, rest)) if !self.0.target.starts_with('/') => {
                 rest.find(['/', '?']).map_or("", |at| &rest[at..])
             }
-            _ => &self.target,
+            _ => &*self.0.target,
         };
         match local.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -106,8 +90,7 @@ impl Naive {
     }
 
     fn accepts(&self, media_type: &str) -> bool {
-        let listed = self.all("accept").join(&b',').to_ascii_lowercase();
-        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let listed = self.0.all("accept").join(",").to_ascii_lowercase();
         let names = listed.split(',').filter_map(|it| it.split(';').next());
         names.map(|name| name.trim_matches(is_space)).any(|name| name == media_type)
     }
@@ -130,8 +113,10 @@ fn means_the_same(head: &[u8], body: &[u8]) {
     let request = Request::parse(head, &HeadLimits::default()).expect("it was read");
     let naive = Naive::of(head);
     let length = naive.text("content-length");
-    assert_eq!(length.unwrap_or("0").parse(), Ok(body.len()));
-    assert!(naive.all("transfer-encoding").is_empty() && naive.all("content-length").len() <= 1);
+    assert_eq!(length.as_deref().unwrap_or("0").parse(), Ok(body.len()));
+    assert!(
+        naive.0.all("transfer-encoding").is_empty() && naive.0.all("content-length").len() <= 1
+    );
 
     let name = naive.path().0.strip_prefix('/').unwrap_or_default();
     match route(&request) {
@@ -164,15 +149,14 @@ fn means_the_same(head: &[u8], body: &[u8]) {
         }
     };
     assert_eq!(transport(&request), expected);
-    assert_eq!(kind_of(&request, body), naive_kind(naive.all("content-type").first(), body));
+    assert_eq!(kind_of(&request, body), naive_kind(naive.0.all("content-type").first(), body));
 }
 
-fn naive_kind(media_type: Option<&Vec<u8>>, body: &[u8]) -> Option<Kind> {
+fn naive_kind(media_type: Option<&&str>, body: &[u8]) -> Option<Kind> {
     let is_utf8 = std::str::from_utf8(body).is_ok();
     let Some(media_type) = media_type else {
         return Some(if is_utf8 { Kind::Text } else { Kind::Binary });
     };
-    let media_type: String = media_type.iter().map(|&byte| char::from(byte)).collect();
     let name = media_type.split(';').next().unwrap_or_default();
     let name = name.trim_matches(is_space).to_ascii_lowercase();
     let is_text = ["application/json", "application/x-www-form-urlencoded"].contains(&&*name);

@@ -20,6 +20,7 @@ pub mod utf8;
 
 mod input;
 mod naive_inflate;
+mod naive_request;
 mod twin;
 
 #[allow(dead_code, unused_imports, reason = "a codec of which one half is looked at")]

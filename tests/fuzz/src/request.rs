@@ -1,5 +1,5 @@
-//! Request heads: one verdict wherever the bytes end; a head ends where the first blank line does; what is read, written anew,
-//! is read as the same; and a client whose request is accepted takes the answer.
+//! Request heads: one verdict wherever the bytes end; a head ends where the first blank line does; a naive reading takes and
+//! upgrades the same ones; what is read, written anew, is read as the same; and a client whose request is accepted takes the answer.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,6 +8,8 @@ use wsfast::proto::handshake::{
     Answer, BodyLength, HandshakeError, HeadLimits, HeadScan, Request, Upgrade, encode_accept,
     encode_refusal,
 };
+
+use super::naive_request::Naive;
 
 /// Checks it, within the usual limits and within small ones.
 pub fn check(bytes: &[u8]) {
@@ -54,7 +56,11 @@ pub(crate) fn scan_agrees(
 }
 
 fn means_the_same_again(head: &[u8], limits: &HeadLimits) -> Result<(), HandshakeError> {
-    let request = Request::parse(head, limits)?;
+    let parsed = Request::parse(head, limits);
+    let naive = Naive::of(head).filter(|naive| naive.is_sound(limits.headers_max));
+    assert_eq!(parsed.is_ok(), naive.is_some(), "{:?}", parsed.err());
+    let request = parsed?;
+    let naive = naive.expect("it was compared");
     let mut lines = [httparse::EMPTY_HEADER; 128];
     let mut twin = httparse::Request::new(&mut lines);
     let parsed = twin.parse(head).map(|status| status.is_complete());
@@ -79,7 +85,10 @@ fn means_the_same_again(head: &[u8], limits: &HeadLimits) -> Result<(), Handshak
         other.upgrade().map(|upgrade| upgrade.accept()),
         upgrade.map(|upgrade| upgrade.accept())
     );
-    opens(&request, &upgrade?);
+    assert_eq!(upgrade.map(|_| ()), naive.upgrade());
+    let upgrade = upgrade?;
+    assert_eq!(upgrade.subprotocols().collect::<Vec<_>>(), naive.subprotocols());
+    opens(&request, &upgrade);
     Ok(())
 }
 
