@@ -1,20 +1,20 @@
-//! The Centrifugo protocol: what is JSON is what serde_json takes, a payload's place in a command is where serde_json finds it, and
-//! whatever a payload is, what goes out is one JSON value on one line that stands for it.
-
-use std::fmt;
+//! The Centrifugo protocol: what is JSON is what serde_json takes, what a command or a body says is what a naive reading by
+//! serde_json says, data byte for byte; and whatever a payload is, what goes out is one JSON value on one line that stands for it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use wsfast::Kind;
 
-use super::centrifugo::api::{self, ApiRequest, Payload};
-use super::centrifugo::command::{Command, Fault, Malformed, Request, lines, parse};
+use super::centrifugo::api::{self, ApiRequest, Ending, Payload};
+use super::centrifugo::codes::ReplyError;
+use super::centrifugo::command::{
+    Command, Connect, Fault, History, Malformed, Request, lines, parse,
+};
 use super::centrifugo::data::Data;
 use super::centrifugo::json::{JsonLimits, Reader};
-use super::centrifugo::{Publication, push};
+use super::centrifugo::{Position, Publication, push};
+use super::naive_json::{self, Pairs, Refusal};
 
 /// Checks it: as a message of commands, as a body of each method of the API, and as a payload.
 pub fn check(bytes: &[u8]) {
@@ -31,7 +31,9 @@ pub fn check(bytes: &[u8]) {
             assert!(count == 0 || count > limits.commands_max);
         }
     }
-    for name in ["publish", "broadcast", "presence", "history", "disconnect", "info"] {
+    for name in
+        ["publish", "broadcast", "presence", "history", "disconnect", "history_remove", "info"]
+    {
         body_agrees(&mut reader, name, bytes);
     }
     payload_comes_back(&mut reader, Kind::Binary, bytes);
@@ -47,47 +49,110 @@ fn command_agrees(reader: &mut Reader, line: &[u8]) {
         Err(Fault::Malformed(Malformed::TooDeep)) => {
             assert!(twin.is_err() || twin.is_ok_and(|value| depth(&value) > 64));
         }
-        Err(Fault::Malformed(Malformed::NotAnObject)) => {
-            assert!(twin.is_ok_and(|value| !value.is_object()));
-        }
-        Err(_) => assert!(twin.is_ok_and(|value| value.is_object()), "it is no JSON object"),
-        Ok(Command { id, request }) => {
+        parsed => {
             let value = twin.expect("serde_json takes it");
             assert!(depth(&value) <= 64);
-            let number = value["id"].as_u64().unwrap_or_default();
-            assert_eq!(u64::from(id), number);
-            if let Request::Publish { channel, data } = request {
-                let command: Pairs<'_> = serde_json::from_slice(line).expect("an object");
-                let body = command.last_but_null("publish").expect("a body");
-                is_where_it_is_said(data, body);
-                let body: Pairs<'_> = serde_json::from_str(body).expect("an object");
-                let name = body.last("channel").map(serde_json::from_str::<String>);
-                assert_eq!(name.and_then(Result::ok).as_deref(), Some(channel));
-            }
+            let read = match Pairs::of(line) {
+                Some(members) => naive_json::command(&members),
+                None => Err(Refusal::Malformed(Malformed::NotAnObject)),
+            };
+            let said = parsed.map(|Command { id, request }| {
+                let (name, members) = told(&request);
+                (id, name, members)
+            });
+            let said = said.map_err(|fault| match fault {
+                Fault::Malformed(malformed) => Refusal::Malformed(malformed),
+                Fault::Refused { id, error } => Refusal::Answered(id, error),
+            });
+            assert_eq!(said, read);
         }
     }
+}
+
+/// A command as the naive reader has it.
+fn told(request: &Request<'_>) -> (&'static str, Value) {
+    match *request {
+        Request::Connect(Connect { token, data, name, version }) => (
+            "connect",
+            json!({"token": token, "data": data.map(text), "name": name, "version": version}),
+        ),
+        Request::Subscribe(asked) => (
+            "subscribe",
+            json!({
+                "channel": asked.channel, "token": asked.token, "data": asked.data.map(text),
+                "recover": asked.recover.map(place), "positioned": asked.positioned,
+                "recoverable": asked.recoverable, "join_leave": asked.join_leave,
+                "flag": asked.refuse_unrecovered,
+            }),
+        ),
+        Request::Unsubscribe { channel } => ("unsubscribe", json!({"channel": channel})),
+        Request::Publish { channel, data } => {
+            ("publish", json!({"channel": channel, "data": text(data)}))
+        }
+        Request::Presence { channel } => ("presence", json!({"channel": channel})),
+        Request::PresenceStats { channel } => ("presence_stats", json!({"channel": channel})),
+        Request::History(asked) => ("history", told_history(&asked)),
+        Request::Refresh { token } => ("refresh", json!({"token": token})),
+        Request::SubRefresh { channel, token } => {
+            ("sub_refresh", json!({"channel": channel, "token": token}))
+        }
+        Request::Send => ("send", json!({})),
+        Request::Rpc => ("rpc", json!({})),
+        Request::Ping => ("ping", json!({})),
+        Request::Pong => ("pong", Value::Null),
+        Request::Unknown => ("unknown", Value::Null),
+    }
+}
+
+fn told_history(asked: &History<'_>) -> Value {
+    let History { channel, limit, since, reverse } = *asked;
+    json!({"channel": channel, "limit": limit, "since": since.map(place), "reverse": reverse})
 }
 
 fn body_agrees(reader: &mut Reader, name: &str, body: &[u8]) {
     let method = api::Method::named(name).expect("a method");
-    let Ok(request) = api::parse(reader, method, body) else { return };
-    let twin: Value = serde_json::from_slice(body).expect("serde_json takes it");
-    if let ApiRequest::Publish { message, .. } | ApiRequest::Broadcast { message, .. } = request {
-        match message.payload {
-            Payload::Json(data) => {
-                is_where_it_is_said(data, std::str::from_utf8(body).expect("JSON"));
-            }
-            Payload::Binary(data) => {
-                assert_eq!(twin["b64data"], BASE64_STANDARD.encode(data));
-            }
-        }
+    let twin: Result<Value, _> = serde_json::from_slice(body);
+    let parsed = api::parse(reader, method, body);
+    if twin.is_ok_and(|value| depth(&value) <= 64) {
+        let read = match Pairs::of(body) {
+            Some(members) => naive_json::api(name, &members),
+            None => Err(ReplyError::BadRequest),
+        };
+        assert_eq!(parsed.as_ref().map(told_to_api), read.as_ref().map(Clone::clone));
+    } else {
+        assert_eq!(parsed, Err(ReplyError::BadRequest));
     }
 }
 
-/// `data` is the value of the last member of that name in the object `body`.
-fn is_where_it_is_said(data: &[u8], body: &str) {
-    let body: Pairs<'_> = serde_json::from_str(body).expect("an object");
-    assert_eq!(Some(data), body.last("data").map(str::as_bytes));
+/// A request to the API as the naive reader has it.
+fn told_to_api(request: &ApiRequest<'_>) -> Value {
+    let (name, value, message) = match request {
+        ApiRequest::Publish { channel, message } => ("channel", json!(channel), message),
+        ApiRequest::Broadcast { channels, message } => ("channels", json!(channels), message),
+        ApiRequest::Presence { channel }
+        | ApiRequest::PresenceStats { channel }
+        | ApiRequest::HistoryRemove { channel } => return json!({"channel": channel}),
+        ApiRequest::History(asked) => return told_history(asked),
+        ApiRequest::Disconnect(Ending { user, client, spared, close }) => {
+            return json!({
+                "user": user, "client": client, "whitelist": spared, "disconnect": close,
+            });
+        }
+        ApiRequest::Info => return json!({}),
+    };
+    let (data, bytes) = match &message.payload {
+        Payload::Json(data) => (Some(text(data)), None),
+        Payload::Binary(bytes) => (None, Some(bytes)),
+    };
+    json!({name: value, "data": data, "b64data": bytes, "skip_history": message.skip_history})
+}
+
+fn place(position: Position<'_>) -> Value {
+    json!({"epoch": position.epoch, "offset": position.offset})
+}
+
+fn text(json: &[u8]) -> &str {
+    std::str::from_utf8(json).expect("JSON is text")
 }
 
 fn payload_comes_back(reader: &mut Reader, kind: Kind, payload: &[u8]) {
@@ -124,41 +189,5 @@ fn depth(value: &Value) -> usize {
         Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or_default(),
         Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
         _ => 0,
-    }
-}
-
-/// The members of an object, in order, with the text of their values.
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'a> Pairs<'a> {
-    fn last(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rfind(|(other, _)| other == name).map(|(_, value)| value.get())
-    }
-
-    fn last_but_null(&self, name: &str) -> Option<&'a str> {
-        let said = self.0.iter().rfind(|(other, value)| other == name && value.get() != "null");
-        said.map(|(_, value)| value.get())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        deserializer.deserialize_map(Collect).map(Pairs)
     }
 }

@@ -20,6 +20,7 @@ pub mod utf8;
 
 mod input;
 mod naive_inflate;
+mod naive_json;
 mod naive_request;
 mod twin;
 
