@@ -122,7 +122,66 @@ mod tests {
         }
     }
 
+    /// A frame as RFC 6455 §5.2 draws it: `first`, the shortest length, the key, the payload under it.
+    fn naive(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
+        let mask_bit = if key.is_some() { 0x80 } else { 0 };
+        let len = payload.len().to_be_bytes();
+        let (short, extended) = match payload.len() {
+            0..126 => (len[7], &[][..]),
+            126..65_536 => (126, &len[6..]),
+            _ => (127, &len[..]),
+        };
+        let bits = key.unwrap_or_default();
+        let masked: Vec<u8> = payload.iter().zip(bits.iter().cycle()).map(|(a, b)| a ^ b).collect();
+        [&[first, mask_bit | short], extended, key.as_slice().as_flattened(), &masked].concat()
+    }
+
     proptest! {
+        #[test]
+        fn frames_are_written_as_a_naive_twin_writes_them(
+            payload in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                (65_530..65_540_usize).prop_map(|len| (0..=250).cycle().take(len).collect()),
+            ],
+            key: Option<[u8; 4]>,
+            code in 3000_u16..5000,
+            reason: String,
+        ) {
+            let write = |opcode, payload: &[u8]| {
+                let mut out = Vec::new();
+                match key {
+                    None => append(&mut out, opcode, payload),
+                    Some(key) => append_masked(&mut out, opcode, payload, key),
+                }
+                out
+            };
+            let cut = &payload[..payload.len().min(125)];
+            for (opcode, first, sent) in [
+                (Opcode::Continuation, 0x80, &payload[..]),
+                (Opcode::Text, 0x81, &payload),
+                (Opcode::Binary, 0x82, &payload),
+                (Opcode::Close, 0x88, cut),
+                (Opcode::Ping, 0x89, cut),
+                (Opcode::Pong, 0x8a, cut),
+            ] {
+                prop_assert!(write(opcode, &payload) == naive(first, sent, key), "{opcode:?}");
+            }
+            for (kind, first) in [(Kind::Text, 0xc1), (Kind::Binary, 0xc2)] {
+                let mut out = Vec::new();
+                match key {
+                    None => append_compressed(&mut out, kind, &payload),
+                    Some(key) => append_compressed_masked(&mut out, kind, &payload, key),
+                }
+                prop_assert!(out == naive(first, &payload, key), "{kind:?}");
+            }
+            // As many whole characters as there is room for.
+            let ends = (0..=reason.len().min(123)).rev();
+            let fits = ends.into_iter().find_map(|len| reason.get(..len)).unwrap_or_default();
+            let mut out = Vec::new();
+            append_close(&mut out, key, StatusCode::from_wire(code).unwrap(), &reason);
+            prop_assert_eq!(out, naive(0x88, &[&code.to_be_bytes(), fits.as_bytes()].concat(), key));
+        }
+
         /// What one end writes, the other reads.
         #[test]
         fn the_other_end_reads_what_was_sent(
