@@ -10,6 +10,10 @@ use std::fmt;
 pub struct Limits {
     /// Connections at a time; past it a request gets 503. Lowered at start to what the descriptor limit allows.
     pub peers_max: usize,
+    /// Connections at a time of one IPv4 address, or of one /64 of IPv6; past it a request gets 503. `None`: as many as there are.
+    ///
+    /// Behind a proxy that names its peers (`Listen::proxy`) those names count. Loopback and Unix sockets never do.
+    pub peers_per_ip_max: Option<usize>,
     /// Bytes of one message, summed over its fragments; past it the peer is closed with 1009.
     pub message_bytes_max: usize,
     /// Frames of one message; past it the peer is closed with 1008.
@@ -145,6 +149,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             peers_max: PEERS_MAX,
+            peers_per_ip_max: None,
             message_bytes_max: 1 << 20,
             fragments_max: 131_072,
             head_bytes_max: 8 << 10,
@@ -204,9 +209,13 @@ impl Limits {
         let memory = self.memory.map(|memory| {
             ("memory-limit", memory.bytes_max as u64, self.memory_bytes_least() as u64, u64::MAX)
         });
+        let per_ip = self
+            .peers_per_ip_max
+            .map(|count| ("max-connections-per-ip", count as u64, 1, PEERS_MAX as u64));
         match table
             .into_iter()
             .chain(memory)
+            .chain(per_ip)
             .find(|&(_, value, least, most)| value < least || value > most)
         {
             Some((name, value, least, most)) => Err(ConfigError { name, value, least, most }),

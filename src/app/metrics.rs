@@ -53,6 +53,11 @@ fn add_counters(registry: &mut Registry, counters: &Counters) {
             counters.over_capacity,
         ),
         (
+            "connections_over_per_ip",
+            "Connections refused because their address had --max-connections-per-ip",
+            counters.over_per_ip,
+        ),
+        (
             "requests_timed_out",
             "Requests not whole within --handshake-timeout",
             counters.handshakes_timed_out,
@@ -61,6 +66,11 @@ fn add_counters(registry: &mut Registry, counters: &Counters) {
             "proxy_headers_refused",
             "Connections dropped for want of a PROXY header",
             counters.proxy_headers_refused,
+        ),
+        (
+            "tls_where_plain",
+            "Connections dropped because they began with TLS on a port without",
+            counters.tls_where_plain,
         ),
         ("short_of_memory", "What was refused or cut for want of memory", counters.short_of_memory),
         (

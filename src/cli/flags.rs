@@ -126,6 +126,11 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections: Option<usize>,
 
+    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: no limit; never on loopback]
+    #[arg(long, env = "WSFAST_MAX_CONNECTIONS_PER_IP", hide_env = true, value_name = "COUNT")]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_connections_per_ip: Option<usize>,
+
     /// Memory of the process, kept whatever clients do; past it, 503 or 1013 [default: no limit]
     #[arg(long, env = "WSFAST_MEMORY_LIMIT", hide_env = true, value_name = "SIZE")]
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
@@ -425,6 +430,7 @@ impl Flags {
         }
         limits.message_bytes_max = self.max_message_bytes;
         limits.fragments_max = self.max_fragments;
+        limits.peers_per_ip_max = self.max_connections_per_ip;
         limits.head_bytes_max = self.max_head_bytes;
         limits.queue_bytes_max = self.max_queue_bytes;
         limits.handshake_timeout_ms = self.handshake_timeout.0;

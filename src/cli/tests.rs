@@ -30,6 +30,7 @@ fn every_flag_reaches_its_limit() {
     assert_eq!(config(&["--memory-limit=2G"]).memory_limit, Some(2 << 30));
     let limits = config(&[
         "--max-connections=1",
+        "--max-connections-per-ip=18",
         "--max-message-bytes=2K",
         "--max-fragments=3",
         "--max-head-bytes=4K",
@@ -55,6 +56,7 @@ fn every_flag_reaches_its_limit() {
     ])
     .limits;
     assert_eq!(limits.peers_max, 1);
+    assert_eq!(limits.peers_per_ip_max, Some(18));
     assert_eq!(limits.message_bytes_max, 2 << 10);
     assert_eq!(limits.fragments_max, 3);
     assert_eq!(limits.head_bytes_max, 4 << 10);
@@ -195,6 +197,10 @@ fn a_mistake_is_one_line_with_its_remedy() {
         (&["--max-head-bytes", "0"], "--max-head-bytes is 0; it must be between 256 and 1M"),
         (&["--max-queue-bytes", "1K"], "--max-queue-bytes is 1K; it must be between 64K and 1G"),
         (&["--max-connections", "0"], "--max-connections is 0; it must be between 1 and 16777216"),
+        (
+            &["--max-connections-per-ip", "0"],
+            "--max-connections-per-ip is 0; it must be between 1 and 16777216",
+        ),
         (
             &["--stdin", "/"],
             "--stdin '/' is no topic; write its name, 1 to 255 bytes without control characters, such as news",

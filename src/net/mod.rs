@@ -17,6 +17,7 @@ pub mod link;
 #[doc(hidden)]
 pub mod outqueue;
 
+mod addresses;
 mod clock;
 mod compressors;
 mod fan_out;

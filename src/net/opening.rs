@@ -201,7 +201,11 @@ impl<H: Handler> Server<H> {
         match refused {
             Refused::ByRule(error) => match error.answer() {
                 Answer::Refuse(status) => self.answer_refusal(key, status, error.reason()),
-                Answer::Drop => self.peers.tx[key].doom(key, &mut self.turn),
+                Answer::Drop => {
+                    self.turn.counters.tls_where_plain += 1;
+                    tracing::debug!(target: FAULT, peer = key, reason = error.reason(), "dropped");
+                    self.peers.tx[key].doom(key, &mut self.turn);
+                }
             },
             Refused::ByHandler(Refusal { status, reason }) => {
                 self.give_refusal(key, status, reason, &[]);

@@ -53,6 +53,9 @@ impl<H: Handler> Server<H> {
                     Source::Unix => PeerAddr::Unix,
                 };
                 tracing::debug!(peer = key, proxy = %proxied.from.peer, addr = %peer, "proxied");
+                if source != Source::Proxy && !self.count_named(key, peer) {
+                    return;
+                }
                 // It was not whole without bytes of this read.
                 self.begin_head(
                     key,

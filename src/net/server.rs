@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
 use crate::net::addr::{LocalAddr, PeerAddr};
+use crate::net::addresses::Addresses;
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
@@ -65,6 +66,7 @@ pub struct Server<H: Handler> {
     excess_max: usize,
     /// Connections of `Side::Admin`, which take no place of clients.
     admin_count: usize,
+    pub(crate) addresses: Addresses,
     /// Since when the server drains, and until when.
     draining_until_ms: Option<u64>,
     trim_at_ms: u64,
@@ -162,6 +164,7 @@ impl<H: Handler> Server<H> {
         let excess_max = REFUSALS_MAX - if has_admin { ADMINS_MAX } else { 0 };
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
         let (sender, commands) = mpsc::channel();
+        let addresses = Addresses::new(limits.peers_per_ip_max);
         let turn = Turn::new(limits);
         let room = (turn.limits.peers_max + REFUSALS_MAX).min(PREPARED_PEERS_MAX);
         // It is counted as taken from the start.
@@ -183,6 +186,7 @@ impl<H: Handler> Server<H> {
             excess_count: 0,
             excess_max,
             admin_count: 0,
+            addresses,
             draining_until_ms: None,
             trim_at_ms: 0,
         })
@@ -394,6 +398,7 @@ impl<H: Handler> Server<H> {
     /// Removes one peer: its socket is closed here, and its state goes back to the handler.
     fn reap(&mut self, key: usize) {
         self.turn.timers.clear(key);
+        self.addresses.remove(key);
         let (rx, mut tx) = self.peers.remove(key);
         if let Some(subscriptions) = tx.subscriptions.take() {
             for subscription in subscriptions.into_iter() {
@@ -464,21 +469,18 @@ impl<H: Handler> Server<H> {
         if side == Side::Admin && self.admin_count >= ADMINS_MAX {
             return;
         }
-        let clients = self.peers.len() - self.excess_count - self.admin_count;
-        let is_full = clients >= self.turn.limits.peers_max;
-        let is_excess = side == Side::Public && (is_full || self.turn.memory.is_used_up());
-        if is_excess {
-            self.turn.counters.over_capacity += u64::from(is_full);
-            self.turn.counters.short_of_memory += u64::from(!is_full);
+        let versions = self.listeners[at].proxy_versions(peer);
+        // A proxy is nobody's only connection; whom it speaks for is counted once it says so.
+        let owner = versions.is_none().then_some(peer).filter(|_| side == Side::Public);
+        let shortage = if side == Side::Public { self.shortage(owner) } else { None };
+        if shortage.is_some() {
             if self.excess_count >= self.excess_max {
                 return;
             }
             self.excess_count += 1;
         }
         self.generation = self.generation.wrapping_add(1);
-        let listener = &self.listeners[at];
-        let versions = listener.proxy_versions(peer);
-        let Some(link) = listener.link(stream, versions.is_some()) else { return };
+        let Some(link) = self.listeners[at].link(stream, versions.is_some()) else { return };
         let from = Arrival { peer, side };
         let reading = match versions {
             Some(versions) => Reading::Proxied(Proxied::new(versions, from)),
@@ -490,18 +492,59 @@ impl<H: Handler> Server<H> {
         }
         let rx = Rx::new(reading, self.turn.now_ms);
         let key = self.peers.insert(rx, Tx::new(link, self.generation));
-        self.peers.tx[key].is_excess = is_excess;
+        self.peers.tx[key].is_excess = shortage.is_some();
         self.peers.tx[key].side = side;
         let socket = self.peers.tx[key].link.source();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
             return self.peers.tx[key].doom(key, &mut self.turn);
         }
-        if is_excess {
-            let reason = if is_full { "all connections are in use" } else { SHORT_REASON };
+        if let Some(reason) = shortage {
             return self.answer_refusal(key, Status::ServiceUnavailable, reason);
         }
+        if let Some(owner) = owner {
+            self.addresses.add(key, owner);
+        }
         self.turn.timers.set(key, self.turn.now_ms + self.turn.limits.handshake_timeout_ms);
+    }
+
+    /// What there is too little of for one more client, of `owner` if that is known by now.
+    fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<&'static str> {
+        let clients = self.peers.len() - self.excess_count - self.admin_count;
+        let counters = &mut self.turn.counters;
+        if clients >= self.turn.limits.peers_max {
+            counters.over_capacity += 1;
+            Some("all connections are in use")
+        } else if self.turn.memory.is_used_up() {
+            counters.short_of_memory += 1;
+            Some(SHORT_REASON)
+        } else if owner.is_some_and(|owner| !self.addresses.has_room(owner)) {
+            counters.over_per_ip += 1;
+            Some(CROWDED_REASON)
+        } else {
+            None
+        }
+    }
+
+    /// A proxy said that the peer is `owner`: counts it, or refuses it if there are enough from there. False: it was refused.
+    pub(crate) fn count_named(&mut self, key: usize, owner: PeerAddr) -> bool {
+        if self.peers.tx[key].side == Side::Admin {
+            return true;
+        }
+        if self.addresses.has_room(owner) {
+            self.addresses.add(key, owner);
+            return true;
+        }
+        self.turn.counters.over_per_ip += 1;
+        if self.excess_count >= self.excess_max {
+            self.peers.tx[key].doom(key, &mut self.turn);
+        } else {
+            // The place that it had as long as nobody knew whose it was is free again.
+            self.excess_count += 1;
+            self.peers.tx[key].is_excess = true;
+            self.answer_refusal(key, Status::ServiceUnavailable, CROWDED_REASON);
+        }
+        false
     }
 
     /// Acts on a turn's share of deadlines that have passed.
@@ -738,6 +781,9 @@ const REFUSALS_MAX: usize = 64;
 
 /// Connections of `Side::Admin`, out of those; more are cut at once.
 const ADMINS_MAX: usize = 16;
+
+const CROWDED_REASON: &str = "too many connections from this address";
+
 /// What a place for a peer takes, about.
 const PEER_BYTES: usize = 256;
 

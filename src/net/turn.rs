@@ -93,8 +93,12 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that got 503, or were cut at once, because `peers_max` was reached.
     pub over_capacity: u64,
+    /// Connections that got 503, or were cut at once, because their address had `peers_per_ip_max` of them.
+    pub over_per_ip: u64,
     /// Requests that were not whole within the handshake timeout (408).
     pub handshakes_timed_out: u64,
+    /// Connections dropped because they began with TLS where plain HTTP is spoken.
+    pub tls_where_plain: u64,
     /// Connections dropped because they did not begin with the PROXY header that they had to begin with.
     pub proxy_headers_refused: u64,
     /// Connections, requests, messages and publications that were refused, and connections that were cut, for want of memory.

@@ -7,6 +7,7 @@
 
 mod admin;
 mod backpressure;
+mod bounds;
 mod capacity;
 mod centrifugo;
 mod cli;
