@@ -27,6 +27,7 @@ use crate::app::access::AllowedOrigin;
 use crate::app::client::publish::Pub;
 use crate::app::client::sub::Sub;
 use crate::app::dev_cert::DevCert;
+use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::gate::secret::GateConfig;
 use crate::app::tls_files::TlsFiles;
 use crate::cli::file::ConfigFile;
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) listening: Listening,
     /// Within their hard ranges. `peers_max` is the default unless `peers_asked` is given.
     pub(crate) limits: Limits,
+    /// `--max-json-depth` and `--max-commands`.
+    pub(crate) json: JsonLimits,
     /// `--memory-limit`, in bytes.
     pub(crate) memory_limit: Option<usize>,
     /// `--max-connections`; `None`: as many as the descriptors allow.
@@ -190,6 +193,10 @@ fn config(flags: Flags, said_by: SaidBy) -> Result<Config, UsageError> {
     }
     let config = flags.into_config(said_by)?;
     config.limits.check().map_err(UsageError::Limit)?;
+    let most = config.limits.topics.name_bytes_max;
+    if let Some(len) = config.stdin.as_ref().map(String::len).filter(|&len| len > most) {
+        return Err(UsageError::TopicTooLong { len, most });
+    }
     Ok(config)
 }
 

@@ -76,6 +76,8 @@ pub struct TopicLimits {
     pub topics_max: usize,
     /// Topics that one peer listens to.
     pub subscriptions_max: usize,
+    /// Bytes of a topic's name.
+    pub name_bytes_max: usize,
     /// What a subscriber that reads more slowly than its topic moves is given.
     pub lag: LagPolicy,
 }
@@ -101,6 +103,7 @@ impl Default for TopicLimits {
             history_ttl_ms: 5 * 60_000,
             topics_max: 100_000,
             subscriptions_max: 128,
+            name_bytes_max: 255,
             lag: LagPolicy::Gap,
         }
     }
@@ -183,7 +186,7 @@ impl Limits {
     ///
     /// The first limit that is out of its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let table: [(&'static str, u64, u64, u64); 21] = [
+        let table: [(&'static str, u64, u64, u64); 22] = [
             ("max-connections", self.peers_max as u64, 1, PEERS_MAX as u64),
             ("max-message-bytes", self.message_bytes_max as u64, 125, 1 << 30),
             ("max-fragments", u64::from(self.fragments_max), 1, u64::from(u32::MAX)),
@@ -202,6 +205,7 @@ impl Limits {
             ("history-ttl", self.topics.history_ttl_ms, 1, 30 * DAY_MS),
             ("max-topics", self.topics.topics_max as u64, 1, 1 << 24),
             ("max-subscriptions", self.topics.subscriptions_max as u64, 1, 1 << 16),
+            ("max-topic-name-bytes", self.topics.name_bytes_max as u64, 16, 255),
             ("compression-level", self.compression.level.into(), 1, 9),
             ("compression-window", 1 << self.compression.window_bits.min(63), 1 << 9, 1 << 15),
             ("compression-memory", self.compression.memory_bytes_max as u64, 0, 1 << 40),

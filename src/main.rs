@@ -59,7 +59,16 @@ fn main() -> ExitCode {
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
 fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let Config {
-        listening, mut limits, memory_limit, peers_asked, origins, gate, tls, stdin, ..
+        listening,
+        mut limits,
+        json,
+        memory_limit,
+        peers_asked,
+        origins,
+        gate,
+        tls,
+        stdin,
+        ..
     } = config;
     limits.memory = memory_limit.map(|limit| memory::bound(limit, &limits)).transpose()?;
     let said_by = listening.said_by;
@@ -84,7 +93,7 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let admin = admin_listen.map(|it| Admin::new(reach_of(it)));
     let gate = Gate::new(reach, origins, gate.load()?);
     let open_to = gate.to_string();
-    let hub = Hub::new(gate, &limits, admin);
+    let hub = Hub::new(gate, &limits, json, admin);
     let mut server = Server::listen(listens, limits, hub).map_err(|error| match error {
         Error::Listen { index, cause, .. } => {
             let said_by = if sides[index] == Side::Admin { SaidBy::Admin } else { said_by };

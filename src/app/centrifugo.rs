@@ -90,8 +90,8 @@ impl Session {
 }
 
 impl Centrifugo {
-    pub(crate) fn new(ping_s: u32) -> Self {
-        let reader = || Reader::new(JsonLimits::default());
+    pub(crate) fn new(ping_s: u32, json: JsonLimits) -> Self {
+        let reader = || Reader::new(json);
         Self {
             commands: reader(),
             payloads: RefCell::new(reader()),
@@ -110,7 +110,7 @@ impl Centrifugo {
         cx: &mut Context<'_>,
     ) {
         session.share.renew(cx.now_ms());
-        let Ok(lines) = command::lines(message, JsonLimits::default()) else {
+        let Ok(lines) = command::lines(message, self.commands.limits()) else {
             return end(cx, cx.id(), Disconnect::BadRequest);
         };
         let mut replies = Vec::new();

@@ -14,11 +14,12 @@ use wsfast::{
 
 use crate::app::admin::{Admin, Asked};
 use crate::app::centrifugo::{self, Centrifugo, Session};
+use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
-use crate::app::listening::{form_of, reason_of, stream, subscribe, transport_of};
+use crate::app::listening::{NAME_TOO_LONG, form_of, reason_of, stream, subscribe, transport_of};
 use crate::app::pages::{INDEX, PAGE, page};
 use crate::app::peer::{Guest, Listener, Peer, Watcher};
 use crate::app::presence::{self, Presence, Transport, Watch};
@@ -34,6 +35,8 @@ pub(crate) struct Hub {
     /// How long a session may take to say connect.
     connect_timeout_ms: u64,
     lag: LagPolicy,
+    /// Of a topic.
+    name_bytes_max: usize,
     presence: Presence,
     /// What `--admin` shows, if it is given.
     admin: Option<Admin>,
@@ -41,16 +44,17 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// The hub of a server with these limits.
-    pub(crate) fn new(gate: Gate, limits: &Limits, admin: Option<Admin>) -> Self {
+    pub(crate) fn new(gate: Gate, limits: &Limits, json: JsonLimits, admin: Option<Admin>) -> Self {
         // A client that is promised no ping waits for none.
         let ping_s = u32::try_from(limits.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX);
         let watch = if admin.is_some() { Watch::On } else { Watch::Off };
         Self {
             gate,
-            centrifugo: Centrifugo::new(ping_s),
+            centrifugo: Centrifugo::new(ping_s, json),
             expiry: Expiry::new(),
             connect_timeout_ms: limits.handshake_timeout_ms,
             lag: limits.topics.lag,
+            name_bytes_max: limits.topics.name_bytes_max,
             presence: Presence::new(watch),
             admin,
         }
@@ -144,6 +148,16 @@ impl Hub {
         self.gate.cors(request).map(Cors::lines).unwrap_or_default()
     }
 
+    /// What a request asks for.
+    fn route(&self, request: &Request<'_>) -> Result<Route, Refusal> {
+        match route::route(request)? {
+            Route::Topic(target) if target.topic.len() > self.name_bytes_max => {
+                Err(Refusal { status: Status::BadRequest, reason: NAME_TOO_LONG })
+            }
+            route => Ok(route),
+        }
+    }
+
     /// Decides on an opening handshake.
     fn decide(
         &mut self,
@@ -158,7 +172,7 @@ impl Hub {
         if let Some(admin) = &mut self.admin {
             admin.arrives(from.peer);
         }
-        let target = match route::route(request)? {
+        let target = match self.route(request)? {
             Route::Topic(target) => target,
             Route::Root | Route::Echo | Route::Health | Route::Api(_) => {
                 return Ok(Accept::new(Peer::Echo));
@@ -191,7 +205,7 @@ impl Hub {
             Ok(caller) => caller,
             Err(refusal) => return Answer::Refuse(refusal),
         };
-        let route = match route::route(request) {
+        let route = match self.route(request) {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
         };

@@ -84,7 +84,7 @@ pub(crate) const fn reason_of(error: TopicError) -> (Status, &'static str) {
         TopicError::MessageTooBig => {
             (Status::ContentTooLarge, "the message is larger than topic-bytes")
         }
-        TopicError::NameTooLong => (Status::BadRequest, "a topic's name has 1 to 255 bytes"),
+        TopicError::NameTooLong => (Status::BadRequest, NAME_TOO_LONG),
         TopicError::OutOfMemory => {
             (Status::ServiceUnavailable, "the server is out of memory (memory-limit)")
         }
@@ -92,6 +92,8 @@ pub(crate) const fn reason_of(error: TopicError) -> (Status, &'static str) {
         _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
     }
 }
+
+pub(crate) const NAME_TOO_LONG: &str = "the topic's name is longer than max-topic-name-bytes";
 
 /// The subprotocol in which each message is preceded by its name.
 const META: &str = "wsfast.meta";

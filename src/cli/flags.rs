@@ -10,6 +10,7 @@ use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
+use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::gate::secret::{ClientPublish, GateConfig, Secret};
 use crate::app::tls_files::TlsFiles;
 use crate::cli::admin::AdminAsk;
@@ -169,6 +170,17 @@ pub(super) struct Flags {
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
     max_head_bytes: usize,
 
+    /// Header lines of a request; past it, 431
+    #[arg(
+        long,
+        env = "WSFAST_MAX_HEADERS",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "100"
+    )]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
+    max_headers: usize,
+
     /// Output that a peer does not take; past it, closed with 1008
     #[arg(
         long,
@@ -306,6 +318,39 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
     max_subscriptions: usize,
 
+    /// Size of a topic's name; past it, 400 or the protocol's error
+    #[arg(
+        long,
+        env = "WSFAST_MAX_TOPIC_NAME_BYTES",
+        hide_env = true,
+        value_name = "SIZE",
+        default_value = "255"
+    )]
+    #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_topic_name_bytes: usize,
+
+    /// Commands in one message of a Centrifugo client; past it, closed with 3501
+    #[arg(
+        long,
+        env = "WSFAST_MAX_COMMANDS",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "128"
+    )]
+    #[arg(value_parser = values::commands, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_commands: usize,
+
+    /// Arrays and objects inside of each other in such a command; past it, closed with 3501
+    #[arg(
+        long,
+        env = "WSFAST_MAX_JSON_DEPTH",
+        hide_env = true,
+        value_name = "COUNT",
+        default_value = "64"
+    )]
+    #[arg(value_parser = values::depth, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_json_depth: usize,
+
     /// What who reads slowly goes on with: gap (what the history still has) or latest (the newest message alone)
     #[arg(
         long,
@@ -432,6 +477,7 @@ impl Flags {
         limits.fragments_max = self.max_fragments;
         limits.peers_per_ip_max = self.max_connections_per_ip;
         limits.head_bytes_max = self.max_head_bytes;
+        limits.headers_max = self.max_headers;
         limits.queue_bytes_max = self.max_queue_bytes;
         limits.handshake_timeout_ms = self.handshake_timeout.0;
         limits.ping_interval_ms = self.ping_interval.0;
@@ -446,6 +492,7 @@ impl Flags {
         topics.history_ttl_ms = self.history_ttl.0;
         topics.topics_max = self.max_topics;
         topics.subscriptions_max = self.max_subscriptions;
+        topics.name_bytes_max = self.max_topic_name_bytes;
         topics.lag = self.lag.into();
         let compression = &mut limits.compression;
         compression.mode = self.compression.into();
@@ -471,6 +518,7 @@ impl Flags {
 
         Ok(Config {
             limits,
+            json: JsonLimits { depth_max: self.max_json_depth, commands_max: self.max_commands },
             memory_limit: self.memory_limit,
             peers_asked: self.max_connections,
             origins: self.allow_origin,

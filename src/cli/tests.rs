@@ -2,6 +2,7 @@ use clap::CommandFactory as _;
 use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{CompressionMode, LagPolicy};
 
+use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::gate::secret::{ClientPublish, Secret};
 use crate::cli::listens::AskList;
 
@@ -16,6 +17,7 @@ fn the_flags_are_consistent() {
 fn the_flags_defaults_are_the_limits_defaults() {
     let config = config(&[]);
     assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+    assert_eq!(config.json, JsonLimits::default());
     assert_eq!(config.listening.asks, [ask("127.0.0.1:8002")]);
     assert_eq!(config.listening.said_by, SaidBy::Nobody);
     assert!(!config.listening.reuse_port && config.listening.proxy.is_none());
@@ -31,6 +33,8 @@ fn every_flag_reaches_its_limit() {
     let limits = config(&[
         "--max-connections=1",
         "--max-connections-per-ip=18",
+        "--max-headers=19",
+        "--max-topic-name-bytes=20",
         "--max-message-bytes=2K",
         "--max-fragments=3",
         "--max-head-bytes=4K",
@@ -56,7 +60,7 @@ fn every_flag_reaches_its_limit() {
     ])
     .limits;
     assert_eq!(limits.peers_max, 1);
-    assert_eq!(limits.peers_per_ip_max, Some(18));
+    assert_eq!((limits.peers_per_ip_max, limits.headers_max), (Some(18), 19));
     assert_eq!(limits.message_bytes_max, 2 << 10);
     assert_eq!(limits.fragments_max, 3);
     assert_eq!(limits.head_bytes_max, 4 << 10);
@@ -70,6 +74,9 @@ fn every_flag_reaches_its_limit() {
     assert_eq!((limits.keep_alive_ms, topics.history_ttl_ms), (11_000, 900_000));
     assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
     assert_eq!((topics.subscriptions_max, topics.lag), (17, LagPolicy::Latest));
+    assert_eq!(topics.name_bytes_max, 20);
+    let json = config(&["--max-json-depth=21", "--max-commands=22"]).json;
+    assert_eq!((json.depth_max, json.commands_max), (21, 22));
     assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
     let compression = limits.compression;
     assert_eq!(compression.mode, CompressionMode::Dedicated);
@@ -201,6 +208,23 @@ fn a_mistake_is_one_line_with_its_remedy() {
             &["--max-connections-per-ip", "0"],
             "--max-connections-per-ip is 0; it must be between 1 and 16777216",
         ),
+        (&["--max-headers", "1001"], "--max-headers is 1001; it must be between 8 and 1000"),
+        (
+            &["--max-json-depth", "7"],
+            "--max-json-depth '7' is out of range; write a number from 8 to 1024",
+        ),
+        (
+            &["--max-commands", "10001"],
+            "--max-commands '10001' is out of range; write a number from 1 to 10000",
+        ),
+        (
+            &["--max-topic-name-bytes", "256"],
+            "--max-topic-name-bytes is 256; it must be between 16 and 255",
+        ),
+        (
+            &["--max-topic-name-bytes", "16", "--stdin", "seventeen-letters"],
+            "--stdin names a topic with 17 bytes, and --max-topic-name-bytes is 16; take a shorter name, or raise that",
+        ),
         (
             &["--stdin", "/"],
             "--stdin '/' is no topic; write its name, 1 to 255 bytes without control characters, such as news",
@@ -215,6 +239,50 @@ fn a_mistake_is_one_line_with_its_remedy() {
         ),
     ] {
         assert_eq!(mistake(args), expected, "{args:?}");
+    }
+}
+
+/// Each limit at the ends of its hard range, and one past them.
+#[test]
+fn every_limit_has_a_hard_range() {
+    for (flag, least, most, past) in [
+        ("max-connections", ["0", "1"], "16777216", "16777217"),
+        ("max-connections-per-ip", ["0", "1"], "16777216", "16777217"),
+        ("max-message-bytes", ["124", "125"], "1G", "1073741825"),
+        ("max-fragments", ["0", "1"], "4294967295", "4294967296"),
+        ("max-head-bytes", ["255", "256"], "1M", "1048577"),
+        ("max-headers", ["7", "8"], "1000", "1001"),
+        ("max-queue-bytes", ["65535", "64K"], "1G", "1073741825"),
+        ("handshake-timeout", ["0", "1ms"], "24h", "86400001ms"),
+        ("keep-alive", ["0", "1ms"], "24h", "86400001ms"),
+        ("ping-interval", ["-1ms", "0"], "24h", "86400001ms"),
+        ("pong-timeout", ["0", "1ms"], "24h", "86400001ms"),
+        ("close-timeout", ["0", "1ms"], "24h", "86400001ms"),
+        ("drain", ["-1ms", "0"], "24h", "86400001ms"),
+        ("history", ["0", "1"], "16777216", "16777217"),
+        ("topic-bytes", ["1023", "1K"], "1G", "1073741825"),
+        ("history-bytes", ["65535", "64K"], "1024G", "1099511627777"),
+        ("history-ttl", ["0", "1ms"], "720h", "2592000001ms"),
+        ("max-topics", ["0", "1"], "16777216", "16777217"),
+        ("max-subscriptions", ["0", "1"], "65536", "65537"),
+        ("max-topic-name-bytes", ["15", "16"], "255", "256"),
+        ("max-commands", ["0", "1"], "10000", "10001"),
+        ("max-json-depth", ["7", "8"], "1024", "1025"),
+        ("compression-level", ["0", "1"], "9", "10"),
+        ("compression-window", ["511", "512"], "32K", "64K"),
+        ("compression-memory", ["-1", "0"], "1024G", "1099511627777"),
+    ] {
+        let [below, least] = least;
+        for value in [least, most] {
+            config(&[&format!("--{flag}={value}")]);
+        }
+        for value in [below, past] {
+            let told = mistake(&[&format!("--{flag}={value}")]);
+            assert!(told.starts_with(&format!("--{flag} ")), "{told}");
+            let says_what_to_do =
+                told.contains("; it must be between ") || told.contains("; write ");
+            assert!(says_what_to_do || told.ends_with(" is too large"), "{told}");
+        }
     }
 }
 

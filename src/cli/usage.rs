@@ -39,6 +39,13 @@ pub(crate) enum UsageError {
     Client(String),
     /// `--admin` at an address that others reach, without a key to ask for.
     AdminOpenToAll(Ask),
+    /// The topic of `--stdin` has a longer name than topics may have.
+    TopicTooLong {
+        /// Its bytes.
+        len: usize,
+        /// What they may be.
+        most: usize,
+    },
     /// A limit is out of its range.
     Limit(ConfigError),
     /// A certificate without its key, or the other way round.
@@ -74,6 +81,7 @@ impl UsageError {
             Self::TwoWays(Layer::File) => "listen",
             Self::TrustWithoutProtocol => "trust-proxy",
             Self::AdminOpenToAll(_) => "admin",
+            Self::TopicTooLong { .. } => "stdin",
             Self::Limit(error) => error.name,
             Self::HalfAPair { given, .. } => given,
             Self::Arguments { .. }
@@ -118,6 +126,10 @@ impl fmt::Display for UsageError {
                 f,
                 "--admin {ask} is open to others, who could end connections there; write 127.0.0.1:PORT or unix:PATH, or \
                  give a --publish-key, which it then asks for"
+            ),
+            Self::TopicTooLong { len, most } => write!(
+                f,
+                "--stdin names a topic with {len} bytes, and --max-topic-name-bytes is {most}; take a shorter name, or raise that"
             ),
             Self::Limit(error) => write_limit(f, *error),
             Self::HalfAPair { given, missing } => {

@@ -24,6 +24,11 @@ pub(super) enum BadValue {
     NoUnit,
     /// More than the type holds.
     TooLarge,
+    /// A count that is not in its flag's range.
+    OutOfRange {
+        least: usize,
+        most: usize,
+    },
     Address,
     AddressWithPort,
     Topic,
@@ -41,6 +46,9 @@ impl fmt::Display for BadValue {
             Self::Duration => "is not a duration; write a whole number and a unit, such as 250ms, 10s, 2m or 1h",
             Self::NoUnit => "has no unit; write ms, s, m or h behind it, such as 250ms or 10s",
             Self::TooLarge => "is too large",
+            Self::OutOfRange { least, most } => {
+                return write!(f, "is out of range; write a number from {least} to {most}");
+            }
             Self::Address => "is not an IP address; write one, such as 127.0.0.1, ::1, or 0.0.0.0 for all of IPv4",
             Self::AddressWithPort => "has a port; write the address alone, and the port with --port",
             Self::Topic => "is no topic; write its name, 1 to 255 bytes without control characters, such as news",
@@ -109,6 +117,25 @@ pub(super) fn count<N: TryFrom<u64>>(text: &str) -> Result<N, BadValue> {
     match number_and_unit(text, BadValue::Count)? {
         (number, "") => N::try_from(number).map_err(|_| BadValue::TooLarge),
         _ => Err(BadValue::Count),
+    }
+}
+
+/// Parses a number of arrays and objects inside of each other; a command takes three of them.
+pub(super) fn depth(text: &str) -> Result<usize, BadValue> {
+    count_within(text, 8, 1024)
+}
+
+/// Parses a number of commands in one message.
+pub(super) fn commands(text: &str) -> Result<usize, BadValue> {
+    count_within(text, 1, 10_000)
+}
+
+fn count_within(text: &str, least: usize, most: usize) -> Result<usize, BadValue> {
+    let value = count(text)?;
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(BadValue::OutOfRange { least, most })
     }
 }
 

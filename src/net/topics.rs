@@ -248,7 +248,7 @@ pub struct Published {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicError {
-    /// The name is empty or longer than 255 bytes.
+    /// The name is empty or longer than [`TopicLimits::name_bytes_max`](crate::TopicLimits::name_bytes_max).
     NameTooLong,
     /// There are as many topics as there may be.
     TooManyTopics,
@@ -453,7 +453,7 @@ impl Topics {
         if let Some(&at) = self.by_name.get(name) {
             return Ok(at);
         }
-        if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX {
+        if name.is_empty() || name.len() > self.limits.name_bytes_max {
             return Err(TopicError::NameTooLong);
         }
         if self.slab.len() >= self.limits.topics_max {
@@ -701,9 +701,6 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u32, u64)>();
 
 /// What a topic costs without its messages, at most about.
 pub(crate) const TOPIC_BYTES: usize = 512;
-
-/// The longest name of a topic.
-const TOPIC_NAME_BYTES_MAX: usize = 255;
 
 /// Topics and subscribers are counted well below 2^32 (`Limits::check`).
 fn len_u32(len: usize) -> u32 {

@@ -53,7 +53,7 @@ impl Reader {
     }
 
     /// What it keeps to.
-    pub(super) const fn limits(&self) -> JsonLimits {
+    pub(crate) const fn limits(&self) -> JsonLimits {
         self.limits
     }
 
