@@ -1,15 +1,20 @@
-//! Bounds that no other file is about, each at its limit and one past it: connections of an address.
+//! Bounds that no other file is about, each at its limit and one past it: connections of an address, HTTP bodies and idle
+//! connections, what the flags set, what a peer only declares.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use rustls::version::TLS13;
 use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{Limits, Listen, Over, ProxyProtocol};
 
-use crate::support::client::{RawClient, Response};
+use crate::support::client::{RawClient, Response, Witness};
+use crate::support::process::Process;
 use crate::support::server::{Hooks, TestServer};
 use crate::support::tls::{End, Pair, TlsClient};
-use crate::support::{DEADLINE, limits, wire};
+use crate::support::watch::{get, request as ask, upgrade};
+use crate::support::wire::{self, BINARY, FIN};
+use crate::support::{DEADLINE, limits};
 
 #[test]
 fn an_address_has_as_many_connections_as_its_limit_and_no_more() {
@@ -139,6 +144,184 @@ fn without_a_proxy_the_connection_s_own_address_counts() {
     RawClient::open(server.addr).expect_echo("there is room");
 }
 
+#[test]
+fn a_body_may_be_as_long_as_a_message_and_is_refused_before_it_comes() {
+    let server = Process::start(&["--max-message-bytes", "1000"]);
+    let mut client = RawClient::connect(server.addr);
+    post(&mut client, 1000);
+    client.send([b'x'; 1000]);
+    assert_eq!(client.response().status, 200);
+    for len in [1001, u64::MAX >> 1] {
+        let mut client = RawClient::connect(server.addr);
+        post(&mut client, len);
+        let response = client.response();
+        assert_eq!((response.status, response.values("connection")), (413, vec!["close"]), "{len}");
+        client.expect_eof();
+    }
+}
+
+#[test]
+fn a_body_that_stalls_is_told_408() {
+    let server = Process::start(&["--handshake-timeout", "150ms"]);
+    for part in ["", "x"] {
+        let began = Instant::now();
+        let mut client = RawClient::connect(server.addr);
+        post(&mut client, 2);
+        client.send(part);
+        assert_eq!(client.response().status, 408);
+        assert!(began.elapsed() >= Duration::from_millis(150));
+        client.expect_eof();
+    }
+    // One that trickles: every byte is in time, the body is not.
+    let mut client = RawClient::connect(server.addr);
+    post(&mut client, 100_000);
+    while !client.is_readable_within(Duration::from_millis(5)) {
+        client.send("x");
+    }
+    assert_eq!(client.response().status, 408);
+    client.expect_eof();
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_silence() {
+    let server = Process::start(&["--keep-alive", "150ms", "--handshake-timeout", "1h"]);
+    let mut client = RawClient::connect(server.addr);
+    for _ in 0..3 {
+        get(&mut client, "/health", "");
+        assert_eq!(client.response().status, 200);
+    }
+    let began = Instant::now();
+    client.expect_eof();
+    assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
+#[test]
+fn flags_set_the_limits_of_a_request() {
+    let server = Process::start(&["--max-headers", "8", "--max-head-bytes", "256"]);
+    // Host is the eighth.
+    let lines = "X:\r\n".repeat(7);
+    assert_eq!(ask(server.addr, "GET /health", &lines).status, 200);
+    assert_eq!(ask(server.addr, "GET /health", &format!("{lines}X:\r\n")).status, 431);
+    let long = format!("X: {}\r\n", "x".repeat(256));
+    assert_eq!(ask(server.addr, "GET /health", &long).status, 431);
+    assert_eq!(ask(server.addr, &format!("GET /{}", "x".repeat(256)), "").status, 414);
+}
+
+#[test]
+fn flags_set_the_limits_of_commands_and_names() {
+    let server = Process::start(&[
+        "--max-json-depth=8",
+        "--max-commands=2",
+        "--max-topic-name-bytes=16",
+        "--max-subscriptions=1",
+    ]);
+    let (longest, too_long) = ("n".repeat(16), "n".repeat(17));
+    let post = |topic: &str| ask(server.addr, &format!("POST /{topic}"), "Content-Length: 0\r\n");
+    assert_eq!(post(&longest).status, 200);
+    let refused = post(&too_long);
+    let reason = "the topic's name is longer than max-topic-name-bytes\n";
+    assert_eq!((refused.status, &*refused.body), (400, reason));
+    // Bytes count, and not how they were written.
+    assert_eq!(post(&"%C3%A9".repeat(8)).status, 200);
+    assert_eq!(post(&"%C3%A9".repeat(9)).status, 400);
+    let mut client = RawClient::connect(server.addr);
+    client.send(wire::request().replacen("GET /", &format!("GET /{too_long}"), 1));
+    assert_eq!(client.response().status, 400);
+
+    let mut client = centrifugo(server.addr);
+    let mut ask = |command: &str| {
+        client.send(wire::text(command));
+        String::from_utf8(client.frame().payload).unwrap()
+    };
+    let subscribe = |topic: &str| format!(r#"{{"subscribe":{{"channel":"{topic}"}},"id":2}}"#);
+    assert!(ask(&subscribe(&too_long)).contains(r#""code":107"#));
+    assert!(ask(&subscribe(&longest)).starts_with(r#"{"id":2,"subscribe":"#));
+    assert!(ask(&subscribe("another")).contains(r#""code":106"#));
+    let ping = "{\"ping\":{},\"id\":3}\n";
+    assert_eq!(ask(&ping.repeat(2)).lines().count(), 2);
+    let deep = |depth: usize| {
+        let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
+        format!(r#"{{"publish":{{"channel":"c","data":{open}{close}}},"id":4}}"#)
+    };
+    assert_eq!(ask(&deep(8)), r#"{"id":4,"publish":{}}"#);
+    for message in [deep(9), ping.repeat(3)] {
+        let mut client = centrifugo(server.addr);
+        client.send(wire::text(&message));
+        client.expect_close(3501);
+    }
+}
+
+/// The largest that the flags take.
+#[test]
+fn depth_and_commands_hold_at_their_hard_limits() {
+    let server = Process::start(&["--max-json-depth=1024", "--max-commands=10000"]);
+    let mut client = centrifugo(server.addr);
+    let (open, close) = ("[".repeat(1022), "]".repeat(1022));
+    let deep = format!(r#"{{"publish":{{"channel":"c","data":{open}{close}}},"id":4}}"#);
+    client.send(wire::text(&deep));
+    client.expect_text(r#"{"id":4,"publish":{}}"#);
+    client.send(wire::text(&"{\"ping\":{},\"id\":3}\n".repeat(10_000)));
+    let replies = client.frame().payload;
+    assert_eq!(replies.split(|&byte| byte == b'\n').filter(|it| !it.is_empty()).count(), 10_000);
+}
+
+/// 200 frames and 200 bodies that declare a megabyte each, and bring a byte of it.
+#[test]
+fn what_is_declared_reserves_nothing() {
+    let server = Process::start(&["--memory-limit", "64M", "--admin", "127.0.0.1:0"]);
+    let admin = server.admin();
+    let in_use = || {
+        let metrics = ask(admin, "GET /metrics", "").body;
+        let name = "wsfast_memory_in_use_bytes ";
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        value.parse::<usize>().unwrap()
+    };
+    let mut witness = Witness::new(server.addr);
+    let frames: Vec<RawClient> = (0..200).map(|_| RawClient::open(server.addr)).collect();
+    let bodies: Vec<RawClient> = (0..200).map(|_| RawClient::connect(server.addr)).collect();
+    witness.round_trip();
+    let before = in_use();
+    let mut declared = (frames, bodies);
+    for client in &mut declared.0 {
+        client.send([wire::header(FIN | BINARY, 1 << 20, [0; 4]), vec![7]].concat());
+    }
+    for client in &mut declared.1 {
+        client.send("POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\nx");
+    }
+    witness.round_trip();
+    let grown = in_use().saturating_sub(before);
+    assert!(grown < 400 * 1024, "{grown} bytes for 400 that declared 400 MiB");
+}
+
+/// A megabyte of list elements in each header that is a list: linear, it is milliseconds; else it would be many minutes.
+#[test]
+fn lists_are_read_in_linear_time() {
+    let server = Process::start(&["--max-head-bytes", "1M"]);
+    let long = |part: &str| part.repeat((1 << 20) / part.len() - 300);
+    let began = Instant::now();
+    for (name, value) in [
+        ("Sec-WebSocket-Extensions", long("permessage-deflate; unknown, ")),
+        ("Sec-WebSocket-Extensions", long("permessage-deflate; server_max_window_bits=99,")),
+        ("Sec-WebSocket-Extensions", long(";")),
+        (
+            "Sec-WebSocket-Extensions",
+            format!("permessage-deflate{}", long("; client_max_window_bits")),
+        ),
+        ("Sec-WebSocket-Extensions", format!("a; b=\"{}", long("\\\""))),
+        ("Sec-WebSocket-Extensions", long(" \t,")),
+        ("Sec-WebSocket-Protocol", long("a,") + "b"),
+        ("Connection", long("a,") + "b"),
+        ("Upgrade", long("a,") + "b"),
+    ] {
+        let mut client = RawClient::connect(server.addr);
+        client.send(wire::request_with(&format!("{name}: {value}\r\n")));
+        let response = client.expect_open(wire::KEY);
+        assert_eq!(response.values("sec-websocket-extensions"), [""; 0], "{name}");
+        client.expect_echo(name);
+    }
+    assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
+}
+
 /// Connections past a limit that are told so; `net::server` cuts those beyond.
 const REFUSALS_MAX: usize = 64;
 
@@ -195,4 +378,18 @@ fn own_address() -> Option<SocketAddr> {
     socket.connect(("192.0.2.1", 9)).ok()?;
     let own = socket.local_addr().ok()?;
     (!own.ip().is_loopback() && !own.ip().is_unspecified()).then_some(own)
+}
+
+/// The head of a request that publishes.
+fn post(client: &mut RawClient, len: u64) {
+    client.send(format!("POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n"));
+}
+
+/// A session that has said connect.
+fn centrifugo(addr: SocketAddr) -> RawClient {
+    let mut client = RawClient::connect(addr);
+    upgrade(&mut client, "/connection/websocket", "");
+    client.send(wire::text(r#"{"connect":{},"id":1}"#));
+    client.frame();
+    client
 }
