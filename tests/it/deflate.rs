@@ -34,6 +34,16 @@ fn the_answer_to_an_offer_is_what_the_mode_grants() {
                 "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=9",
             ),
         ),
+        // Unknown, doubled, out of range: the next offer is tried.
+        (Shared, "permessage-deflate; unknown", None),
+        (Shared, "permessage-deflate; unknown, permessage-deflate", Some(NO)),
+        (
+            Shared,
+            "permessage-deflate; client_max_window_bits; client_max_window_bits, permessage-deflate",
+            Some(NO),
+        ),
+        (Shared, "permessage-deflate; client_max_window_bits=16, permessage-deflate", Some(NO)),
+        (Shared, "permessage-deflate; server_max_window_bits=7, permessage-deflate", Some(NO)),
         (Dedicated, BROWSER, Some("permessage-deflate")),
         (
             Dedicated,
@@ -233,7 +243,8 @@ fn a_message_for_one_other_peer_uses_its_context() {
 #[test]
 fn bad_compressed_input_closes_with_its_code() {
     let over = packed(&vec![b'x'; (1 << 20) + 1]);
-    let table: [(&str, Vec<Vec<u8>>, u16); 9] = [
+    let past_over = packed(&vec![b'x'; (1 << 20) + 2]);
+    let table: [(&str, Vec<Vec<u8>>, u16); 11] = [
         ("no stream", vec![wire::masked(FIN | RSV1 | TEXT, &[0xFF; 20])], 1007),
         ("cut", vec![wire::masked(FIN | RSV1 | TEXT, &packed(&json(900))[..200])], 1007),
         ("no UTF-8", vec![wire::masked(FIN | RSV1 | TEXT, &packed(&[0xC0; 99]))], 1007),
@@ -243,6 +254,15 @@ fn bad_compressed_input_closes_with_its_code() {
             vec![
                 wire::masked(RSV1 | BINARY, &over[..100]),
                 wire::masked(FIN | CONTINUATION, &over[100..]),
+            ],
+            1009,
+        ),
+        ("limit + 2", vec![wire::masked(FIN | RSV1 | BINARY, &past_over)], 1009),
+        (
+            "limit + 2 in fragments",
+            vec![
+                wire::masked(RSV1 | BINARY, &past_over[..100]),
+                wire::masked(FIN | CONTINUATION, &past_over[100..]),
             ],
             1009,
         ),
@@ -267,6 +287,10 @@ fn bad_compressed_input_closes_with_its_code() {
     let mut client = Deflating::open(server.addr, BROWSER, false);
     let at_limit = vec![b'x'; 1 << 20];
     client.send(BINARY, &at_limit);
+    client.expect(BINARY, &at_limit);
+    let at_limit_packed = packed(&at_limit);
+    client.raw.send(wire::masked(RSV1 | BINARY, &at_limit_packed[..100]));
+    client.raw.send(wire::masked(FIN | CONTINUATION, &at_limit_packed[100..]));
     client.expect(BINARY, &at_limit);
     for empty in [&b""[..], b"\0", b"\x02\0", b"\x03\0\0"] {
         client.raw.send(wire::masked(FIN | RSV1 | TEXT, empty));

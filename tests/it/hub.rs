@@ -117,6 +117,46 @@ fn requests_that_make_no_sense_get_their_status() {
     }
 }
 
+/// Whatever of a request comes back in a response stays where it belongs, and a head has nothing raw in it.
+#[test]
+fn nothing_of_a_request_becomes_a_header_line() {
+    let server = Process::start(&["--allow-origin", "*"]);
+    let evil = "%0d%0aX-Injected:%201%0d%0a";
+    let upgrade = |line: &str| {
+        format!(
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: {}\r\n{line}\r\n",
+            wire::KEY
+        )
+    };
+    for (target, lines) in [
+        (format!("/t{evil}"), String::new()),
+        (format!("/t{evil}"), "Accept: text/html\r\n".to_owned()),
+        (format!("/t?since={evil}"), String::new()),
+        (format!("/t?wait=0&token={evil}"), String::new()),
+        (format!("/api/{evil}"), String::new()),
+        ("/t?wait=0".to_owned(), format!("Origin: https://{evil}.example\r\n")),
+        ("/t?wait=0".to_owned(), format!("If-None-Match: \"{evil}\"\r\n")),
+        ("/t?wait=0".to_owned(), format!("Last-Event-ID: {evil}\r\n")),
+        ("/t?wait=0".to_owned(), format!("Accept: {evil}\r\n")),
+        ("/t".to_owned(), upgrade(&format!("Sec-WebSocket-Protocol: {evil}"))),
+        ("/t".to_owned(), upgrade(&format!("Sec-WebSocket-Extensions: {evil}"))),
+        ("/t".to_owned(), upgrade("Sec-WebSocket-Protocol: bearer.%0d%0a, wsfast.meta")),
+    ] {
+        for method in ["GET", "HEAD", "OPTIONS", "POST"] {
+            let request = format!(
+                "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{lines}\r\n"
+            );
+            let mut client = RawClient::connect(server.addr);
+            client.send(&request);
+            let head = client.response().head;
+            assert!(!head.to_lowercase().contains("\nx-injected"), "{request}{head}");
+            let bare = head.replace("\r\n", "");
+            assert!(bare.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{request}{head}");
+        }
+    }
+}
+
 /// A stream says that it is alive, and who takes nothing from it is dropped.
 #[test]
 fn a_stream_shows_signs_of_life_and_expects_some() {

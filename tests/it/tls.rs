@@ -16,7 +16,7 @@ use wsfast::{Closed, Kind, Limits};
 use crate::support::client::{RawClient, Witness};
 use crate::support::process::{Process, command, run};
 use crate::support::server::{Hooks, TestServer};
-use crate::support::tls::{End, Pair, TlsClient, client_of, session};
+use crate::support::tls::{End, Pair, TlsClient, client_of, client_that_slips, session};
 use crate::support::wire::{self, BINARY, CONTINUATION, FIN, Frame};
 use crate::support::{DEADLINE, limits};
 
@@ -289,6 +289,26 @@ fn only_http_1_1_is_agreed_on() {
         assert_eq!(alert_in(&error), Some(AlertDescription::NoApplicationProtocol), "{error}");
         assert_eq!(server.stop().counters.tls_failed, 1);
     }
+}
+
+/// TLS 1.2 lets a client shake hands anew in the middle: it is told no, once, and then it is ended.
+#[test]
+fn renegotiation_is_refused() {
+    const CLIENT_HELLO: u8 = 1;
+    let pair = Pair::new();
+    let server = TestServer::start_with(limits(), Hooks::echo(), Some(pair.server()));
+    let mut client = TlsClient::open(server.tls(), &client_that_slips(&pair, CLIENT_HELLO));
+    client.expect_echo("before");
+    // Without the record's header.
+    let hello = &old_hello(3)[5..];
+    assert_eq!(hello[0], CLIENT_HELLO);
+    client.send(hello);
+    client.expect_echo("nothing changed");
+    client.send(hello);
+    client.expect_end(End::Cut);
+    client.fin();
+    assert_eq!(server.closed(), Closed::Lost);
+    assert_eq!(server.stop().counters.tls_failed, 1);
 }
 
 #[test]

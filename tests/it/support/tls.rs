@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs;
+use rustls::crypto::cipher::{
+    AeadKey, KeyBlockShape, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage,
+    OutboundPlainMessage, Tls12AeadAlgorithm, UnsupportedOperationError,
+};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, HandshakeKind,
+    RootCertStore, StreamOwned, SupportedCipherSuite, SupportedProtocolVersion, Tls12CipherSuite,
 };
 
 use super::DEADLINE;
@@ -61,6 +65,88 @@ pub(crate) fn client_of(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth()
+}
+
+/// The same for TLS 1.2 with a client that says `marked` as a message of the handshake, in the middle of a session.
+pub(crate) fn client_that_slips(pair: &Pair, marked: u8) -> ClientConfig {
+    let mut provider = aws_lc_rs::default_provider();
+    let of_tls12 = |suite: &SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls12(suite) => Some(*suite),
+        SupportedCipherSuite::Tls13(_) => None,
+    };
+    let suite = provider.cipher_suites.iter().find_map(of_tls12).unwrap();
+    let aead_alg = Box::leak(Box::new(Slips { inner: suite.aead_alg, marked }));
+    let suite = Tls12CipherSuite {
+        common: rustls::crypto::CipherSuiteCommon {
+            suite: suite.common.suite,
+            hash_provider: suite.common.hash_provider,
+            confidentiality_limit: suite.common.confidentiality_limit,
+        },
+        prf_provider: suite.prf_provider,
+        kx: suite.kx,
+        sign: suite.sign,
+        aead_alg,
+    };
+    provider.cipher_suites = vec![SupportedCipherSuite::Tls12(Box::leak(Box::new(suite)))];
+    let mut roots = RootCertStore::empty();
+    roots.add(pair.der.clone()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// Encrypts what begins with `marked` as a message of the handshake instead of application data.
+struct Slips {
+    inner: &'static dyn Tls12AeadAlgorithm,
+    marked: u8,
+}
+
+struct SlippingEncrypter {
+    inner: Box<dyn MessageEncrypter>,
+    marked: u8,
+}
+
+impl Tls12AeadAlgorithm for Slips {
+    fn encrypter(&self, key: AeadKey, iv: &[u8], extra: &[u8]) -> Box<dyn MessageEncrypter> {
+        let inner = self.inner.encrypter(key, iv, extra);
+        Box::new(SlippingEncrypter { inner, marked: self.marked })
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: &[u8]) -> Box<dyn MessageDecrypter> {
+        self.inner.decrypter(key, iv)
+    }
+
+    fn key_block_shape(&self) -> KeyBlockShape {
+        self.inner.key_block_shape()
+    }
+
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: &[u8],
+        explicit: &[u8],
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.inner.extract_keys(key, iv, explicit)
+    }
+}
+
+impl MessageEncrypter for SlippingEncrypter {
+    fn encrypt(
+        &mut self,
+        mut message: OutboundPlainMessage<'_>,
+        number: u64,
+    ) -> Result<OutboundOpaqueMessage, rustls::Error> {
+        if message.payload.to_vec().first() == Some(&self.marked) {
+            message.typ = ContentType::Handshake;
+        }
+        self.inner.encrypt(message, number)
+    }
+
+    fn encrypted_payload_len(&self, payload_len: usize) -> usize {
+        self.inner.encrypted_payload_len(payload_len)
+    }
 }
 
 /// The client's half of a TLS session that was not begun.
