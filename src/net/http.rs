@@ -208,17 +208,19 @@ impl<H: Handler> Server<H> {
 
     /// Takes in `len` bytes that came while a request waits.
     pub(crate) fn receive_early(&mut self, key: usize, len: usize) {
-        let early = self.scratch.bytes()[..len].to_vec();
-        self.keep_early(key, &early);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.keep_early(key, &scratch.bytes()[..len]);
+        self.scratch = scratch;
     }
 
-    /// Keeps what came behind a request that is not answered yet.
+    /// Keeps what came behind a request that is not answered yet, up to as much as a head may have.
     fn keep_early(&mut self, key: usize, bytes: &[u8]) {
         let Reading::Waiting(waiting) = &mut self.peers.rx[key].reading else { return };
-        waiting.early.extend_from_slice(bytes);
-        if waiting.early.len() > self.turn.limits.head_bytes_max {
-            self.peers.tx[key].doom(key, &mut self.turn);
+        if waiting.early.len() + bytes.len() <= self.turn.limits.head_bytes_max {
+            return waiting.early.extend_from_slice(bytes);
         }
+        self.leave_topics(key);
+        self.answer_refusal(key, Status::TooManyRequests, "too many requests at once");
     }
 
     /// Has the handler answer the request `bytes`, whole and nothing behind it.

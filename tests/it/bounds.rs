@@ -195,6 +195,34 @@ fn an_idle_connection_is_closed_in_silence() {
     assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
 }
 
+/// Behind a request that waits there is room for as much as a head may have.
+#[test]
+fn what_comes_behind_a_request_that_waits_is_bounded() {
+    let server = Process::start(&["--max-head-bytes", "256"]);
+    for (len, is_too_much) in [(256, false), (257, true), (100_000, true)] {
+        // Behind it in the same segment, and in one of its own.
+        for is_one in [true, false] {
+            let mut client = RawClient::connect(server.addr);
+            let wait = "GET /t?wait=25 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let behind = "x".repeat(len);
+            if is_one {
+                client.send(format!("{wait}{behind}"));
+            } else {
+                client.send(wait);
+                Witness::new(server.addr).round_trip();
+                client.send_in_vain(behind);
+            }
+            Witness::new(server.addr).round_trip();
+            if !is_too_much {
+                let published = ask(server.addr, "POST /t", "Content-Length: 0\r\n");
+                assert_eq!(published.status, 200);
+            }
+            let expected = if is_too_much { 429 } else { 200 };
+            assert_eq!(client.response().status, expected, "{len} {is_one}");
+        }
+    }
+}
+
 #[test]
 fn flags_set_the_limits_of_a_request() {
     let server = Process::start(&["--max-headers", "8", "--max-head-bytes", "256"]);
