@@ -90,6 +90,11 @@ fn add_counters(registry: &mut Registry, counters: &Counters) {
             counters.overflowed,
         ),
         ("gaps", "Times that a slow subscriber lost messages", counters.gaps),
+        (
+            "closes_timed_out",
+            "Connections dropped because their end took longer than --close-timeout",
+            counters.closes_timed_out,
+        ),
         ("connections_silent", "Connections dropped for silence", counters.silent),
         ("connections_lost", "Connections that ended without a closing handshake", counters.lost),
     ] {

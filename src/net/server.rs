@@ -571,6 +571,7 @@ impl<H: Handler> Server<H> {
             Phase::Open => self.check_silence(key),
             Phase::Streaming => self.keep_stream_alive(key),
             Phase::Closing | Phase::Finishing | Phase::Lingering => {
+                self.turn.counters.closes_timed_out += 1;
                 self.peers.tx[key].doom(key, &mut self.turn);
             }
             Phase::Doomed => {}

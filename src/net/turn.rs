@@ -113,6 +113,8 @@ pub struct Counters {
     pub overflowed: u64,
     /// Times that a topic's subscriber was too slow for its history and was told so or closed, or went on with the newest message.
     pub gaps: u64,
+    /// Connections dropped because the peer did not answer our Close, take what was due, or end TCP in time.
+    pub closes_timed_out: u64,
     /// Connections dropped for silence.
     pub silent: u64,
     /// Connections that ended without a closing handshake.
