@@ -29,6 +29,7 @@ mod memory;
 mod metrics;
 mod open;
 mod presence;
+mod readme;
 mod replies;
 mod signals;
 mod stdin;
