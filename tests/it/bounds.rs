@@ -104,6 +104,49 @@ fn a_crowd_of_one_address_takes_no_place_from_others() {
     assert_eq!(counters.over_capacity, 0);
 }
 
+/// However a connection ends, in whatever phase, it is counted no more: in the end there is room for exactly the limit.
+#[test]
+fn the_count_of_an_address_outlives_every_kind_of_end() {
+    const IP: &str = "TCP4 192.0.2.7";
+    let mut limits = limits();
+    limits.peers_per_ip_max = Some(8);
+    let server = proxied(limits, None);
+    let mut witness = open_as(server.addr, "UNKNOWN");
+    for round in 0..100 {
+        let mut in_proxys_header = RawClient::connect(server.addr);
+        in_proxys_header.send(&header(IP)[..20]);
+        in_proxys_header.reset();
+        connect_as(server.addr, IP).reset();
+        let mut in_head = connect_as(server.addr, IP);
+        in_head.send(&wire::request()[..50]);
+        in_head.reset();
+        let mut refused = connect_as(server.addr, IP);
+        refused.send("BAD\r\n\r\n");
+        assert_eq!(refused.response().status, 400);
+        drop(refused);
+        let mut in_frame = open_as(server.addr, IP);
+        in_frame.send(&wire::text("never to be whole")[..9]);
+        in_frame.reset();
+        let mut breaks = open_as(server.addr, IP);
+        breaks.send(b"\x83\x80");
+        breaks.expect_close(1002);
+        breaks.expect_eof();
+        let mut closes = open_as(server.addr, IP);
+        closes.send(wire::close(1000, ""));
+        closes.expect_close(1000);
+        drop((breaks, closes));
+        // So that no more are open at a time than may be.
+        for _ in 0..3 {
+            server.closed();
+        }
+        witness.expect_echo(&format!("round {round}"));
+    }
+    let clients = [(); 8].map(|()| open_as(server.addr, IP));
+    expect_refusal(&connect_as(server.addr, IP).response());
+    drop(clients);
+    assert_eq!(server.stop().counters.over_per_ip, 1);
+}
+
 /// There is no way to say why before TLS is set up.
 #[test]
 fn over_tls_one_too_many_is_just_ended() {
