@@ -180,6 +180,25 @@ impl Limits {
         largest.saturating_mul(LARGEST_IN_MEMORY_MIN)
     }
 
+    /// Takes over from `new` what a running server can change. What it has promised its peers (the ping interval), has laid out
+    /// (memory, compression), or keeps account of (the lag policy) stays.
+    pub(crate) fn adopt(&mut self, new: &Self) {
+        self.peers_max = new.peers_max;
+        self.message_bytes_max = new.message_bytes_max;
+        self.fragments_max = new.fragments_max;
+        self.head_bytes_max = new.head_bytes_max;
+        self.headers_max = new.headers_max;
+        self.handshake_timeout_ms = new.handshake_timeout_ms;
+        self.keep_alive_ms = new.keep_alive_ms;
+        self.pong_timeout_ms = new.pong_timeout_ms;
+        self.close_timeout_ms = new.close_timeout_ms;
+        self.queue_bytes_soft = new.queue_bytes_soft;
+        self.queue_bytes_max = new.queue_bytes_max;
+        self.drain_ms = new.drain_ms;
+        let topics = TopicLimits { lag: self.topics.lag, ..new.topics.clone() };
+        self.topics = topics;
+    }
+
     /// Checks every limit against its hard range.
     ///
     /// # Errors

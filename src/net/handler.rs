@@ -112,6 +112,10 @@ pub trait Handler {
     /// it does, it does to peers by name, to all, or to topics. A time that stays in the past has it called each turn.
     fn on_wake(&mut self, _cx: &mut Context<'_>) {}
 
+    /// The limits are those of [`Context::limits`] from here on: [`Remote::set_limits`](crate::Remote::set_limits) was called. It
+    /// is called for no peer, as `on_wake` is.
+    fn on_limits(&mut self, _cx: &mut Context<'_>) {}
+
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 
 use mio::Waker;
 
+use crate::config::{ConfigError, Limits};
 use crate::net::peers::PeerId;
 use crate::net::publication::{FannedOut, MessageBatch, Receipt};
 use crate::proto::message::Kind;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Send(PeerId, Kind, Vec<u8>),
     Broadcast(Kind, Vec<u8>),
     Publish(MessageBatch, Sender<FannedOut>),
+    SetLimits(Box<Limits>),
     Drain,
     Stop,
 }
@@ -50,6 +52,21 @@ impl Remote {
         let (receipt, fanned_out) = mpsc::channel();
         self.tell(Command::Publish(batch, receipt));
         Receipt(fanned_out)
+    }
+
+    /// Changes the limits of the running server, and has [`Handler::on_limits`](crate::Handler::on_limits) told.
+    ///
+    /// Those of a message hold for connections that open from here on, `peers_max` for those that are accepted, all others from
+    /// the next time on that they are asked; nobody is closed for a limit that was lowered. History that is too much goes as
+    /// messages come. `ping_interval_ms`, `compression`, `memory` and `topics.lag` stay what they were.
+    ///
+    /// # Errors
+    ///
+    /// A limit out of its range; then nothing changes.
+    pub fn set_limits(&self, limits: Limits) -> Result<(), ConfigError> {
+        limits.check()?;
+        self.tell(Command::SetLimits(Box::new(limits)));
+        Ok(())
     }
 
     /// Stops accepting and closes all connections with 1001, as a first SIGTERM does; see [`crate::Limits::drain_ms`].

@@ -665,6 +665,11 @@ impl<H: Handler> Server<H> {
                     cx.broadcast(kind, &payload);
                 }
                 Command::Publish(batch, receipt) => self.publish_batch(batch, receipt),
+                Command::SetLimits(limits) => {
+                    self.turn.adopt(&limits);
+                    let mut cx = Context::for_nobody(&mut self.peers.tx, &mut self.turn);
+                    self.handler.on_limits(&mut cx);
+                }
                 Command::Drain => self.begin_drain(),
                 Command::Stop => ended = Some(Ended::Stopped),
             }

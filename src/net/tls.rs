@@ -77,8 +77,13 @@ impl TlsConfig {
     /// What is wrong with the pair; then nothing changes.
     pub fn swap(&self, cert: &[u8], key: &[u8]) -> Result<(), TlsError> {
         let certified = Arc::new(certified_key(cert, key, self.server.crypto_provider())?);
-        *self.certificate.current.lock().unwrap_or_else(PoisonError::into_inner) = certified;
+        self.certificate.swap(certified);
         Ok(())
+    }
+
+    /// The same with the certificate of `other`, which cannot fail.
+    pub fn swap_with(&self, other: &Self) {
+        self.certificate.swap(other.certificate.current());
     }
 }
 
@@ -88,9 +93,19 @@ impl fmt::Debug for TlsConfig {
     }
 }
 
+impl Certificate {
+    fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn swap(&self, certified: Arc<CertifiedKey>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = certified;
+    }
+}
+
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.current())
     }
 }
 

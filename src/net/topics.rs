@@ -26,7 +26,9 @@ use crate::proto::message::Kind;
 /// The topics of one loop.
 #[derive(Debug)]
 pub(crate) struct Topics {
+    /// Its `history_bytes_max` is above `history_bytes_aim` for a while after that was lowered.
     limits: TopicLimits,
+    history_bytes_aim: usize,
     memory: Memory,
     by_name: HashMap<Rc<str>, u32>,
     slab: Slab<Topic>,
@@ -267,6 +269,7 @@ pub enum TopicError {
 impl Topics {
     pub(crate) fn new(limits: TopicLimits, memory: Memory) -> Self {
         Self {
+            history_bytes_aim: limits.history_bytes_max,
             limits,
             memory,
             by_name: HashMap::new(),
@@ -279,6 +282,28 @@ impl Topics {
             now_ms: 0,
             random: RandomState::new(),
             epochs: 0,
+        }
+    }
+
+    /// Changes the limits. What is kept beyond them goes in steps, so that no turn is long.
+    pub(crate) fn adopt(&mut self, limits: TopicLimits) {
+        let kept = self.bytes.min(self.limits.history_bytes_max);
+        self.history_bytes_aim = limits.history_bytes_max;
+        self.limits = limits;
+        self.limits.history_bytes_max = kept.max(self.history_bytes_aim);
+    }
+
+    /// Comes nearer to a bound of all history that was lowered, and keeps to it.
+    fn bound_all(&mut self, step_bytes: usize) {
+        let next = self.limits.history_bytes_max.saturating_sub(step_bytes);
+        self.limits.history_bytes_max = next.max(self.history_bytes_aim);
+        while self.bytes > self.limits.history_bytes_max {
+            let Some((oldest, offset)) = self.order.pop_front() else { return };
+            if self.order.is_empty() {
+                self.order.push_front((oldest, offset));
+                return;
+            }
+            self.drop_if_first(oldest, offset);
         }
     }
 
@@ -426,6 +451,7 @@ impl Topics {
             self.drop_if_first(at, offset);
         }
         self.end_lingering(now_ms);
+        self.bound_all(TRIM_STEP_BYTES);
     }
 
     /// Forgets topics that have lingered for long enough, at `now_ms`.
@@ -481,7 +507,8 @@ impl Topics {
     fn bound(&mut self, at: u32) {
         let limits = &self.limits;
         let (messages_max, topic_bytes_max) = (limits.history_messages, limits.topic_bytes_max);
-        loop {
+        // More than that go only after the limit was lowered, in steps.
+        for _ in 0..DROPS_PER_MESSAGE_MAX {
             let topic = &self.slab[at as usize];
             let (len, bytes) = (topic.ring.len(), topic.payload_bytes);
             let is_over = len > messages_max.max(1) || bytes > topic_bytes_max;
@@ -493,14 +520,7 @@ impl Topics {
             let first = topic.first;
             self.drop_if_first(at, first);
         }
-        while self.bytes > self.limits.history_bytes_max {
-            let Some((oldest, offset)) = self.order.pop_front() else { return };
-            if self.order.is_empty() {
-                self.order.push_front((oldest, offset));
-                return;
-            }
-            self.drop_if_first(oldest, offset);
-        }
+        self.bound_all(STEP_BYTES);
     }
 
     /// Gives history up, the oldest first, until so much more memory may be taken; false: it may not be. What was not fanned
@@ -692,6 +712,15 @@ impl Entry {
 
 /// Messages of one turn that a ring holds beyond its bound.
 const UNFANNED_MAX: usize = 1 << 16;
+
+/// Messages that one new message takes out of its ring: a hundredth of a second's work.
+const DROPS_PER_MESSAGE_MAX: usize = 1 << 16;
+
+/// By how much all history shrinks with each message, where its bound was lowered.
+const STEP_BYTES: usize = 1 << 20;
+
+/// The same each time that it is looked after.
+const TRIM_STEP_BYTES: usize = 32 << 20;
 
 /// How long a topic is kept that nothing is left of: longer than it takes a client to poll again.
 const LINGER_MS: u64 = 60_000;

@@ -2,7 +2,7 @@
 //!
 //! Owns no peer and decides nothing.
 
-use crate::config::Limits;
+use crate::config::{Limits, TopicLimits};
 use crate::net::compressors::Compressors;
 use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
@@ -42,11 +42,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn new(limits: Limits) -> Self {
         let memory = Memory::new(limits.memory);
-        // Each has its share, so that none takes the others'; what peers send and do not take has the rest.
-        let mut topics = limits.topics.clone();
-        topics.history_bytes_max = memory.share(50, topics.history_bytes_max);
-        topics.topics_max =
-            memory.share(25, usize::MAX).div_ceil(TOPIC_BYTES).min(topics.topics_max);
+        let topics = share_of_topics(&memory, &limits.topics);
         let mut compression = limits.compression;
         compression.memory_bytes_max = memory.share(25, compression.memory_bytes_max);
         Self {
@@ -67,6 +63,20 @@ impl Turn {
             counters: Counters::default(),
         }
     }
+
+    /// Changes the limits, as far as they can change.
+    pub(crate) fn adopt(&mut self, limits: &Limits) {
+        self.limits.adopt(limits);
+        self.topics.adopt(share_of_topics(&self.memory, &self.limits.topics));
+    }
+}
+
+/// Each has its share, so that none takes the others'; what peers send and do not take has the rest.
+fn share_of_topics(memory: &Memory, limits: &TopicLimits) -> TopicLimits {
+    let mut topics = limits.clone();
+    topics.history_bytes_max = memory.share(50, topics.history_bytes_max);
+    topics.topics_max = memory.share(25, usize::MAX).div_ceil(TOPIC_BYTES).min(topics.topics_max);
+    topics
 }
 
 /// TLS handshakes that are answered among a turn's events, and once more among those that waited for their turn, so that

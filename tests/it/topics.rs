@@ -105,6 +105,11 @@ impl Handler for Hub {
         form != WHOLE
     }
 
+    fn on_limits(&mut self, cx: &mut Context<'_>) {
+        let topics = &cx.limits().topics;
+        self.told.send(format!("{} {:?}", topics.history_bytes_max, topics.lag)).unwrap();
+    }
+
     /// The topic hears of who leaves.
     fn on_close(&mut self, state: Listener, closed: Closed, cx: &mut Context<'_>) {
         if state.topic == "farewell" && closed != Closed::Cut {
@@ -459,6 +464,41 @@ fn a_batch_of_another_thread_reaches_who_keeps_up() {
     let remote = running.server.remote.clone();
     drop(running);
     assert!(remote.publish(fanned_out.batch).wait().is_none());
+}
+
+/// What is kept beyond them goes as messages come; a limit that cannot change does not, nor does any if one is bad.
+#[test]
+fn limits_change_while_the_server_runs() {
+    let mut limits = limits();
+    limits.topics.topic_bytes_max = 8 << 20;
+    let running = Running::start(limits.clone());
+    let mut client = running.open("/t?mute");
+    let large = "x".repeat(100_000);
+    (0..40).for_each(|_| client.send(wire::text(&large)));
+    running.open("/t?numbered&last=1").expect_text(&format!("40 {large}"));
+
+    limits.topics.topics_max = 0;
+    let refused = running.server.remote.set_limits(limits.clone()).unwrap_err();
+    assert_eq!((refused.name, refused.value), ("max-topics", 0));
+    limits.topics.topics_max = 1;
+    limits.topics.history_bytes_max = 1 << 16;
+    limits.topics.lag = LagPolicy::Latest;
+    limits.message_bytes_max = 125;
+    running.server.remote.set_limits(limits).unwrap();
+    assert_eq!(running.told.recv().unwrap(), "65536 Gap");
+
+    for number in 41..=44 {
+        client.send(wire::text(&large));
+        running.open("/t?numbered&last=1").expect_text(&format!("{number} {large}"));
+    }
+    client.send(wire::text("small"));
+    running.open("/t?numbered&all").expect_text("45 small");
+    let mut other = RawClient::connect(running.server.addr);
+    other.send(wire::request().replacen("GET /", "GET /other", 1));
+    other.expect_open(wire::KEY);
+    assert_eq!(running.told.recv().unwrap(), "Err(TooManyTopics)");
+    other.send(wire::text(&large[..126]));
+    other.expect_close(1009);
 }
 
 #[test]

@@ -292,6 +292,10 @@ impl<H: Handler> Handler for Observed<H> {
         self.inner.wake_at_ms()
     }
 
+    fn on_limits(&mut self, cx: &mut Context<'_>) {
+        self.inner.on_limits(cx);
+    }
+
     fn on_wake(&mut self, cx: &mut Context<'_>) {
         self.inner.on_wake(cx);
     }
