@@ -11,6 +11,7 @@ mod flags;
 mod listens;
 mod pages;
 mod printed;
+mod settings;
 mod usage;
 mod values;
 
@@ -36,6 +37,7 @@ use crate::cli::usage::Layer;
 
 pub(crate) use crate::cli::file::Places;
 pub(crate) use crate::cli::listens::{Ask, AskAt};
+pub(crate) use crate::cli::settings::Settings;
 pub(crate) use crate::cli::usage::UsageError;
 
 /// What the command line, the environment and a file ask for.
@@ -61,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// What of it stands in a file, and where.
     pub(crate) places: Places,
+    /// What each setting was given, to be compared with a later reading.
+    pub(crate) settings: Settings,
 }
 
 /// Where to listen, and how.
@@ -170,6 +174,7 @@ fn parse_server(args: &[OsString]) -> Result<Config, Instead> {
     if matches.get_flag("print_config") {
         return Err(Instead::Text(printed::print(&command, &matches, &places, said_by)));
     }
+    config.settings = Settings::new(&command, &matches, said_by);
     config.places = places;
     Ok(config)
 }

@@ -195,8 +195,8 @@ impl Limits {
         self.queue_bytes_soft = new.queue_bytes_soft;
         self.queue_bytes_max = new.queue_bytes_max;
         self.drain_ms = new.drain_ms;
-        let topics = TopicLimits { lag: self.topics.lag, ..new.topics.clone() };
-        self.topics = topics;
+        let TopicLimits { lag, name_bytes_max, .. } = self.topics;
+        self.topics = TopicLimits { lag, name_bytes_max, ..new.topics.clone() };
     }
 
     /// Checks every limit against its hard range.

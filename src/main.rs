@@ -4,6 +4,7 @@ mod app;
 mod cli;
 
 use std::process::ExitCode;
+use std::sync::mpsc;
 
 use wsfast::{Ended, Error, Listen, Server, Side};
 
@@ -12,9 +13,10 @@ use crate::app::admin::Admin;
 use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::hub::Hub;
+use crate::app::logs::LogLevel;
+use crate::app::reload::{self, Checked, Running};
 use crate::app::start_up::{Announcement, StartError, complain, print};
-use crate::app::tls_files::TlsFiles;
-use crate::app::{descriptors, inherited, logs, memory, stdin, tls_files};
+use crate::app::{descriptors, inherited, logs, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
             print(&page);
             return ExitCode::SUCCESS;
         }
-        Err(Instead::Check(config)) => return check(*config),
+        Err(Instead::Check(config)) => return check(&config),
         Err(Instead::DevCert(dev_cert)) => return make_dev_cert(&dev_cert),
         Err(Instead::Pub(publish)) => return publish.run(),
         Err(Instead::Sub(sub)) => return sub.run(),
@@ -38,9 +40,9 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    logs::start(config.log);
+    let log_level = logs::start(config.log);
     let places = config.places.clone();
-    let mut server = match start(config) {
+    let mut server = match start(config, log_level) {
         Ok(server) => server,
         Err(error) => {
             complain(&places.blame(error.flag(), &error));
@@ -57,7 +59,8 @@ fn main() -> ExitCode {
 }
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
-fn start(config: Config) -> Result<Server<Hub>, StartError> {
+fn start(config: Config, log_level: LogLevel) -> Result<Server<Hub>, StartError> {
+    let Checked { memory, certificate: pair, credentials } = Checked::new(&config)?;
     let Config {
         listening,
         mut limits,
@@ -65,19 +68,15 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
         memory_limit,
         peers_asked,
         origins,
-        gate,
-        tls,
         stdin,
+        places,
+        settings,
         ..
     } = config;
-    limits.memory = memory_limit.map(|limit| memory::bound(limit, &limits)).transpose()?;
+    limits.memory = memory;
     let said_by = listening.said_by;
-    let tls = match tls {
-        Some(files) => files.load().map(|config| Some((files, config)))?,
-        None => None,
-    };
     // Before anything stays open, while the numbers of inherited descriptors can be nobody else's.
-    let certificate = tls.as_ref().map(|(_, config)| config);
+    let certificate = pair.as_ref().map(|pair| &pair.config);
     let (asks, listens): (Vec<_>, Vec<_>) =
         inherited::listens(listening, certificate)?.into_iter().unzip();
     let descriptors = descriptors::raise_limit();
@@ -91,9 +90,10 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
     let reach = of_clients.map(reach_of).max().unwrap_or(Reach::Network);
     let admin_listen = listens.iter().find(|it| it.side == Side::Admin);
     let admin = admin_listen.map(|it| Admin::new(reach_of(it)));
-    let gate = Gate::new(reach, origins, gate.load()?);
+    let gate = Gate::new(reach, origins, credentials.clone());
     let open_to = gate.to_string();
-    let hub = Hub::new(gate, &limits, json, admin);
+    let (renew, renewals) = mpsc::channel();
+    let hub = Hub::new(gate, &limits, json, admin, renewals);
     let mut server = Server::listen(listens, limits, hub).map_err(|error| match error {
         Error::Listen { index, cause, .. } => {
             let said_by = if sides[index] == Side::Admin { SaidBy::Admin } else { said_by };
@@ -102,7 +102,19 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
         error => StartError::Server(error),
     })?;
     server.drain_on_signals()?;
-    tls_files::watch(tls).map_err(Error::Poll)?;
+    let running = Running {
+        file: places.file().map(Into::into),
+        settings,
+        credentials,
+        memory_limit,
+        descriptors,
+        reach,
+        certificate: pair.map(tls_files::Watch::new),
+        log_level,
+        renew,
+        remote: server.remote(),
+    };
+    reload::watch(running).map_err(Error::Poll)?;
     if let Some(topic) = stdin {
         stdin::publish(topic, server.remote(), line_bytes_max).map_err(Error::Poll)?;
     }
@@ -119,22 +131,14 @@ fn start(config: Config) -> Result<Server<Hub>, StartError> {
 }
 
 /// Tries what `start` would need, short of the sockets and the descriptors, which are the starting process' to have.
-fn check(config: Config) -> ExitCode {
-    let Config { listening, limits, memory_limit, gate, tls, places, .. } = config;
-    let checked = || -> Result<(), StartError> {
-        memory_limit.map(|limit| memory::bound(limit, &limits)).transpose()?;
-        tls.as_ref().map(TlsFiles::load).transpose()?;
-        inherited::check(&listening, tls.is_some())?;
-        gate.load()?;
-        Ok(())
-    };
-    match checked() {
-        Ok(()) => {
+fn check(config: &Config) -> ExitCode {
+    match Checked::new(config) {
+        Ok(_) => {
             print(&"a server can be started with this\n");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&places.blame(error.flag(), &error));
+            complain(&config.places.blame(error.flag(), &error));
             ExitCode::from(NOT_STARTED)
         }
     }

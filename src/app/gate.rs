@@ -41,14 +41,15 @@ use wsfast::Refusal;
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 
 use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
-use crate::app::gate::key::Keys;
+use crate::app::gate::key::{Digest, Keys};
 use crate::app::gate::secret::{ClientPublish, Credentials};
 use crate::app::gate::token::{Claims, Tokens};
 
 pub(crate) use crate::app::gate::cors::Cors;
 pub(crate) use crate::app::gate::token::BadToken;
 
-/// Who may do what. Built once at start.
+/// Who may do what. Built at start, and anew when settings are reloaded; a [`Caller`] of one is asked about at the next, too: a key
+/// that was removed is worth nothing there, a token's claims hold until it ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     access: Access,
@@ -81,7 +82,7 @@ pub(crate) enum Via {
 impl Gate {
     /// The gate of a server that can be reached from there, with what `--allow-origin` adds.
     pub(crate) fn new(reach: Reach, origins: Vec<AllowedOrigin>, credentials: Credentials) -> Self {
-        let Credentials { keys, tokens, client_publish } = credentials;
+        let Credentials { keys, tokens, client_publish, .. } = credentials;
         let is_open = reach == Reach::Loopback && keys.is_empty() && tokens.is_none();
         let messages = match client_publish {
             ClientPublish::Off => Messages::Nobody,
@@ -117,7 +118,9 @@ impl Gate {
         let claims = match &self.tokens {
             None => None,
             Some(tokens) => {
-                let bearer = bearer.filter(|_| key != Key::ByBearer).map(String::from_utf8_lossy);
+                let bearer = bearer
+                    .filter(|_| !matches!(key, Key::ByBearer(_)))
+                    .map(String::from_utf8_lossy);
                 bearer
                     .or_else(|| query_token(request))
                     .or_else(|| upgrade.and_then(subprotocol_token).map(Cow::Borrowed))
@@ -182,7 +185,7 @@ impl Gate {
         topic: &str,
         via: Via,
     ) -> Result<(), Refusal> {
-        if caller.has_key() {
+        if self.holds_key(caller) {
             return Ok(());
         }
         match (via, self.messages) {
@@ -206,7 +209,7 @@ impl Gate {
 
     /// Whether a request shows a publish key that holds.
     pub(crate) fn shows_key(&self, request: &Request<'_>) -> bool {
-        matches!(self.look_at_key(request, bearer(request)), Key::ByHeader | Key::ByBearer)
+        matches!(self.look_at_key(request, bearer(request)), Key::ByHeader(_) | Key::ByBearer(_))
     }
 
     /// Whether the caller may use the server's HTTP API, which reaches all topics: with a key, or where everything is open.
@@ -215,7 +218,7 @@ impl Gate {
     ///
     /// 401 without a key, 403 where there is none to have.
     pub(crate) fn may_call_api(&self, caller: &Caller) -> Result<(), Refusal> {
-        if self.is_open || caller.has_key() {
+        if self.is_open || self.holds_key(caller) {
             return Ok(());
         }
         if self.keys.is_empty() {
@@ -223,7 +226,7 @@ impl Gate {
                 "The API needs a key, and this server has none. Start it with --publish-key",
             ));
         }
-        Err(match caller.key() {
+        Err(match self.key_of(caller) {
             Key::Wrong => unauthorized(WRONG_KEY),
             _ => unauthorized("The API needs a publish key: X-API-Key or Authorization: Bearer"),
         })
@@ -234,10 +237,10 @@ impl Gate {
             return Key::None;
         }
         let header = request.header("x-api-key");
-        if header.is_some_and(|key| self.keys.contain(key)) {
-            Key::ByHeader
-        } else if bearer.is_some_and(|key| self.keys.contain(key)) {
-            Key::ByBearer
+        if let Some(digest) = header.and_then(|key| self.keys.find(key)) {
+            Key::ByHeader(digest)
+        } else if let Some(digest) = bearer.and_then(|key| self.keys.find(key)) {
+            Key::ByBearer(digest)
         } else if header.is_some() || (bearer.is_some() && self.tokens.is_none()) {
             Key::Wrong
         } else {
@@ -245,9 +248,26 @@ impl Gate {
         }
     }
 
+    /// What the caller's key is worth: it may have been removed since it was shown.
+    fn key_of(&self, caller: &Caller) -> Key {
+        match caller.key() {
+            Key::ByHeader(digest) | Key::ByBearer(digest) if !self.keys.contain(&digest) => {
+                Key::Wrong
+            }
+            key => key,
+        }
+    }
+
+    fn holds_key(&self, caller: &Caller) -> bool {
+        match self.key_of(caller) {
+            Key::ByHeader(_) | Key::ByBearer(_) => true,
+            Key::None | Key::Wrong => false,
+        }
+    }
+
     /// What to tell who has no token and may publish nowhere without.
     fn needed_to_publish(&self, caller: &Caller) -> Refusal {
-        if caller.key() == Key::Wrong {
+        if self.key_of(caller) == Key::Wrong {
             return unauthorized(WRONG_KEY);
         }
         match (self.keys.is_empty(), self.tokens.is_some()) {
@@ -269,7 +289,8 @@ impl Gate {
     }
 }
 
-const WRONG_KEY: &str = "The publish key is not one of this server's. They are what it was started with, by --publish-key";
+const WRONG_KEY: &str =
+    "The publish key is not one of this server's. They are what --publish-key says";
 
 impl fmt::Display for Gate {
     /// Says what is open to whom and which flag changes it, for the start-up lines. The last line is that of [`Access`].
@@ -314,9 +335,9 @@ enum Key {
     None,
     /// Not one of ours. No reason to refuse who may go without.
     Wrong,
-    ByHeader,
+    ByHeader(Digest),
     /// In Authorization, which then has no token.
-    ByBearer,
+    ByBearer(Digest),
 }
 
 impl Caller {
@@ -336,13 +357,6 @@ impl Caller {
 
     fn key(&self) -> Key {
         self.0.as_ref().map_or(Key::None, |shown| shown.key)
-    }
-
-    fn has_key(&self) -> bool {
-        match self.key() {
-            Key::ByHeader | Key::ByBearer => true,
-            Key::None | Key::Wrong => false,
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `wsfast`'s topics; what a message looks like is `dialects`'; who may is `gate`'s.
 
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{
@@ -40,11 +41,27 @@ pub(crate) struct Hub {
     presence: Presence,
     /// What `--admin` shows, if it is given.
     admin: Option<Admin>,
+    /// What is reloaded, to be looked at when the limits change.
+    renewals: Receiver<Renewal>,
+}
+
+/// A gate in the place of another.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) gate: Gate,
+    /// Is told once it is in use.
+    pub(crate) done: Sender<()>,
 }
 
 impl Hub {
     /// The hub of a server with these limits.
-    pub(crate) fn new(gate: Gate, limits: &Limits, json: JsonLimits, admin: Option<Admin>) -> Self {
+    pub(crate) fn new(
+        gate: Gate,
+        limits: &Limits,
+        json: JsonLimits,
+        admin: Option<Admin>,
+        renewals: Receiver<Renewal>,
+    ) -> Self {
         // A client that is promised no ping waits for none.
         let ping_s = u32::try_from(limits.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX);
         let watch = if admin.is_some() { Watch::On } else { Watch::Off };
@@ -57,6 +74,7 @@ impl Hub {
             name_bytes_max: limits.topics.name_bytes_max,
             presence: Presence::new(watch),
             admin,
+            renewals,
         }
     }
 
@@ -400,6 +418,15 @@ impl Handler for Hub {
     fn on_wake(&mut self, cx: &mut Context<'_>) {
         for (until, guest) in self.expiry.due(Now::of(cx)) {
             guest.end(until, cx);
+        }
+    }
+
+    /// Settings were reloaded: all of them in this one call.
+    fn on_limits(&mut self, cx: &mut Context<'_>) {
+        self.connect_timeout_ms = cx.limits().handshake_timeout_ms;
+        while let Ok(Renewal { gate, done }) = self.renewals.try_recv() {
+            self.gate = gate;
+            let _nobody_waits = done.send(());
         }
     }
 

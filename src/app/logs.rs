@@ -8,29 +8,50 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use tracing::Metadata;
 use tracing::callsite::Identifier;
-use tracing::{Level, Metadata};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::app::wall;
 use crate::cli::{Log, LogFormat};
 
 /// Sends the process's events to stderr from here on. Called once.
-pub(crate) fn start(log: Log) {
-    let level = match log.verbosity {
-        0 => Level::INFO,
-        1 => Level::DEBUG,
-        _ => Level::TRACE,
-    };
+pub(crate) fn start(log: Log) -> LogLevel {
+    let (level, handle) = reload::Layer::new(level_of(log.verbosity));
     // Internal errors would go to stderr by a macro that panics if it is closed.
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(Rationed::new(io::stderr));
+    let registry = tracing_subscriber::registry().with(level);
     match log.format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(layer.with_target(false)).init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
+    }
+    LogLevel(handle)
+}
+
+/// A hold on how much is logged.
+#[derive(Debug)]
+pub(crate) struct LogLevel(reload::Handle<LevelFilter, Registry>);
+
+impl LogLevel {
+    /// Logs from here on as `-v` given so often asks for.
+    pub(crate) fn set(&self, verbosity: u8) {
+        // It fails only when there is no log any more.
+        let _gone = self.0.reload(level_of(verbosity));
+    }
+}
+
+const fn level_of(verbosity: u8) -> LevelFilter {
+    match verbosity {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod metrics;
 pub(crate) mod pages;
 pub(crate) mod peer;
 pub(crate) mod presence;
+pub(crate) mod reload;
 pub(crate) mod route;
 pub(crate) mod start_up;
 pub(crate) mod stdin;

@@ -1,21 +1,15 @@
-//! The files of the certificate and its key: read at start, and again on SIGHUP and when they change.
+//! The files of the certificate and its key: read at start, and again when they change.
 //!
-//! A thread of its own looks after them, so that the loop reads no files; without TLS there is none. It looks at the files'
-//! times, sizes and inodes once a second, behind symbolic links, which is how certbot and Kubernetes replace them. What
-//! makes a good pair is `wsfast::TlsConfig`'s to say; a pair that is none leaves the old one in place.
+//! `reload`'s thread looks after them, so that the loop reads no files: at their times, sizes and inodes once a second, behind
+//! symbolic links, which is how certbot and Kubernetes replace them. What makes a good pair is `wsfast::TlsConfig`'s to say; a
+//! pair that is none leaves the old one in place. Catches no signal.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread;
-use std::time::Duration;
 
-use signal_hook::consts::SIGHUP;
 use wsfast::{PemContent, TlsConfig, TlsError};
 
 /// Where the certificate and its key are.
@@ -31,9 +25,12 @@ impl TlsFiles {
     /// # Errors
     ///
     /// The file at fault, with the remedy.
-    pub(crate) fn load(&self) -> Result<TlsConfig, FileError> {
+    pub(crate) fn load(&self) -> Result<Pair, FileError> {
+        // Before they are read: what comes later is found by the next look.
+        let stamps = self.stamps();
         let (cert, key) = self.read()?;
-        TlsConfig::from_pem(&cert, &key).map_err(|error| self.blame(error))
+        let config = TlsConfig::from_pem(&cert, &key).map_err(|error| self.blame(error))?;
+        Ok(Pair { files: self.clone(), config, stamps })
     }
 
     /// Reads and checks both, and has later handshakes answered with them.
@@ -61,6 +58,14 @@ impl TlsFiles {
             Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
         })
     }
+}
+
+/// A certificate and a key that can serve, and where they are from.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    files: TlsFiles,
+    pub(crate) config: TlsConfig,
+    stamps: [Option<Stamp>; 2],
 }
 
 type Stamp = (u64, u64, u64, i64, i64);
@@ -151,39 +156,9 @@ const fn remedy(error: TlsError) -> &'static str {
     }
 }
 
-/// From here on SIGHUP reloads: `files` if there is TLS, else nothing, but it ends the process no more.
-///
-/// # Errors
-///
-/// The signal could not be had, or the thread.
-pub(crate) fn watch(tls: Option<(TlsFiles, TlsConfig)>) -> io::Result<()> {
-    let Some((files, tls)) = tls else {
-        let nobody_looks = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(SIGHUP, nobody_looks)?;
-        return Ok(());
-    };
-    let (mut woken, waker) = UnixStream::pair()?;
-    woken.set_read_timeout(Some(INTERVAL))?;
-    signal_hook::low_level::pipe::register(SIGHUP, waker)?;
-    let mut watch = Watch { served: files.stamps(), files, tls, failed: None };
-    thread::Builder::new().name("tls files".into()).spawn(move || {
-        loop {
-            // A byte for each SIGHUP; else the time-out.
-            match woken.read(&mut [0; 64]) {
-                Ok(0) => return,
-                Ok(_) => watch.obey(),
-                Err(_) => watch.look(),
-            }
-        }
-    })?;
-    Ok(())
-}
-
-/// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the thread knows.
-struct Watch {
+/// Looks after the files that are served.
+#[derive(Debug)]
+pub(crate) struct Watch {
     files: TlsFiles,
     tls: TlsConfig,
     /// The files that are served.
@@ -192,6 +167,7 @@ struct Watch {
     failed: Option<Failed>,
 }
 
+#[derive(Debug)]
 struct Failed {
     stamps: [Option<Stamp>; 2],
     /// Whether a warning was logged about these.
@@ -199,18 +175,31 @@ struct Failed {
 }
 
 impl Watch {
-    /// SIGHUP came: the files are read, whether or not they changed, and what is wrong is said at once.
-    fn obey(&mut self) {
-        let stamps = self.files.stamps();
-        let reloaded = self.files.reload(&self.tls);
-        self.record(stamps, reloaded, true);
+    /// `pair` is served.
+    pub(crate) fn new(pair: Pair) -> Self {
+        Self { files: pair.files, tls: pair.config, served: pair.stamps, failed: None }
+    }
+
+    /// Has later handshakes answered with `pair`; whether it is another certificate.
+    pub(crate) fn take_over(&mut self, pair: Pair) -> bool {
+        let is_other = !self.tls.has_certificate_of(&pair.config);
+        self.tls.swap_with(&pair.config);
+        *self = Self::new(Pair { config: self.tls.clone(), ..pair });
+        is_other
+    }
+
+    /// Somebody was told what is wrong with `files`.
+    pub(crate) fn note_failure(&mut self, files: &TlsFiles) {
+        if self.files == *files {
+            self.failed = Some(Failed { stamps: files.stamps(), is_known: true });
+        }
     }
 
     /// Reads the files if they are not those that are served.
     ///
     /// A pair is often written one file after the other, or while it is read. So a failure is only told when the next
     /// look finds the same files; and it is tried again all the same, since a certificate may become valid.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         let stamps = self.files.stamps();
         if stamps == self.served && self.failed.is_none() {
             return;

@@ -200,6 +200,11 @@ impl Places {
         Some(format!("{}:{line}", shown(&self.path)))
     }
 
+    /// The file, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        Some(&*self.path).filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// Puts in front of what is wrong with `flag` where it stands, if it stands in a file.
     pub(crate) fn blame(&self, flag: Option<&str>, error: &impl fmt::Display) -> String {
         let error = error.to_string();

@@ -16,7 +16,7 @@ use crate::app::tls_files::TlsFiles;
 use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
 use crate::cli::values::{self, Millis, WindowBits};
-use crate::cli::{Ask, Config, Listening, Log, LogFormat, Places, SaidBy, UsageError};
+use crate::cli::{Ask, Config, Listening, Log, LogFormat, Places, SaidBy, Settings, UsageError};
 
 /// A fast WebSocket server: every path is a topic.
 #[derive(Debug, Parser)]
@@ -546,6 +546,7 @@ impl Flags {
             },
             log: Log { format: self.log, verbosity: self.verbose },
             places: Places::default(),
+            settings: Settings::default(),
         })
     }
 }
@@ -574,7 +575,7 @@ In a file:
   'wsfast check --config wsfast.toml' tries all of it, certificates and secrets' files included,
   without listening: 0 if a server could be started with it, else 2. --print-config prints what
   flags, variables and the file come to, as such a file, without secrets. Files are found from the
-  working directory, and read once, when the server starts.
+  working directory, and read when the server starts and on SIGHUP.
 
 Where to listen:
   --listen 0.0.0.0:8002                  an address and a port: all of IPv4; [::]:8002 is all of IPv6
@@ -641,7 +642,12 @@ Try it:
 
 Ctrl-C and SIGTERM close all connections with 1001 and wait for them; a second one ends at once.
 
-SIGHUP reads --tls-cert and --tls-key again. A pair that is wrong is logged, and the old one stays.
+SIGHUP reads --config, the files of secrets, --tls-cert and --tls-key again; flags and variables keep
+their precedence. At once change: who may connect and publish (--allow-origin, --publish-key,
+--client-publish, --jwt-secret), the certificate, --verbose, and limits and times but --ping-interval,
+--lag, --memory-limit and those of compression. Open connections stay; a key that was removed
+publishes nothing more, a token holds until it ends. What needs a restart (where to listen, and the
+rest) is named in the log. One mistake, and nothing changes: the log says which, as 'wsfast check' does.
 
 Exit codes:
   0      stopped by a signal, all goodbyes said or --drain over; check: fine; dev-cert: files written

@@ -90,7 +90,7 @@ fn value(arg: &Arg, matches: &ArgMatches) -> Value {
     Value::Secret { in_files: in_files.map(|it| written(arg, &it)), count: in_place.len() }
 }
 
-fn is_secret(arg: &Arg) -> bool {
+pub(super) fn is_secret(arg: &Arg) -> bool {
     arg.get_value_parser().type_id() == ValueParser::from(value_parser!(Secret)).type_id()
 }
 

@@ -81,7 +81,12 @@ impl TlsConfig {
         Ok(())
     }
 
-    /// The same with the certificate of `other`, which cannot fail.
+    /// Whether handshakes are answered with the same certificates as those of `other`.
+    pub fn has_certificate_of(&self, other: &Self) -> bool {
+        self.certificate.current().cert == other.certificate.current().cert
+    }
+
+    /// Answers later handshakes with the certificate of `other`, which cannot fail.
     pub fn swap_with(&self, other: &Self) {
         self.certificate.swap(other.certificate.current());
     }

@@ -141,11 +141,11 @@ fn certificates_are_made_in_one_file() {
     assert_eq!(served, ["src/app/dev_cert.rs"]);
 }
 
-/// Ends are the loop's business, SIGHUP the files', Ctrl-C that of who listens.
+/// Ends are the loop's business, SIGHUP the settings', Ctrl-C that of who listens.
 #[test]
 fn signals_are_caught_in_three_files() {
     let files = files_that_name("src", "signal_hook");
-    assert_eq!(files, ["src/app/client/sub.rs", "src/app/tls_files.rs", "src/net/signals.rs"]);
+    assert_eq!(files, ["src/app/client/sub.rs", "src/app/reload.rs", "src/net/signals.rs"]);
 }
 
 #[test]

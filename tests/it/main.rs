@@ -30,6 +30,7 @@ mod metrics;
 mod open;
 mod presence;
 mod readme;
+mod reload;
 mod replies;
 mod signals;
 mod stdin;

@@ -514,8 +514,8 @@ fn a_bad_pair_leaves_the_old_one_in_place() {
     let warning = server.next_log_line();
     assert!(warning.contains("WARN"), "{warning}");
     let expected = format!(
-        "--tls-key '{}' holds a key that is not the certificate's; give the key that the certificate was issued for; \
-         the certificate in use stays",
+        "not reloaded: --tls-key '{}' holds a key that is not the certificate's; give the key that the certificate was \
+         issued for; everything stays as it was",
         files.key.display()
     );
     assert!(warning.contains(&expected), "{warning}");

@@ -9,23 +9,45 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256, SHA256_OUTPUT_LEN};
 
 /// The publish keys of a server; perhaps none.
-#[derive(Clone, Default)]
-pub(super) struct Keys(Vec<[u8; SHA256_OUTPUT_LEN]>);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Keys(Vec<Digest>);
+
+/// A secret's digest, by which it is known without being kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest([u8; SHA256_OUTPUT_LEN]);
+
+impl Digest {
+    pub(super) fn of(secret: &[u8]) -> Self {
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(digest::digest(&SHA256, secret).as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest")
+    }
+}
 
 impl Keys {
     /// Adds `key`.
     pub(super) fn add(&mut self, key: &[u8]) {
-        self.0.push(digest_of(key));
+        self.0.push(Digest::of(key));
     }
 
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `shown` is one of the keys. All are compared, whichever it is.
-    pub(super) fn contain(&self, shown: &[u8]) -> bool {
-        let shown = digest_of(shown);
-        let is_shown = |key: &[u8; _]| verify_slices_are_equal(key, &shown).is_ok();
+    /// The digest of `shown`, if it is one of the keys.
+    pub(super) fn find(&self, shown: &[u8]) -> Option<Digest> {
+        Some(Digest::of(shown)).filter(|digest| self.contain(digest))
+    }
+
+    /// Whether the key of this digest is among them. All are compared, whichever it is.
+    pub(super) fn contain(&self, shown: &Digest) -> bool {
+        let is_shown = |key: &Digest| verify_slices_are_equal(&key.0, &shown.0).is_ok();
         self.0.iter().fold(false, |found, key| found | is_shown(key))
     }
 }
@@ -36,12 +58,6 @@ impl fmt::Debug for Keys {
     }
 }
 
-fn digest_of(key: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut bytes = [0; SHA256_OUTPUT_LEN];
-    bytes.copy_from_slice(digest::digest(&SHA256, key).as_ref());
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,7 +65,7 @@ mod tests {
     #[test]
     fn a_key_is_known_whole_and_to_the_byte() {
         let mut keys = Keys::default();
-        assert!(keys.is_empty() && !keys.contain(b""));
+        assert!(keys.is_empty() && keys.find(b"").is_none());
         keys.add(b"correct horse battery");
         keys.add(b"staple staple staple");
         for (shown, expected) in [
@@ -61,7 +77,7 @@ mod tests {
             (b"Correct horse battery", false),
             (b"staple staple staple\0", false),
         ] {
-            assert_eq!(keys.contain(shown), expected, "{}", shown.escape_ascii());
+            assert_eq!(keys.find(shown).is_some(), expected, "{}", shown.escape_ascii());
         }
         assert_eq!(format!("{keys:?}"), "Keys(2)");
     }

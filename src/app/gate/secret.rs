@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::app::gate::key::Keys;
+use crate::app::gate::key::{Digest, Keys};
 use crate::app::gate::token::Tokens;
 use crate::app::tls_files::read_bounded;
 
@@ -40,8 +40,9 @@ impl GateConfig {
             keys.add(&key);
         }
         let secret = self.jwt_secret.as_ref().map(|secret| secret.read(JWT_SECRET)).transpose()?;
+        let token_digest = secret.as_deref().map(Digest::of);
         let tokens = secret.map(|secret| Tokens::new(&secret));
-        Ok(Credentials { keys, tokens, client_publish: self.client_publish })
+        Ok(Credentials { keys, tokens, token_digest, client_publish: self.client_publish })
     }
 }
 
@@ -63,7 +64,18 @@ pub(crate) struct Credentials {
     pub(super) keys: Keys,
     /// `None`: no tokens are asked for, nor looked at.
     pub(super) tokens: Option<Tokens>,
+    /// Of the secret for tokens.
+    token_digest: Option<Digest>,
     pub(super) client_publish: ClientPublish,
+}
+
+impl Credentials {
+    /// The flags whose secrets are other ones than those of `other`.
+    pub(crate) fn differences(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let keys = (self.keys != other.keys).then_some(PUBLISH_KEY);
+        let secret = (self.token_digest != other.token_digest).then_some(JWT_SECRET);
+        keys.into_iter().chain(secret)
+    }
 }
 
 /// One secret.
@@ -201,7 +213,8 @@ mod tests {
             fs::write(&path, content).unwrap();
             let config =
                 GateConfig { publish_keys: vec![Secret::File(path)], ..GateConfig::default() };
-            let is_loaded = config.load().is_ok_and(|it| it.keys.contain(SIXTEEN.as_bytes()));
+            let is_loaded =
+                config.load().is_ok_and(|it| it.keys.find(SIXTEEN.as_bytes()).is_some());
             assert_eq!(is_loaded, expected, "{content:?}");
         }
         fs::remove_dir_all(dir).unwrap();
