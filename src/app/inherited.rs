@@ -207,6 +207,22 @@ pub(crate) enum Unheard {
     CertificateUnused,
 }
 
+impl Unheard {
+    /// The flag that it is about; `None`: none is, or it may be `--listen` or `--admin`.
+    pub(crate) const fn flag(&self) -> Option<&'static str> {
+        match self {
+            Self::NoCertificate(_) => Some("--listen"),
+            Self::CertificateUnused => Some("--tls-cert"),
+            Self::NobodyTrusted => Some("--proxy-protocol"),
+            Self::NoDescriptor(..)
+            | Self::NotListening(_)
+            | Self::Twice(_)
+            | Self::NoSuchName(_)
+            | Self::TooMany => None,
+        }
+    }
+}
+
 impl fmt::Display for Unheard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -91,13 +91,12 @@ impl StartError {
         match self {
             Self::Descriptors(_) => Some("--max-connections"),
             Self::Memory(_) => Some("--memory-limit"),
+            Self::Unheard(error) => error.flag(),
             Self::Tls(error) => Some(error.flag()),
             Self::Secret(error) => Some(error.flag()),
             Self::Listen { said_by: SaidBy::Listen, .. } => Some("--listen"),
             Self::Listen { said_by: SaidBy::Admin, .. } => Some("--admin"),
-            Self::Listen { said_by: SaidBy::Bind | SaidBy::Nobody, .. }
-            | Self::Unheard(_)
-            | Self::Server(_) => None,
+            Self::Listen { said_by: SaidBy::Bind | SaidBy::Nobody, .. } | Self::Server(_) => None,
         }
     }
 }

@@ -156,6 +156,14 @@ fn a_mistake_changes_nothing_and_names_file_and_key() {
         ("jwt-secret = '@nowhere'", ":1: jwt-secret '@nowhere' cannot be read ("),
         ("jwt-secret = 'hunter2'", ":1: jwt-secret is shorter than 16 bytes, "),
         ("tls-cert = 'a'", ":1: tls-cert needs --tls-key, too; "),
+        (
+            "listen = 'tls:127.0.0.1:0'",
+            ":1: listen tls:127.0.0.1:0 needs a certificate and its key: ",
+        ),
+        (
+            "proxy-protocol = 'v1'\nbind = '::1'",
+            ":1: proxy-protocol needs to know whom to believe; ",
+        ),
         ("memory-limit = '1M'", ":1: memory-limit 1M is too little: "),
         ("max-connections = 16777216", ":1: max-connections 16777216 needs 16777312 open files, "),
     ] {
