@@ -294,3 +294,20 @@ fn agree(
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that is no flag would never be found to have changed.
+    #[test]
+    fn what_is_live_is_a_setting() {
+        let args = ["wsfast", "--print-config"].map(Into::into);
+        let Err(Instead::Text(page)) = cli::parse(args) else { panic!("it is not printed") };
+        for key in LIVE {
+            let is_there =
+                |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} ="));
+            assert!(page.lines().any(is_there), "{key}");
+        }
+    }
+}

@@ -642,12 +642,13 @@ Try it:
 
 Ctrl-C and SIGTERM close all connections with 1001 and wait for them; a second one ends at once.
 
-SIGHUP reads --config, the files of secrets, --tls-cert and --tls-key again; flags and variables keep
-their precedence. At once change: who may connect and publish (--allow-origin, --publish-key,
---client-publish, --jwt-secret), the certificate, --verbose, and limits and times but --ping-interval,
---lag, --memory-limit and those of compression. Open connections stay; a key that was removed
-publishes nothing more, a token holds until it ends. What needs a restart (where to listen, and the
-rest) is named in the log. One mistake, and nothing changes: the log says which, as 'wsfast check' does.
+SIGHUP reads --config, the files of secrets, --tls-cert and --tls-key again; flags and
+variables keep their precedence. At once change: who may connect and publish (--allow-origin,
+--publish-key, --client-publish, --jwt-secret), the certificate, --verbose, and limits and times
+but --ping-interval, --lag, --memory-limit and those of compression. Open connections stay; a
+key that was removed publishes nothing more, a token holds until it ends. What needs a restart
+(where to listen, and the rest) is named in the log. One mistake, and nothing changes: the log
+says which, as 'wsfast check' does.
 
 Exit codes:
   0      stopped by a signal, all goodbyes said or --drain over; check: fine; dev-cert: files written

@@ -96,7 +96,8 @@ fn check() -> Command {
     Flags::command()
         .name("wsfast-check")
         .about("Tries the server's flags, variables and file without listening: 0 if it could be started with them, else 2.")
-        .after_help("Descriptors and sockets are not tried, since they are the starting process' to have.")
+        .after_help("Descriptors and sockets are not tried, since they are the starting process' to have. What \
+             it refuses, SIGHUP would refuse, too: then nothing is reloaded.")
 }
 
 #[cfg(test)]

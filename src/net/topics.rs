@@ -507,7 +507,7 @@ impl Topics {
     fn bound(&mut self, at: u32) {
         let limits = &self.limits;
         let (messages_max, topic_bytes_max) = (limits.history_messages, limits.topic_bytes_max);
-        // More than that go only after the limit was lowered, in steps.
+        // What is left, after a limit was lowered or a large message came, goes with the next ones.
         for _ in 0..DROPS_PER_MESSAGE_MAX {
             let topic = &self.slab[at as usize];
             let (len, bytes) = (topic.ring.len(), topic.payload_bytes);
@@ -713,8 +713,8 @@ impl Entry {
 /// Messages of one turn that a ring holds beyond its bound.
 const UNFANNED_MAX: usize = 1 << 16;
 
-/// Messages that one new message takes out of its ring: a hundredth of a second's work.
-const DROPS_PER_MESSAGE_MAX: usize = 1 << 16;
+/// Messages that one new message takes out of its ring: about a millisecond of work.
+const DROPS_PER_MESSAGE_MAX: usize = 1 << 13;
 
 /// By how much all history shrinks with each message, where its bound was lowered.
 const STEP_BYTES: usize = 1 << 20;
