@@ -7,13 +7,13 @@
 use std::io::{ErrorKind, Read as _};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Resource, Rlimit, prlimit};
 use wsfast::Closed;
 
 use crate::support::client::{RawClient, Witness};
 use crate::support::process::Process;
 use crate::support::server::TestServer;
-use crate::support::wire::{self, FIN, Frame, PING};
+use crate::support::wire::{self, Frame};
 use crate::support::{DEADLINE, limits};
 
 #[test]
@@ -113,8 +113,8 @@ fn a_full_server_does_not_spin() {
     for client in &mut refused[REFUSALS_MAX..] {
         expect_cut(client);
     }
-    assert_idle_for_a_ping(server.pid(), &mut clock);
-    expect_echo_behind_pings(&mut other, "undisturbed");
+    assert_idle_for_a_ping(&server, &mut clock);
+    other.expect_echo_behind_pings("undisturbed");
 }
 
 /// The descriptors run out below a running server: its limit is lowered to what it has open, and one more.
@@ -122,7 +122,7 @@ fn a_full_server_does_not_spin() {
 fn without_descriptors_accepting_pauses_and_resumes_without_a_new_connect() {
     let server = Process::start(&["--ping-interval", "400ms"]);
     let mut clock = RawClient::open(server.addr);
-    let used = descriptors(server.pid());
+    let used = server.descriptors();
     let second_free = (0..).filter(|number| !used.contains(number)).nth(1);
     let limit = Rlimit { current: second_free, maximum: second_free };
     prlimit(Some(server.pid()), Resource::Nofile, limit).unwrap();
@@ -133,19 +133,19 @@ fn without_descriptors_accepting_pauses_and_resumes_without_a_new_connect() {
     for client in &mut waiting {
         client.send(wire::request());
     }
-    expect_echo_behind_pings(&mut last, "they wait");
-    expect_echo_behind_pings(&mut last, "and I do not notice");
-    assert_idle_for_a_ping(server.pid(), &mut clock);
+    last.expect_echo_behind_pings("they wait");
+    last.expect_echo_behind_pings("and I do not notice");
+    assert_idle_for_a_ping(&server, &mut clock);
     waiting.iter().for_each(expect_nothing);
 
     for mut client in waiting {
         // Each takes the descriptor that the one before it gives back.
         drop(last);
         client.expect_open(wire::KEY);
-        expect_echo_behind_pings(&mut client, "my turn");
+        client.expect_echo_behind_pings("my turn");
         last = client;
     }
-    expect_echo_behind_pings(&mut clock, "undisturbed");
+    clock.expect_echo_behind_pings("undisturbed");
 }
 
 /// Connections that are reset in every phase: each is accounted for, and none is left behind.
@@ -202,28 +202,6 @@ fn nothing_is_left_of_connections_that_are_reset() {
     assert_eq!((counters.protocol_errors, counters.silent, counters.accepts_paused), (0, 0, 0));
 }
 
-#[test]
-fn a_storm_of_resets_leaves_no_descriptor_open() {
-    let server = Process::start(&["--ping-interval", "0", "--handshake-timeout", "1h"]);
-    let mut witness = Witness::new(server.addr);
-    let before = descriptors(server.pid());
-    for round in 0..3000 {
-        let mut client = RawClient::connect(server.addr);
-        match round % 3 {
-            0 => {}
-            1 => client.send_in_vain(&wire::request()[..20]),
-            _ => client.send_in_vain(wire::request()),
-        }
-        client.reset();
-    }
-    // The last resets may still be on their way.
-    let deadline = Instant::now() + DEADLINE;
-    while descriptors(server.pid()) != before {
-        assert!(Instant::now() < deadline, "{:?}, before: {before:?}", descriptors(server.pid()));
-        witness.round_trip();
-    }
-}
-
 /// Connections past the limit that are told so; `net::server` cuts those beyond.
 const REFUSALS_MAX: usize = 64;
 
@@ -264,51 +242,16 @@ fn expect_nothing(client: &RawClient) {
     client.stream.set_nonblocking(false).unwrap();
 }
 
-/// An echo comes, and before it nothing but the Pings that time brought.
-fn expect_echo_behind_pings(client: &mut RawClient, text: &str) {
-    client.send(wire::text(text));
-    loop {
-        let frame = client.frame();
-        if frame != ping() {
-            assert_eq!(frame, Frame::text(text));
-            return;
-        }
-        client.send(wire::pong(b""));
-    }
-}
-
-fn ping() -> Frame {
-    Frame { first: FIN | PING, payload: Vec::new() }
-}
-
 /// The process sleeps between two of its Pings, which pace this, instead of running: it uses less than a tenth of that
 /// time.
-fn assert_idle_for_a_ping(pid: Pid, clock: &mut RawClient) {
-    let ping = ping();
+fn assert_idle_for_a_ping(server: &Process, clock: &mut RawClient) {
+    let ping = Frame::empty_ping();
     clock.expect(&ping);
     clock.send(wire::pong(b""));
-    let (cpu, begun) = (cpu_time(pid), Instant::now());
+    let (cpu, begun) = (server.cpu_time(), Instant::now());
     clock.expect(&ping);
-    let (used, passed) = (cpu_time(pid) - cpu, begun.elapsed());
+    let (used, passed) = (server.cpu_time() - cpu, begun.elapsed());
     clock.send(wire::pong(b""));
     assert!(passed > Duration::from_millis(300), "{passed:?}");
     assert!(used * 10 < passed, "{used:?} of {passed:?}");
-}
-
-/// The numbers of the process's open files.
-fn descriptors(pid: Pid) -> Vec<u64> {
-    let names = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let numbers = names.map(|name| name.unwrap().file_name().to_str().unwrap().parse().unwrap());
-    let mut numbers: Vec<u64> = numbers.collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-/// What the process has used, in user and in kernel mode (proc(5): fields 14 and 15, in ticks of 10 ms).
-fn cpu_time(pid: Pid) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, behind_name) = stat.rsplit_once(") ").unwrap();
-    let ticks: u64 =
-        behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }

@@ -8,7 +8,6 @@ use wsfast::{Closed, CompressionMode, Kind, Limits, PeerId};
 
 use crate::support::client::RawClient;
 use crate::support::limits;
-use crate::support::process::Process;
 use crate::support::server::{Hooks, TestServer};
 use crate::support::wire::{self, BINARY, CONTINUATION, FIN, Frame, TEXT};
 
@@ -300,33 +299,6 @@ fn bad_compressed_input_closes_with_its_code() {
     let hello = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     client.raw.send(wire::masked(FIN | RSV1 | TEXT, &[&hello[..], &hello, b"\0"].concat()));
     client.expect(TEXT, b"HelloHello");
-}
-
-/// 200 bombs of 64 MiB each, whole and in fragments: each costs its megabyte of inflating, and no memory stays.
-#[test]
-fn two_hundred_bombs_cost_no_memory() {
-    let server = Process::start(&[]);
-    let bomb = packed(&vec![0; 64 << 20]);
-    let mut fresh = RawClient::open(server.addr);
-    let mut clients: Vec<_> =
-        (0..200).map(|_| Deflating::open(server.addr, BROWSER, false).raw).collect();
-    let before = server.rss_bytes();
-    for (at, client) in clients.iter_mut().enumerate() {
-        if at % 2 == 0 {
-            client.send(wire::masked(FIN | RSV1 | BINARY, &bomb));
-        } else {
-            client.send(wire::masked(RSV1 | BINARY, &bomb[..1000]));
-            client.send(wire::masked(FIN | CONTINUATION, &bomb[1000..]));
-        }
-    }
-    fresh.expect_echo("served all the while");
-    for client in &mut clients {
-        client.expect_close(1009);
-    }
-    // 200 limits of a megabyte would be 200 MiB, what the bombs stand for 12 GiB. A fragmented one's 64 KiB are its own
-    // while it is on its way.
-    let grown = server.rss_bytes().saturating_sub(before);
-    assert!(grown < 24 << 20, "grown by {} KiB", grown >> 10);
 }
 
 /// A client with a codec of its own.

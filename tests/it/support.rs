@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod flood;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod siege;
 pub(crate) mod tls;
 pub(crate) mod watch;
 pub(crate) mod wire;

@@ -157,6 +157,36 @@ impl RawClient {
         self.expect_text(text);
     }
 
+    /// The same, where Pings may come before it, which are answered.
+    pub(crate) fn expect_echo_behind_pings(&mut self, text: &str) {
+        self.send(wire::text(text));
+        self.expect_behind_pings(&Frame::text(text));
+    }
+
+    /// The next frame but for Pings, which are answered as far as the client's half is still open.
+    pub(crate) fn expect_behind_pings(&mut self, expected: &Frame) {
+        loop {
+            let frame = self.frame();
+            if frame != Frame::empty_ping() {
+                return assert_eq!(frame, *expected);
+            }
+            self.send_in_vain(wire::pong(b""));
+        }
+    }
+
+    /// For so long nothing comes but Pings, which are answered.
+    pub(crate) fn expect_nothing_but_pings_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.is_readable_within(left) {
+                return;
+            }
+            self.expect(&Frame::empty_ping());
+            self.send(wire::pong(b""));
+        }
+    }
+
     /// Whether something comes within `time`: an answer, or the end.
     pub(crate) fn is_readable_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();

@@ -96,6 +96,10 @@ impl Frame {
         Self { first: FIN | BINARY, payload: payload.into() }
     }
 
+    pub(crate) fn empty_ping() -> Self {
+        Self { first: FIN | PING, payload: Vec::new() }
+    }
+
     pub(crate) fn pong(payload: &[u8]) -> Self {
         Self { first: FIN | PONG, payload: payload.into() }
     }
