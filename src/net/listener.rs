@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, getsockname, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 use crate::net::link::Link;
@@ -316,6 +316,7 @@ fn listen_tcp(addr: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
     }
     // Linux hands it on to what is accepted, which saves a system call per connection.
     socket.set_tcp_nodelay(true)?;
+    bound_unsent(&socket);
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -337,8 +338,24 @@ fn take_over(socket: &OwnedFd) -> Result<(), ListenError> {
     rustix::io::ioctl_fionbio(socket, true)?;
     // A Unix socket has no such option.
     let _not_tcp = sockopt::set_tcp_nodelay(socket, true);
+    bound_unsent(&SockRef::from(socket));
     Ok(())
 }
+
+/// Bounds what the kernel keeps for a peer that does not read; what is accepted inherits it.
+///
+/// Without it that is as much as `net.ipv4.tcp_wmem` lets a send buffer grow to, 4 MiB or more, however little the peer takes. A few
+/// hundred such peers use up the memory that the kernel has for all TCP (`net.ipv4.tcp_mem`), and then it is everybody who
+/// waits. What is on its way to a peer is not counted, so that its window is filled all the same.
+#[cfg(target_os = "linux")]
+fn bound_unsent(socket: &Socket) {
+    // A Unix socket has no such option, and an old kernel may not have it.
+    let _not_bounded = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+}
+
+/// Elsewhere it has another name, or there is none.
+#[cfg(not(target_os = "linux"))]
+const fn bound_unsent(_socket: &Socket) {}
 
 /// What a socket is bound to, if that can be connected to.
 fn own_address(socket: &OwnedFd) -> Option<LocalSocket> {
@@ -384,6 +401,10 @@ fn accept(socket: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny
 
 /// Connections that the kernel completes and keeps for us; it lowers the number to `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
+
+/// Bytes that the kernel takes for a peer ahead of what it can send: those of a read's echo.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 
 /// How long to wait for a descriptor that no peer of ours holds.
 pub(crate) const RETRY_MS: u64 = 100;

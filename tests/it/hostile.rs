@@ -300,6 +300,15 @@ fn those_who_never_read_are_not_read_from() {
     }
     println!("{} bytes were sent by each", sent.iter().sum::<usize>() / sent.len());
     siege.expect_rest();
+    // The kernel keeps no more for each, of which it has less than we have.
+    let queued = send_queues(siege.addr);
+    println!(
+        "{} of {} KiB are the longest in the kernel",
+        queued.iter().max().unwrap() >> 10,
+        UNSENT_BYTES_MAX >> 10
+    );
+    assert!(queued.len() >= clients.len());
+    assert!(queued.iter().all(|&bytes| bytes <= UNSENT_BYTES_MAX), "{queued:?}");
     // Who reads at last gets everything.
     for (client, sent) in clients.iter_mut().zip(&sent).step_by(count(100, 20)) {
         client.stream.set_nonblocking(false).unwrap();
@@ -459,6 +468,15 @@ fn without_descriptors_the_next_is_served_as_soon_as_one_is_free() {
     siege.end(bound);
 }
 
+/// What the kernel holds to be sent, or sent and not acknowledged, on each connection of the server at `addr`.
+fn send_queues(addr: SocketAddr) -> Vec<usize> {
+    let port = format!(":{:04X}", addr.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| row[1].ends_with(&port) && row[3] == "01");
+    ours.map(|row| usize::from_str_radix(row[4].split_once(':').unwrap().0, 16).unwrap()).collect()
+}
+
 /// Takes what came, without waiting. Whether the end was among it.
 fn take_all(client: &mut RawClient) -> bool {
     let mut room = [0; 4096];
@@ -541,6 +559,10 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Queued output at which reading from a peer pauses (`Limits::queue_bytes_soft`).
 const SOFT_BYTES: usize = 64 << 10;
+
+/// What the kernel takes ahead of what it can send (`net::listener`), the segment that passes this, and what the peer's
+/// window of a few KiB lets through.
+const UNSENT_BYTES_MAX: usize = (256 << 10) + (64 << 10) + (16 << 10);
 
 /// What one read brings (`net::rx`).
 const READ_BYTES_MAX: usize = 129 << 10;
