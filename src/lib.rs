@@ -52,6 +52,9 @@
 //! [`proto`] is the protocol alone, without sockets, for both roles: what a client or another loop can be built on.
 //! Leave out what only the standalone server needs with `default-features = false`.
 
+#[macro_use]
+pub mod state;
+
 pub mod config;
 pub mod net;
 pub mod proto;
@@ -61,10 +64,10 @@ pub use config::{
 };
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
-    Ended, Error, FAULT, FannedOut, Form, Framing, Gap, Handler, Lag, Listen, ListenAt,
+    Ended, Ending, Error, FAULT, FannedOut, Form, Framing, Gap, HandOver, Handler, Lag, Listen, ListenAt,
     ListenError, LocalAddr, LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId,
     PemContent, Position, ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server,
-    Side, Since, TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
+    Side, Since, TakenOver, TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

@@ -15,6 +15,8 @@ pub enum PeerAddr {
     Unix,
 }
 
+saved!(enum PeerAddr { 0 => Ip(addr), 1 => Unix });
+
 impl From<SocketAddr> for PeerAddr {
     /// Takes an IPv4-mapped IPv6 address, which a socket for both families gives, for the IPv4 address that it is.
     fn from(mut addr: SocketAddr) -> Self {

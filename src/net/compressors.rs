@@ -9,6 +9,7 @@ use crate::config::{Compression, CompressionMode};
 use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::proto::message::Kind;
 use crate::proto::outbound;
+use crate::state::{Corrupt, Reader, Saved as _};
 
 /// The compressors of one loop.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Compressors {
     room: Vec<u8>,
     /// Memory that connections with context takeover were granted, used or not.
     granted_bytes: usize,
+    /// Whether there may be more of them.
+    grants_takeover: bool,
 }
 
 /// How one peer's messages are compressed.
@@ -50,6 +53,18 @@ impl Packing {
         window_at(self.window_bits)
     }
 
+    /// Whether it owns memory, which cannot be handed over.
+    pub(crate) const fn is_dedicated(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Writes it; it is not dedicated.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let Self { bytes_min, window_bits, own } = self;
+        debug_assert!(own.is_none());
+        (*bytes_min != usize::MAX).then_some(*window_bits).save(out);
+    }
+
     /// Says that the peer is sent a compressed message that its own compressor knows nothing of.
     pub(crate) fn forget(&mut self) {
         if let Some(deflater) = self.own.as_mut().and_then(|own| own.deflater.as_mut()) {
@@ -60,7 +75,8 @@ impl Packing {
 
 impl Compressors {
     pub(crate) fn new(config: Compression) -> Self {
-        Self { config, shared: Default::default(), room: Vec::new(), granted_bytes: 0 }
+        let (shared, room) = (Default::default(), Vec::new());
+        Self { config, shared, room, granted_bytes: 0, grants_takeover: true }
     }
 
     /// What the next handshake may be granted; `None`: no compression.
@@ -72,8 +88,8 @@ impl Compressors {
             CompressionMode::Off => None,
             CompressionMode::Shared => Some(Terms { takeover: false, window_bits }),
             CompressionMode::Dedicated => {
-                let takeover = self.granted_bytes + most <= self.config.memory_bytes_max;
-                Some(Terms { takeover, window_bits })
+                let is_room = self.granted_bytes + most <= self.config.memory_bytes_max;
+                Some(Terms { takeover: self.grants_takeover && is_room, window_bits })
             }
         }
     }
@@ -90,6 +106,22 @@ impl Compressors {
         let own = (granted_bytes > 0)
             .then(|| Box::new(Own { deflater: None, server_takeover, granted_bytes }));
         Packing { bytes_min: self.config.bytes_min, window_bits: server_window_bits, own }
+    }
+
+    /// Whether takeover is granted, where there is memory for it.
+    pub(crate) const fn grant_takeover(&mut self, grants: bool) {
+        self.grants_takeover = grants;
+    }
+
+    /// Reads what [`Packing::save`] wrote. What was agreed on holds, whatever is granted now.
+    pub(crate) fn restore(&self, from: &mut Reader<'_>) -> Result<Packing, Corrupt> {
+        match Option::<u8>::restore(from)? {
+            None => Ok(Packing::NONE),
+            Some(window_bits) if (WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits) => {
+                Ok(Packing { bytes_min: self.config.bytes_min, window_bits, own: None })
+            }
+            Some(_) => Err(Corrupt),
+        }
     }
 
     /// The peer is gone, and with it what it was granted.

@@ -5,12 +5,14 @@
 use crate::net::context::Context;
 use crate::net::http::Answer;
 use crate::net::listener::Arrival;
+use crate::net::peers::PeerId;
 use crate::net::topics::{Form, Gap, MessageId, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
 use crate::proto::handshake::{HandshakeError, Request, Status, Upgrade};
 use crate::proto::http::Response;
 use crate::proto::message::{Kind, Message};
+use crate::state::{Corrupt, Reader};
 
 /// What a server does with its peers.
 ///
@@ -116,9 +118,54 @@ pub trait Handler {
     /// is called for no peer, as `on_wake` is.
     fn on_limits(&mut self, _cx: &mut Context<'_>) {}
 
+    /// Whether another image of the program can go on with this peer ([`crate::Server::take_over`]). A peer of which that is not
+    /// true is told to come back (1012) before the server is handed over.
+    fn moves(&self, _state: &Self::State) -> bool {
+        false
+    }
+
+    /// Writes what [`Handler::restore`] needs, but for the peers.
+    fn save(&self, _out: &mut Vec<u8>) {}
+
+    /// Writes what [`Handler::restore_peer`] needs; only of peers that move.
+    fn save_peer(&self, _state: &Self::State, _out: &mut Vec<u8>) {}
+
+    /// Goes on where another image of the program ended: reads what its `save` wrote. The peers follow, each by `restore_peer`.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`]: it is not that.
+    fn restore(&mut self, _from: &mut Reader<'_>) -> Result<(), Corrupt> {
+        Ok(())
+    }
+
+    /// Goes on with a peer: reads what `save_peer` wrote. Its `on_open` was in another image of the program; its name, its
+    /// subscriptions and the clock are as they were.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`]: it is not that.
+    fn restore_peer(
+        &mut self,
+        _peer: PeerId,
+        _now_ms: u64,
+        _from: &mut Reader<'_>,
+    ) -> Result<Self::State, Corrupt> {
+        Err(Corrupt)
+    }
+
+    /// What a stream that was restored is sent when nothing else was for a while (`Answer::Stream`).
+    fn keep_alive(&self, _state: &Self::State) -> &'static [u8] {
+        b""
+    }
+
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
 }
+
+saved!(enum Closed {
+    0 => ByPeer(code), 1 => ByUs(code), 2 => Failed(error), 3 => Lost, 4 => Cut, 5 => Silent,
+});
 
 /// What becomes of a subscriber that lost messages.
 #[derive(Clone, Debug, PartialEq, Eq)]

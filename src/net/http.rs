@@ -77,6 +77,8 @@ pub(crate) struct Waiting {
     early: Vec<u8>,
 }
 
+saved!(struct Gathering { bytes, head_len, len, from });
+
 impl Gathering {
     /// Bytes that came and are kept.
     pub(crate) const fn kept_bytes(&self) -> usize {

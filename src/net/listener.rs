@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
@@ -60,6 +60,9 @@ pub struct Arrival {
     pub side: Side,
 }
 
+saved!(enum Side { 0 => Public, 1 => Admin });
+saved!(struct Arrival { peer, side });
+
 /// Where connections come in.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -80,6 +83,13 @@ pub enum ListenAt {
     },
     /// A socket that listens already, from whoever started the program. If it has a file, that stays.
     Inherited(OwnedFd),
+    /// A socket that an earlier image of this program listened on ([`crate::Server::take_over`]).
+    HandedOver {
+        /// It listens already.
+        socket: OwnedFd,
+        /// Its file, if that is removed when the server no longer listens.
+        path: Option<PathBuf>,
+    },
 }
 
 /// What lies between a socket and HTTP.
@@ -111,7 +121,9 @@ impl Listen {
         let socket = match &self.at {
             ListenAt::Tcp { addr, .. } => LocalSocket::Tcp(*addr),
             ListenAt::Unix { path, .. } => LocalSocket::Unix(path.clone()),
-            ListenAt::Inherited(socket) => own_address(socket)?,
+            ListenAt::Inherited(socket) | ListenAt::HandedOver { socket, .. } => {
+                own_address(socket)?
+            }
         };
         Some(LocalAddr { socket, scheme: self.over.scheme() })
     }
@@ -233,6 +245,10 @@ impl Listener {
                 take_over(&socket)?;
                 (None, socket)
             }
+            ListenAt::HandedOver { socket, path } => {
+                take_over(&socket)?;
+                (path.and_then(SocketFile::adopt), socket)
+            }
         };
         let own = own_address(&socket).ok_or(ListenError::NotListening)?;
         let addr = LocalAddr { socket: own, scheme: over.scheme() };
@@ -248,6 +264,16 @@ impl Listener {
     /// Stops listening. Others who have an inherited socket go on, so that its registration does not end by itself.
     pub(crate) fn close(self, registry: &Registry) {
         let _closed_all_the_same = registry.deregister(&mut SourceFd(&self.socket.as_raw_fd()));
+    }
+
+    /// The socket, to be handed over.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether its connections can be handed over to another image of the program.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.over, Over::Plain)
     }
 
     /// Accepts one connection.

@@ -18,6 +18,7 @@ use crate::proto::handshake::{
 };
 use crate::proto::header::Role;
 use crate::proto::inbound::{Inbound, Rules};
+use crate::state::{Corrupt, Reader, Saved};
 
 /// A request whose head is not whole yet.
 #[derive(Debug)]
@@ -64,6 +65,25 @@ impl Head {
     /// Whether nothing came of it, and nothing need come.
     pub(crate) const fn is_idle(&self) -> bool {
         self.follows && self.bytes.is_empty()
+    }
+}
+
+/// What was scanned is scanned again.
+impl Saved for Head {
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { scan: _, bytes, from, follows } = self;
+        bytes.save(out);
+        from.save(out);
+        follows.save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Ok(Self {
+            scan: HeadScan::new(),
+            bytes: Vec::restore(from)?,
+            from: Arrival::restore(from)?,
+            follows: bool::restore(from)?,
+        })
     }
 }
 

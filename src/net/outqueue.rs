@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 use crate::net::link::{Drained, Link};
+use crate::state::{Corrupt, Reader, Saved};
 
 /// Chunks of encoded frames. Each but the first starts at a frame's first byte.
 #[derive(Debug, Default)]
@@ -169,6 +170,35 @@ impl Chunk {
             Self::Shared(bytes) => bytes,
             Self::Ahead(bytes) => bytes,
         }
+    }
+}
+
+/// Without what has left. Bytes for many are each peer's own behind it.
+impl Saved for OutQueue {
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { chunks, head_at, bytes: _ } = self;
+        chunks.len().save(out);
+        let mut head_at = *head_at;
+        for chunk in chunks {
+            let bytes = &chunk.bytes()[head_at..];
+            matches!(chunk, Chunk::Ahead(_)).save(out);
+            bytes.len().save(out);
+            out.extend_from_slice(bytes);
+            head_at = 0;
+        }
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let chunks: Vec<(bool, Vec<u8>)> = Vec::restore(from)?;
+        let bytes = chunks.iter().map(|(_, bytes)| bytes.len()).sum();
+        if chunks.iter().any(|(_, bytes)| bytes.is_empty()) {
+            return Err(Corrupt);
+        }
+        let chunk = |(is_ahead, bytes): (bool, Vec<u8>)| match is_ahead {
+            true => Chunk::Ahead(bytes.into()),
+            false => Chunk::Owned(bytes),
+        };
+        Ok(Self { chunks: chunks.into_iter().map(chunk).collect(), head_at: 0, bytes })
     }
 }
 

@@ -19,6 +19,8 @@ pub struct PeerId {
     pub(crate) generation: u32,
 }
 
+saved!(struct PeerId { key, generation });
+
 impl std::fmt::Display for PeerId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.key, self.generation)

@@ -23,6 +23,8 @@ pub(crate) struct Proxied {
     bytes: Vec<u8>,
 }
 
+saved!(struct Proxied { versions, from, bytes });
+
 impl Proxied {
     pub(crate) fn new(versions: Versions, from: Arrival) -> Box<Self> {
         Box::new(Self { versions, from, bytes: Vec::new() })

@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Publish(MessageBatch, Sender<FannedOut>),
     SetLimits(Box<Limits>),
     Drain,
+    HandOver,
     Stop,
 }
 
@@ -72,6 +73,12 @@ impl Remote {
     /// Stops accepting and closes all connections with 1001, as a first SIGTERM does; see [`crate::Limits::drain_ms`].
     pub fn drain(&self) {
         self.tell(Command::Drain);
+    }
+
+    /// Prepares to hand the server over to another image of the program: connections that cannot be are told to come back
+    /// (1012), the others are served meanwhile; then its run ends with [`crate::Ended::HandOver`].
+    pub fn hand_over(&self) {
+        self.tell(Command::HandOver);
     }
 
     /// Ends the loop at once.

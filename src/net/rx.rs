@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use crate::config::Limits;
 use crate::net::context::Context;
 use crate::net::handler::Handler;
 use crate::net::http::{Gathering, Waiting};
@@ -25,6 +26,7 @@ use crate::proto::error::ProtocolError;
 use crate::proto::handshake::Status;
 use crate::proto::header;
 use crate::proto::inbound::{Inbound, Step};
+use crate::state::{Corrupt, Reader, Saved};
 
 /// The receiving half of a peer.
 #[derive(Debug)]
@@ -129,6 +131,67 @@ impl<S> Rx<S> {
 impl Frames {
     pub(crate) const fn new(inbound: Inbound) -> Self {
         Self { inbound, owed: None }
+    }
+
+    /// Has other limits count from now on.
+    pub(crate) const fn limit(&mut self, limits: &Limits) {
+        self.inbound.limit(limits.message_bytes_max as u64, limits.fragments_max);
+    }
+}
+
+saved!(struct Frames { inbound, owed });
+saved!(struct Owed { bytes, why });
+saved!(enum Why { 0 => Cut, 1 => Share });
+
+impl Reading {
+    /// Whether it can be written.
+    pub(crate) const fn moves(&self) -> bool {
+        match self {
+            Self::Frames(frames) => !frames.inbound.has_window(),
+            Self::Waiting(_) => false,
+            Self::Proxied(_)
+            | Self::Head(_)
+            | Self::Body(_)
+            | Self::Stream { .. }
+            | Self::Nothing => true,
+        }
+    }
+
+    /// Writes it; it moves.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let tag = match self {
+            Self::Waiting(_) | Self::Nothing => 0,
+            Self::Proxied(_) => 1,
+            Self::Head(_) => 2,
+            Self::Body(_) => 3,
+            Self::Stream { .. } => 4,
+            Self::Frames(_) => 5,
+        };
+        out.push(tag);
+        match self {
+            Self::Proxied(proxied) => proxied.save(out),
+            Self::Head(head) => head.save(out),
+            Self::Body(gathering) => gathering.save(out),
+            Self::Frames(frames) => frames.save(out),
+            // What it is kept alive with is asked of the handler again.
+            Self::Stream { keep_alive: _ } | Self::Waiting(_) | Self::Nothing => {}
+        }
+    }
+
+    /// Reads what `save` wrote.
+    pub(crate) fn restore(
+        from: &mut Reader<'_>,
+        keep_alive: impl FnOnce() -> &'static [u8],
+    ) -> Result<Self, Corrupt> {
+        Ok(match u8::restore(from)? {
+            0 => Self::Nothing,
+            1 => Self::Proxied(Box::restore(from)?),
+            2 => Self::Head(Box::restore(from)?),
+            3 => Self::Body(Box::restore(from)?),
+            4 => Self::Stream { keep_alive: keep_alive() },
+            5 => Self::Frames(Frames::restore(from)?),
+            _ => return Err(Corrupt),
+        })
     }
 }
 

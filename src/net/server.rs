@@ -22,6 +22,7 @@ use crate::net::addresses::Addresses;
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
+use crate::net::handover::{HandingOver, TakenOver};
 use crate::net::in_place::InPlace;
 use crate::net::listener::{
     Accepted, Arrival, Listen, ListenError, Listener, RETRY_MS, Side, Waiting,
@@ -42,13 +43,14 @@ use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::proto::opcode::Opcode;
 use crate::proto::outbound;
+use crate::state::Corrupt;
 
 /// A WebSocket server: one thread, one loop. It is not `Send`: make it on the thread that runs it.
 #[derive(Debug)]
 pub struct Server<H: Handler> {
-    poll: Poll,
-    clock: Clock,
-    listeners: Vec<Listener>,
+    pub(crate) poll: Poll,
+    pub(crate) clock: Clock,
+    pub(crate) listeners: Vec<Listener>,
     local_addrs: Vec<LocalAddr>,
     signals: Option<EndSignals>,
     commands: Receiver<Command>,
@@ -59,16 +61,20 @@ pub struct Server<H: Handler> {
     pub(crate) turn: Turn,
     /// Every read that does not go into a message's body goes here; see `rx`.
     pub(crate) scratch: Scratch,
-    generation: u32,
+    pub(crate) generation: u32,
     /// Connections past `peers_max` that are being told so.
-    excess_count: usize,
+    pub(crate) excess_count: usize,
     /// How many of them there may be.
     excess_max: usize,
     /// Connections of `Side::Admin`, which take no place of clients.
-    admin_count: usize,
+    pub(crate) admin_count: usize,
     pub(crate) addresses: Addresses,
     /// Since when the server drains, and until when.
-    draining_until_ms: Option<u64>,
+    pub(crate) draining_until_ms: Option<u64>,
+    /// Who is awaited before the server is handed over; `None`: it is not to be.
+    pub(crate) handing_over: Option<HandingOver>,
+    /// What was taken over from an earlier image of the program.
+    pub(crate) taken_over: Option<TakenOver>,
     trim_at_ms: u64,
 }
 
@@ -84,6 +90,9 @@ pub enum Ended {
     Signalled(i32),
     /// [`Remote::stop`] was called.
     Stopped,
+    /// [`Remote::hand_over`] was called, and all is ready for [`Server::hand_over`]. Nobody was cut: if it comes to nothing,
+    /// [`Server::run`] goes on.
+    HandOver,
 }
 
 /// What keeps a server from starting or going on.
@@ -103,6 +112,8 @@ pub enum Error {
     },
     /// The poll, or the signal handler, failed.
     Poll(io::Error),
+    /// What an earlier image of the program left cannot be taken over.
+    HandOver(Corrupt),
 }
 
 impl std::fmt::Display for Error {
@@ -116,6 +127,7 @@ impl std::fmt::Display for Error {
                 write!(f, "cannot listen on inherited descriptor (address {index}): {cause}")
             }
             Self::Poll(error) => write!(f, "the event loop failed: {error}"),
+            Self::HandOver(error) => error.fmt(f),
         }
     }
 }
@@ -126,6 +138,7 @@ impl std::error::Error for Error {
             Self::Config(error) => Some(error),
             Self::Listen { cause, .. } => Some(cause),
             Self::Poll(error) => Some(error),
+            Self::HandOver(error) => Some(error),
         }
     }
 }
@@ -151,14 +164,24 @@ impl<H: Handler> Server<H> {
     /// A limit out of its range, something that cannot be listened on, no descriptor left for the poll.
     pub fn listen(listens: Vec<Listen>, limits: Limits, handler: H) -> Result<Self, Error> {
         limits.check().map_err(Error::Config)?;
-        let poll = Poll::new().map_err(Error::Poll)?;
         let mut listeners = Vec::with_capacity(listens.len());
         for (index, listen) in listens.into_iter().enumerate() {
             let at = listen.local_addr();
-            let mut listener =
-                Listener::open(listen).map_err(|cause| Error::Listen { index, at, cause })?;
+            let opened = Listener::open(listen);
+            listeners.push(opened.map_err(|cause| Error::Listen { index, at, cause })?);
+        }
+        Self::with(listeners, limits, handler)
+    }
+
+    /// A server with these listeners.
+    pub(crate) fn with(
+        mut listeners: Vec<Listener>,
+        limits: Limits,
+        handler: H,
+    ) -> Result<Self, Error> {
+        let poll = Poll::new().map_err(Error::Poll)?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), listener_token(index)).map_err(Error::Poll)?;
-            listeners.push(listener);
         }
         let has_admin = listeners.iter().any(|listener| listener.side == Side::Admin);
         let excess_max = REFUSALS_MAX - if has_admin { ADMINS_MAX } else { 0 };
@@ -188,6 +211,8 @@ impl<H: Handler> Server<H> {
             admin_count: 0,
             addresses,
             draining_until_ms: None,
+            handing_over: None,
+            taken_over: None,
             trim_at_ms: 0,
         })
     }
@@ -230,6 +255,7 @@ impl<H: Handler> Server<H> {
     /// [`Error::Poll`]: the kernel refused to wait for events. No peer can cause it.
     pub fn run(&mut self) -> Result<Ended, Error> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
+        self.keep();
         loop {
             let timeout = self.wait_for();
             match self.poll.poll(&mut events, timeout) {
@@ -237,9 +263,13 @@ impl<H: Handler> Server<H> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::Poll(error)),
             }
-            if let Some(ended) = self.turn(&events) {
-                self.cut_all();
-                return Ok(ended);
+            match self.turn(&events) {
+                None => {}
+                Some(Ended::HandOver) => return Ok(Ended::HandOver),
+                Some(ended) => {
+                    self.cut_all();
+                    return Ok(ended);
+                }
             }
         }
     }
@@ -272,12 +302,14 @@ impl<H: Handler> Server<H> {
             self.dismiss(Side::Admin);
             self.flush_and_reap();
         }
-        ended.or_else(|| self.drain_ended())
+        ended.or_else(|| self.drain_ended()).or_else(|| self.is_ready_to_move())
     }
 
     /// How long to sleep: until the first of the deadlines, not at all if work is left.
     fn wait_for(&self) -> Option<Duration> {
-        let perhaps = |listener: &Listener| listener.waiting == Waiting::Perhaps;
+        let perhaps = |listener: &Listener| {
+            listener.waiting == Waiting::Perhaps && self.accepts_from(listener)
+        };
         if !self.turn.ready.is_empty() || self.listeners.iter().any(perhaps) {
             return Some(Duration::ZERO);
         }
@@ -289,7 +321,8 @@ impl<H: Handler> Server<H> {
         let trim = keeps_any.then_some(self.trim_at_ms);
         let at_ms =
             self.turn.timers.next_ms().into_iter().chain(self.draining_until_ms).chain(trim);
-        let at_ms = at_ms.chain(retries).chain(self.handler.wake_at_ms()).min()?;
+        let awaited = self.handing_over.as_ref().map(HandingOver::until_ms);
+        let at_ms = at_ms.chain(retries).chain(awaited).chain(self.handler.wake_at_ms()).min()?;
         // Measured from the start of the turn that ends now, so it is never late by more than a turn.
         Some(Duration::from_millis(at_ms.saturating_sub(self.turn.now_ms)))
     }
@@ -381,7 +414,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// Removes doomed peers, and lets what their `on_close` sent to others leave.
-    fn flush_and_reap(&mut self) {
+    pub(crate) fn flush_and_reap(&mut self) {
         self.flush_dirty();
         while !self.turn.doomed.is_empty() {
             let mut doomed = std::mem::take(&mut self.turn.doomed);
@@ -435,6 +468,9 @@ impl<H: Handler> Server<H> {
     /// Accepts from every listener that may have connections waiting, within the turn's share.
     fn accept(&mut self) {
         for at in 0..self.listeners.len() {
+            if !self.accepts_from(&self.listeners[at]) {
+                continue;
+            }
             match self.listeners[at].waiting {
                 Waiting::ForDescriptor { retry_ms } if retry_ms > self.turn.now_ms => {}
                 Waiting::Nothing => {}
@@ -671,6 +707,7 @@ impl<H: Handler> Server<H> {
                     self.handler.on_limits(&mut cx);
                 }
                 Command::Drain => self.begin_drain(),
+                Command::HandOver => self.prepare_to_move(),
                 Command::Stop => ended = Some(Ended::Stopped),
             }
         }
@@ -764,7 +801,7 @@ impl<H: Handler> Server<H> {
 }
 
 /// Tokens below are slab keys.
-const TOKENS_FROM: usize = 1 << 24;
+pub(crate) const TOKENS_FROM: usize = 1 << 24;
 const WAKER: Token = Token(TOKENS_FROM);
 const SIGNALS: Token = Token(TOKENS_FROM + 1);
 

@@ -74,6 +74,12 @@ impl Timers {
         self.nodes[key].previous = NOWHERE;
     }
 
+    /// The deadline of `key`, or up to a tick later.
+    pub(crate) fn deadline_ms(&self, key: usize) -> Option<u64> {
+        let node = self.nodes.get(key).filter(|node| node.previous != NOWHERE)?;
+        Some(u64::from(node.due) * TICK_MS)
+    }
+
     /// Moves at most `most` keys whose deadline has passed to `out`. Whether there may be more.
     pub(crate) fn expire(&mut self, now_ms: u64, most: usize, out: &mut Vec<u32>) -> bool {
         let now = tick_before_or_at(now_ms);

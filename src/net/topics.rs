@@ -22,6 +22,7 @@ use crate::config::{LagPolicy, TopicLimits};
 use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
+use crate::state::{Corrupt, Reader, Saved};
 
 /// The topics of one loop.
 #[derive(Debug)]
@@ -140,6 +141,16 @@ pub struct MessageId {
     /// Which message of it, from 1 on; 0 is before the first.
     pub offset: u64,
 }
+
+saved!(struct Subscriber { key, form, mutes_own, next });
+saved!(struct Subscription { topic, at });
+saved!(struct Form { id, framing });
+saved!(enum Framing { 0 => Message, 1 => Bytes, 2 => Response });
+saved!(struct MessageId { epoch, offset });
+saved!(enum Since { 0 => Now, 1 => Id(id), 2 => Last(count), 3 => All });
+saved!(struct Topic {
+    name, epoch, ring, payload_bytes, first, fanned, subscribers, replays, is_dirty, unused_since_ms,
+});
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -709,6 +720,94 @@ impl Entry {
         ENTRY_BYTES + self.payload.len() + forms
     }
 }
+
+/// Without its forms, which are made again.
+impl Saved for Entry {
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { kind, payload, from, at_ms, forms: _ } = self;
+        kind.save(out);
+        payload.save(out);
+        from.save(out);
+        at_ms.save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Ok(Self {
+            kind: Kind::restore(from)?,
+            payload: Box::restore(from)?,
+            from: Option::restore(from)?,
+            at_ms: u64::restore(from)?,
+            forms: Vec::new(),
+        })
+    }
+}
+
+impl Topics {
+    /// Writes all topics and who listens.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let Self {
+            limits: _,
+            memory: _,
+            by_name: _,
+            slab,
+            dirty: _,
+            order,
+            messages: _,
+            bytes: _,
+            lingering,
+            now_ms: _,
+            random: _,
+            epochs: _,
+        } = self;
+        slab.len().save(out);
+        for (key, topic) in slab {
+            key.save(out);
+            topic.save(out);
+        }
+        order.save(out);
+        lingering.save(out);
+    }
+
+    /// Reads what `save` wrote; there are no topics yet.
+    pub(crate) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
+        let topics: Vec<(usize, Topic)> = Vec::restore(from)?;
+        for (key, topic) in &topics {
+            let at = u32::try_from(*key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
+            let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
+                && topic.fanned <= topic.next()
+                && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
+                && topic.subscribers.iter().all(|it| it.next > 0);
+            if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
+                return Err(Corrupt);
+            }
+            self.messages += topic.ring.len();
+            self.bytes += topic.ring.iter().map(Entry::bytes).sum::<usize>();
+            if topic.is_dirty {
+                self.dirty.push(at);
+            }
+        }
+        self.slab = topics.into_iter().collect();
+        self.order = VecDeque::restore(from)?;
+        self.lingering = VecDeque::restore(from)?;
+        Ok(())
+    }
+
+    /// Whether a peer's hold on its place is one.
+    pub(crate) fn holds(&self, subscription: Subscription, key: usize) -> bool {
+        let topic = self.slab.get(subscription.topic as usize);
+        let subscriber = topic.and_then(|topic| topic.subscribers.get(subscription.at as usize));
+        subscriber.is_some_and(|subscriber| subscriber.key as usize == key)
+    }
+
+    /// Who listens, over all topics.
+    pub(crate) fn subscriber_count(&self) -> usize {
+        self.iter().map(|topic| topic.subscribers.len()).sum()
+    }
+}
+
+/// More topics than there ever are, and offsets than are ever reached.
+const TOPICS_MAX: u32 = 1 << 28;
+const OFFSETS_MAX: u64 = 1 << 60;
 
 /// Messages of one turn that a ring holds beyond its bound.
 const UNFANNED_MAX: usize = 1 << 16;

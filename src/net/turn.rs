@@ -89,6 +89,11 @@ const POOL_BYTES_MAX: usize = 64 << 20;
 /// The target of log events that peers can cause at will; whoever writes the log may leave some of them out. All are at DEBUG.
 pub const FAULT: &str = "wsfast::fault";
 
+saved!(struct Counters {
+    accepted, opened, requests, refused, over_capacity, handshakes_timed_out, proxy_headers_refused, short_of_memory,
+    accepts_paused, tls_failed, protocol_errors, overflowed, gaps, silent, lost,
+});
+
 /// What happened since the server was made. Each only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -12,7 +12,7 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
-use crate::net::compressors::Packing;
+use crate::net::compressors::{Compressors, Packing};
 use crate::net::context::Sent;
 use crate::net::handler::Closed;
 use crate::net::in_place::InPlace;
@@ -29,6 +29,7 @@ use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 use crate::proto::opcode::Opcode;
 use crate::proto::outbound;
+use crate::state::{Corrupt, Reader, Saved};
 
 /// The sending half of a peer.
 #[derive(Debug)]
@@ -92,7 +93,85 @@ struct Backlog {
     was_refused: bool,
 }
 
+saved!(struct Backlog { queue, pong_owed, was_refused });
+saved!(enum Phase {
+    0 => Opening, 1 => Open, 2 => Streaming, 3 => Closing, 4 => Finishing, 5 => Lingering, 6 => Doomed,
+});
+
+/// What is written of a sending half besides its compression.
+struct SavedTx {
+    backlog: Option<Box<Backlog>>,
+    subscriptions: Option<Box<Vec<Subscription>>>,
+    generation: u32,
+    phase: Phase,
+    closed: Closed,
+    is_excess: bool,
+    side: Side,
+    peer_ended: bool,
+    passed_soft: bool,
+    is_ready: bool,
+}
+
+saved!(struct SavedTx {
+    backlog, subscriptions, generation, phase, closed, is_excess, side, peer_ended, passed_soft, is_ready,
+});
+
 impl Tx {
+    /// Writes all but the link, which is plain.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let Self {
+            link: _,
+            backlog,
+            packing,
+            subscriptions,
+            generation,
+            phase,
+            closed,
+            is_excess,
+            side,
+            peer_ended,
+            passed_soft,
+            is_dirty: _,
+            is_ready,
+        } = self;
+        packing.save(out);
+        backlog.save(out);
+        subscriptions.save(out);
+        generation.save(out);
+        phase.save(out);
+        closed.save(out);
+        is_excess.save(out);
+        side.save(out);
+        peer_ended.save(out);
+        passed_soft.save(out);
+        is_ready.save(out);
+    }
+
+    /// Reads what `save` wrote. One that was on the ready list is to be put there again.
+    pub(crate) fn restore(
+        link: Link,
+        compressors: &Compressors,
+        from: &mut Reader<'_>,
+    ) -> Result<Self, Corrupt> {
+        let packing = compressors.restore(from)?;
+        let saved = SavedTx::restore(from)?;
+        Ok(Self {
+            link,
+            backlog: saved.backlog,
+            packing,
+            subscriptions: saved.subscriptions,
+            generation: saved.generation,
+            phase: saved.phase,
+            closed: saved.closed,
+            is_excess: saved.is_excess,
+            side: saved.side,
+            peer_ended: saved.peer_ended,
+            passed_soft: saved.passed_soft,
+            is_dirty: false,
+            is_ready: saved.is_ready,
+        })
+    }
+
     pub(crate) const fn new(link: Link, generation: u32) -> Self {
         Self {
             link,

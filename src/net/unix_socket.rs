@@ -68,6 +68,14 @@ fn make_way(path: &Path) -> Result<(), ListenError> {
     }
 }
 
+impl SocketFile {
+    /// The file of a socket that an earlier image of this program made; `None`: it is gone, or somebody else's.
+    pub(crate) fn adopt(path: PathBuf) -> Option<Self> {
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        metadata.file_type().is_socket().then(|| Self { path, inode: inode_of(&metadata) })
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = remove_if_still(&self.path, self.inode)

@@ -7,6 +7,7 @@
 use crate::proto::deflate::{Inflater, Window};
 use crate::proto::error::ProtocolError;
 use crate::proto::placement;
+use crate::state::{Corrupt, Reader, Saved};
 
 /// Bytes of one message so far.
 ///
@@ -95,9 +96,39 @@ impl Body {
         self.arrivals = 0;
     }
 
+    /// The bytes taken in, and those that were read and are not.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let Self { buf, start, len, arrivals } = self;
+        buf[*start..start + len + arrivals].split_at(*len)
+    }
+
+    /// How many bytes were read that are not taken in.
+    pub(crate) const fn arrivals_len(&self) -> usize {
+        self.arrivals
+    }
+
     /// Bytes of memory that it owns.
     pub(crate) const fn memory_bytes(&self) -> usize {
         self.buf.capacity()
+    }
+}
+
+impl Saved for Body {
+    fn save(&self, out: &mut Vec<u8>) {
+        let (taken_in, arrivals) = self.parts();
+        taken_in.len().save(out);
+        arrivals.len().save(out);
+        out.extend_from_slice(taken_in);
+        out.extend_from_slice(arrivals);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let (len, arrivals) = <(usize, usize)>::restore(from)?;
+        let bytes = from.take(len.checked_add(arrivals).ok_or(Corrupt)?)?;
+        let mut body = Self::default();
+        body.append(bytes);
+        (body.len, body.arrivals) = (len, arrivals);
+        Ok(body)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::proto::error::ProtocolError;
 use crate::proto::utf8;
+use crate::state::{Corrupt, Reader, Saved};
 
 /// A status code that may stand in a Close frame: 1000–1003, 1007–1014, 3000–4999 (§7.4, IANA registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ impl StatusCode {
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// 1011: a condition that keeps the server from fulfilling the request.
     pub const INTERNAL_ERROR: Self = Self(1011);
+    /// 1012: the server restarts; come back.
+    pub const SERVICE_RESTART: Self = Self(1012);
     /// 1013: overloaded; try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
@@ -43,6 +46,16 @@ impl StatusCode {
     /// The number on the wire.
     pub const fn to_wire(self) -> u16 {
         self.0
+    }
+}
+
+impl Saved for StatusCode {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.0.save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Self::from_wire(u16::restore(from)?).ok_or(Corrupt)
     }
 }
 

@@ -42,6 +42,12 @@ pub enum ProtocolError {
     TooManyFragments,
 }
 
+saved!(enum ProtocolError {
+    0 => UnmaskedFrame, 1 => MaskedFrame, 2 => ReservedBits, 3 => ReservedOpcode, 4 => FragmentedControl, 5 => ControlTooLong,
+    6 => LengthNotMinimal, 7 => LengthTopBit, 8 => UnexpectedContinuation, 9 => ExpectedContinuation, 10 => CloseBodyOneByte,
+    11 => CloseCodeInvalid, 12 => InvalidUtf8, 13 => DeflateInvalid, 14 => MessageTooBig, 15 => TooManyFragments,
+});
+
 impl ProtocolError {
     /// The status code to fail the connection with (§7.4.1).
     pub const fn status_code(self) -> StatusCode {

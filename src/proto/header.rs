@@ -32,6 +32,9 @@ pub enum Fin {
     Last,
 }
 
+saved!(enum Role { 0 => Server, 1 => Client });
+saved!(enum Fin { 0 => More, 1 => Last });
+
 /// A frame's header, with every stateless rule checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {

@@ -30,6 +30,7 @@ use crate::proto::message::{Kind, Message, Text};
 use crate::proto::opcode::Opcode;
 use crate::proto::parsed::Parsed;
 use crate::proto::utf8;
+use crate::state::{Corrupt, Reader, Saved};
 
 /// What a connection allows its peer.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub struct Rules {
     /// Base 2 logarithm of the window that the peer's messages may refer back in; `None`: each stands alone.
     window_bits: Option<u8>,
 }
+
+saved!(struct Rules { message_bytes_max, fragments_max, role, forbidden_bits, window_bits });
 
 impl Rules {
     /// Rules for a connection without extensions.
@@ -140,7 +143,51 @@ enum Progress {
     },
 }
 
+saved!(struct Assembly { body, kind, compressed, fragments, checked, progress });
+saved!(enum Progress { 0 => BetweenFragments, 1 => InFrame { remaining, key, fin } });
+
+/// Of a connection without context takeover; with it, what messages may refer to is not written.
+impl Saved for Inbound {
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { rules, state, window } = self;
+        debug_assert!(window.is_none());
+        rules.save(out);
+        let assembly = match state {
+            State::Assembling(assembly) => Some(assembly),
+            State::Idle | State::Delivered(_) => None,
+        };
+        assembly.is_some().save(out);
+        if let Some(assembly) = assembly {
+            assembly.save(out);
+        }
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let rules = Rules::restore(from)?;
+        if rules.window_bits.is_some() {
+            return Err(Corrupt);
+        }
+        let state = match Option::<Box<Assembly>>::restore(from)? {
+            Some(assembly) if assembly.is_in_order() => State::Assembling(assembly),
+            Some(_) => return Err(Corrupt),
+            None => State::Idle,
+        };
+        Ok(Self { rules, state, window: None })
+    }
+}
+
 impl Inbound {
+    /// Whether what messages may refer to is kept, which [`Saved`] does not write.
+    pub const fn has_window(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Has other limits count from now on.
+    pub const fn limit(&mut self, message_bytes_max: u64, fragments_max: u32) {
+        self.rules.message_bytes_max = message_bytes_max;
+        self.rules.fragments_max = fragments_max;
+    }
+
     /// The state before the first frame.
     pub fn new(rules: Rules) -> Self {
         let window = rules.window_bits.map(|bits| Box::new(Window::new(bits)));
@@ -440,6 +487,15 @@ impl Inbound {
 }
 
 impl Assembly {
+    /// Whether its numbers fit each other.
+    fn is_in_order(&self) -> bool {
+        let awaited = match self.progress {
+            Progress::BetweenFragments => 0,
+            Progress::InFrame { remaining, .. } => remaining,
+        };
+        self.checked <= self.body.len() && self.body.arrivals_len() as u64 <= awaited
+    }
+
     /// Whether a data frame may come next: a continuation, and not one too many.
     fn check_order(&self, opcode: Opcode, rules: &Rules) -> Result<(), ProtocolError> {
         if opcode != Opcode::Continuation {

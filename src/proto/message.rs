@@ -16,6 +16,8 @@ pub enum Kind {
     Binary,
 }
 
+saved!(enum Kind { 0 => Text, 1 => Binary });
+
 impl Kind {
     /// The opcode of the message's first frame.
     pub const fn opcode(self) -> Opcode {

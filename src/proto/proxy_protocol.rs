@@ -24,6 +24,8 @@ pub enum Versions {
     Auto,
 }
 
+saved!(enum Versions { 0 => V1, 1 => V2, 2 => Auto });
+
 /// Who is at the other end of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
