@@ -12,11 +12,13 @@ use crate::app::access::Reach;
 use crate::app::admin::Admin;
 use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
+use crate::app::handover::{Left, Signals, Successor};
 use crate::app::hub::Hub;
+use crate::app::inherited::KnownAs;
 use crate::app::logs::LogLevel;
 use crate::app::reload::{self, Checked, Running};
 use crate::app::start_up::{Announcement, StartError, complain, print};
-use crate::app::{descriptors, inherited, logs, stdin, tls_files};
+use crate::app::{descriptors, handover, inherited, logs, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {
@@ -40,26 +42,49 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
+    let signals = Signals::block();
     let log_level = logs::start(config.log);
     let places = config.places.clone();
-    let mut server = match start(config, log_level) {
-        Ok(server) => server,
+    match start(config, log_level) {
+        Ok(started) => serve(started, signals),
         Err(error) => {
             complain(&places.blame(error.flag(), &error));
-            return ExitCode::from(NOT_STARTED);
+            ExitCode::from(NOT_STARTED)
         }
-    };
-    match server.run() {
-        Ok(ended) => exit_code(ended),
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
+    }
+}
+
+/// A server, and what it takes to restart it.
+struct Started {
+    server: Server<Hub>,
+    successor: Successor,
+    /// What it listens on, in its order.
+    known: Vec<KnownAs>,
+}
+
+/// Serves to the end, be it by a new binary.
+fn serve(started: Started, signals: Signals) -> ExitCode {
+    let Started { mut server, successor, known } = started;
+    loop {
+        signals.unblock();
+        let ended = server.run();
+        signals.block_again();
+        match ended {
+            Ok(Ended::HandOver) if server.is_told_to_end() => {}
+            Ok(Ended::HandOver) => successor.execute(&server, &known),
+            Ok(ended) => return exit_code(ended),
+            Err(error) => {
+                complain(&error);
+                return ExitCode::FAILURE;
+            }
         }
     }
 }
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
-fn start(config: Config, log_level: LogLevel) -> Result<Server<Hub>, StartError> {
+fn start(config: Config, log_level: LogLevel) -> Result<Started, StartError> {
+    // Before anything else is opened.
+    let left = handover::receive()?;
     let Checked { memory, certificate: pair, credentials } = Checked::new(&config)?;
     let Config {
         listening,
@@ -77,8 +102,15 @@ fn start(config: Config, log_level: LogLevel) -> Result<Server<Hub>, StartError>
     let said_by = listening.said_by;
     // Before anything stays open, while the numbers of inherited descriptors can be nobody else's.
     let certificate = pair.as_ref().map(|pair| &pair.config);
-    let (asks, listens): (Vec<_>, Vec<_>) =
-        inherited::listens(listening, certificate)?.into_iter().unzip();
+    let (mut left_listeners, left) = match left {
+        Some(Left { listeners, state, connections }) => (listeners, Some((state, connections))),
+        None => (Vec::new(), None),
+    };
+    let heard = inherited::listens(listening, certificate, &mut left_listeners)?;
+    left_listeners.iter().for_each(|it| it.known_as.forget());
+    drop(left_listeners);
+    let mut known: Vec<KnownAs> = heard.iter().map(KnownAs::new).collect();
+    let (asks, listens): (Vec<_>, Vec<_>) = heard.into_iter().map(|it| (it.ask, it.listen)).unzip();
     let descriptors = descriptors::raise_limit();
     let peers_max = descriptors::peers_max(descriptors, peers_asked, limits.peers_max)?;
     limits.peers_max = peers_max;
@@ -94,14 +126,33 @@ fn start(config: Config, log_level: LogLevel) -> Result<Server<Hub>, StartError>
     let open_to = gate.to_string();
     let (renew, renewals) = mpsc::channel();
     let hub = Hub::new(gate, &limits, json, admin, renewals);
-    let mut server = Server::listen(listens, limits, hub).map_err(|error| match error {
+    let named = |error| match error {
         Error::Listen { index, cause, .. } => {
             let said_by = if sides[index] == Side::Admin { SaidBy::Admin } else { said_by };
             StartError::Listen { what: asks[index].clone(), said_by, cause }
         }
         error => StartError::Server(error),
-    })?;
+    };
+    let takes_over = left.is_some();
+    let mut server = match left {
+        None => Server::listen(listens, limits, hub).map_err(named)?,
+        Some((state, connections)) => {
+            let taken_over = Server::take_over(listens, limits, hub, &state, connections);
+            let (server, left_out) = taken_over.map_err(named)?;
+            // From the last, so that the places of the others stay.
+            for error in left_out.into_iter().rev() {
+                if let Error::Listen { index, .. } = error {
+                    known.remove(index);
+                }
+                tracing::error!("{}", named(error));
+            }
+            server
+        }
+    };
     server.drain_on_signals()?;
+    let successor = Successor::of_this_program();
+    let keeps = stdin.is_some().then_some(handover::READS_STDIN);
+    successor.await_signal(server.remote(), keeps).map_err(Error::Poll)?;
     let running = Running {
         file: places.file().map(Into::into),
         settings,
@@ -118,6 +169,10 @@ fn start(config: Config, log_level: LogLevel) -> Result<Server<Hub>, StartError>
     if let Some(topic) = stdin {
         stdin::publish(topic, server.remote(), line_bytes_max).map_err(Error::Poll)?;
     }
+    if takes_over {
+        tell_taken_over(&server);
+        return Ok(Started { server, successor, known });
+    }
     let (addresses, admin) =
         server.local_addrs().split_at(sides.iter().filter(|&&it| it == Side::Public).count());
     print(&Announcement {
@@ -127,14 +182,42 @@ fn start(config: Config, log_level: LogLevel) -> Result<Server<Hub>, StartError>
         peers_max,
         descriptors,
     });
-    Ok(server)
+    Ok(Started { server, successor, known })
+}
+
+/// One line: who went on, who did not, and for how long nobody was served.
+fn tell_taken_over(server: &Server<Hub>) {
+    let Some(taken_over) = server.taken_over() else { return };
+    let wsfast::Ending { tls, compressed, other, .. } = taken_over.ended;
+    tracing::info!(
+        connections = taken_over.connections,
+        ended_tls = tls,
+        ended_compressed = compressed,
+        ended_other = other,
+        stall_ms = taken_over.stall_us() as f64 / 1000.0,
+        version = env!("CARGO_PKG_VERSION"),
+        "restarted"
+    );
 }
 
 /// Tries what `start` would need, short of the sockets and the descriptors, which are the starting process' to have.
 fn check(config: &Config) -> ExitCode {
-    match Checked::new(config) {
-        Ok(_) => {
+    let answer = handover::answer_if_asked();
+    let checked = || -> Result<(), StartError> {
+        Checked::new(config)?;
+        if answer.is_some() {
+            // Its descriptors are those of who asks.
+            let (asked, peers_max) = (config.peers_asked, config.limits.peers_max);
+            descriptors::peers_max(descriptors::raise_limit(), asked, peers_max)?;
+        }
+        Ok(())
+    };
+    match checked() {
+        Ok(()) => {
             print(&"a server can be started with this\n");
+            if let Some(answer) = answer {
+                print(&format!("{answer}\n"));
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

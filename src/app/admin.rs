@@ -16,7 +16,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use wsfast::proto::handshake::{Request, Status};
-use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode};
+use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 
 use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
@@ -65,7 +66,28 @@ pub(crate) enum Asked {
     Response(Response),
 }
 
+saved!(struct Connection { addr, user, transport, since_ms });
+
 impl Admin {
+    /// Writes who is connected, of a server with an admin side or without.
+    pub(crate) fn save(admin: Option<&Self>, out: &mut Vec<u8>) {
+        let connections = admin.map(|admin| &admin.connections);
+        connections.map_or(0, HashMap::len).save(out);
+        for (peer, connection) in connections.into_iter().flatten() {
+            peer.save(out);
+            connection.save(out);
+        }
+    }
+
+    /// Reads what `save` wrote.
+    pub(crate) fn restore(admin: Option<&mut Self>, from: &mut Reader<'_>) -> Result<(), Corrupt> {
+        let connections: Vec<(PeerId, Connection)> = Vec::restore(from)?;
+        if let Some(admin) = admin {
+            admin.connections = connections.into_iter().collect();
+        }
+        Ok(())
+    }
+
     /// The admin side of a server where it can be reached from there.
     pub(crate) fn new(reach: Reach) -> Self {
         // What --allow-origin lists is for topics.

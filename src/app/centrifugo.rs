@@ -10,7 +10,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use wsfast::{Context, Form, Framing, Kind, MessageId, PeerId, Since, StatusCode, TopicError};
+use wsfast::{
+    Context, Form, Framing, Kind, MessageId, PeerId, Since, StatusCode, TopicError, saved,
+};
 
 use crate::app::centrifugo::replay::Share;
 use crate::app::dialects::centrifugo::api::{self, ApiRequest, Method, Node, Payload, Posted};
@@ -57,6 +59,8 @@ impl std::fmt::Debug for Centrifugo {
     }
 }
 
+saved!(struct Session { caller, client, connect_by_ms, member, channels, share });
+
 impl Session {
     pub(crate) fn new(caller: Caller) -> Self {
         let member = caller.subject().map(Rc::from);
@@ -97,6 +101,13 @@ impl Centrifugo {
             payloads: RefCell::new(reader()),
             connected: HashMap::new(),
             ping_s,
+        }
+    }
+
+    /// Goes on with a connection of an earlier image of this program.
+    pub(crate) fn restore(&mut self, peer: PeerId, session: &Session) {
+        if let Some(client) = &session.client {
+            self.connected.insert(peer, (client.clone(), session.user().to_owned()));
         }
     }
 

@@ -37,8 +37,9 @@ mod token;
 use std::borrow::Cow;
 use std::fmt;
 
-use wsfast::Refusal;
 use wsfast::proto::handshake::{Request, Status, Upgrade};
+use wsfast::state::{Corrupt, Reader, Saved};
+use wsfast::{Refusal, saved};
 
 use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
 use crate::app::gate::key::{Digest, Keys};
@@ -327,6 +328,20 @@ struct Shown {
     /// Of a token that was valid when it was shown.
     claims: Option<Claims>,
 }
+
+/// Who was let in stays in, when the server is handed over.
+impl Saved for Caller {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.0.save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Option::restore(from).map(Self)
+    }
+}
+
+saved!(struct Shown { key, claims });
+saved!(enum Key { 0 => None, 1 => Wrong, 2 => ByHeader, 3 => ByBearer });
 
 /// What became of the publish key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
+use wsfast::state::{Corrupt, Reader, Saved as _};
 use wsfast::{
     Accept, Answer, Arrival, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits,
-    Message, MessageId, Refusal, Response, Side, StatusCode, TopicMessage,
+    Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
@@ -427,6 +428,49 @@ impl Handler for Hub {
         while let Ok(Renewal { gate, done }) = self.renewals.try_recv() {
             self.gate = gate;
             let _nobody_waits = done.send(());
+        }
+    }
+
+    fn moves(&self, _state: &Peer) -> bool {
+        true
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        self.presence.save(out);
+        Admin::save(self.admin.as_ref(), out);
+    }
+
+    fn save_peer(&self, state: &Peer, out: &mut Vec<u8>) {
+        state.save(out);
+    }
+
+    fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
+        self.presence.restore(from)?;
+        Admin::restore(self.admin.as_mut(), from)
+    }
+
+    fn restore_peer(
+        &mut self,
+        peer: PeerId,
+        now_ms: u64,
+        from: &mut Reader<'_>,
+    ) -> Result<Peer, Corrupt> {
+        let state = Peer::restore(from)?;
+        let now = Now { wall_ms: wall::now_ms(), loop_ms: now_ms };
+        for until in state.untils().into_iter().flatten() {
+            self.expiry.insert(until, state.guest(peer), now);
+        }
+        if let Peer::Session(session) = &state {
+            self.centrifugo.restore(peer, session);
+        }
+        Ok(state)
+    }
+
+    fn keep_alive(&self, state: &Peer) -> &'static [u8] {
+        match state {
+            Peer::Listener(listener) => plain::keep_alive(listener.form),
+            Peer::Watcher(watcher) => plain::keep_alive(watcher.form),
+            Peer::Echo | Peer::Session(_) => b"",
         }
     }
 

@@ -3,13 +3,16 @@
 //! Those of LISTEN_FDS (systemd's socket activation, sd_listen_fds(3)) are taken over; any other is duplicated, since its
 //! number may be in use by who knows what. Whether they are sockets that listen is `net`'s to check.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use rustix::io::Errno;
-use wsfast::{Listen, ListenAt, Over, Scheme, Side, TlsConfig};
+use wsfast::{Listen, ListenAt, Over, Scheme, Side, TlsConfig, saved};
 
 use crate::cli::{Ask, AskAt, Listening, SaidBy};
 
@@ -21,14 +24,17 @@ use crate::cli::{Ask, AskAt, Listening, SaidBy};
 ///
 /// A descriptor that is not there; TLS without a certificate, or the other way round; proxies to be believed, and none
 /// named.
+///
+/// `left` are the sockets of an earlier image of this program: those that are asked for are taken from there.
 pub(crate) fn listens(
     asked: Listening,
     certificate: Option<&TlsConfig>,
-) -> Result<Vec<(Ask, Listen)>, Unheard> {
+    left: &mut Vec<LeftSocket>,
+) -> Result<Vec<Heard>, Unheard> {
     let Listening { asks, said_by, reuse_port, admin, proxy } = asked;
-    let mut inherited = Inherited::from_env()?;
+    let mut inherited = Inherited::from_env(left)?;
     let asks = match said_by {
-        SaidBy::Nobody if inherited.count > 0 => inherited.all(),
+        SaidBy::Nobody if !inherited.numbers.is_empty() => inherited.all(),
         SaidBy::Nobody | SaidBy::Bind | SaidBy::Listen | SaidBy::Admin => {
             inherited.by_number(asks)?
         }
@@ -46,20 +52,20 @@ pub(crate) fn listens(
             (Scheme::Wss, None) => return Err(Unheard::NoCertificate(ask)),
         };
         listen.proxy = proxy.clone();
-        listens.push((ask, listen));
+        listens.push(inherited.heard(ask, listen));
     }
-    if certificate.is_some() && listens.iter().all(|(ask, _)| ask.scheme == Scheme::Ws) {
+    if certificate.is_some() && listens.iter().all(|it: &Heard| it.ask.scheme == Scheme::Ws) {
         return Err(Unheard::CertificateUnused);
     }
     let trusts_nobody = proxy.is_some_and(|proxy| proxy.trusted.is_empty());
-    if trusts_nobody && listens.iter().all(|(_, listen)| ip(listen).is_some()) {
+    if trusts_nobody && listens.iter().all(|it| ip(&it.listen).is_some()) {
         return Err(Unheard::NobodyTrusted);
     }
     if let Some(ask) = admin {
         // A port that is shared would show each time another process.
         let mut listen = Listen::new(inherited.listen_at(&ask, false)?);
         listen.side = Side::Admin;
-        listens.push((ask, listen));
+        listens.push(inherited.heard(ask, listen));
     }
     Ok(listens)
 }
@@ -93,19 +99,87 @@ pub(crate) fn ip(listen: &Listen) -> Option<IpAddr> {
     listen.local_addr()?.tcp().map(|addr| addr.ip())
 }
 
-/// The descriptors of LISTEN_FDS.
-struct Inherited {
-    listen_fds: ListenFd,
-    first: i32,
-    count: i32,
-    /// LISTEN_FDNAMES, in the order of the numbers.
-    names: Vec<String>,
+/// What is listened on.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// By what it was asked for; its descriptor's number in place of a name.
+    pub(crate) ask: Ask,
+    /// What LISTEN_FDNAMES called its descriptor, if it is one of those.
+    pub(crate) name: String,
+    pub(crate) listen: Listen,
 }
 
-impl Inherited {
+/// A socket that an earlier image of this program listened on.
+#[derive(Debug)]
+pub(crate) struct LeftSocket {
+    pub(crate) known_as: KnownAs,
+    pub(crate) socket: OwnedFd,
+}
+
+/// By what it is found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownAs {
+    /// What asked for it, without a scheme or a mode.
+    key: String,
+    /// As `Heard::name`.
+    name: String,
+    /// The file that was made for it.
+    path: Option<Vec<u8>>,
+}
+
+saved!(struct KnownAs { key, name, path });
+
+impl KnownAs {
+    pub(crate) fn new(heard: &Heard) -> Self {
+        let path = match &heard.ask.at {
+            AskAt::Unix { path, .. } => Some(path.as_os_str().as_bytes().to_vec()),
+            AskAt::Tcp(_) | AskAt::Fd(_) | AskAt::FdName(_) => None,
+        };
+        Self { key: key_of(&heard.ask), name: heard.name.clone(), path }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.path.clone().map(|path| OsString::from_vec(path).into())
+    }
+
+    /// The number of a descriptor that was passed on.
+    fn number(&self) -> Option<i32> {
+        self.key.strip_prefix("fd:")?.parse().ok()
+    }
+
+    /// Nobody asks for it any more: its file goes, if it was made for it.
+    pub(crate) fn forget(&self) {
+        if let Some(path) = self.path() {
+            let _gone = std::fs::remove_file(path);
+        }
+        tracing::info!(address = self.key, "no longer listening");
+    }
+}
+
+fn key_of(ask: &Ask) -> String {
+    Ask { scheme: Scheme::Ws, ..ask.clone() }.to_string()
+}
+
+/// The socket that an earlier image of this program passes its descriptors through, if it does.
+pub(crate) fn passage() -> Option<OwnedFd> {
+    // A stream of a Unix socket is all that is asked of it there.
+    let mut listen_fds = ListenFd::from_env();
+    listen_fds.take_unix_listener(0).ok()?.map(OwnedFd::from)
+}
+
+/// The descriptors of LISTEN_FDS.
+struct Inherited<'a> {
+    left: &'a mut Vec<LeftSocket>,
+    listen_fds: ListenFd,
+    first: i32,
+    /// All of them, be it that an earlier image of this program got them, with their names of LISTEN_FDNAMES.
+    numbers: Vec<(i32, String)>,
+}
+
+impl<'a> Inherited<'a> {
     /// Those that are for this process, by LISTEN_PID. To be called once, before the process opens anything that might
     /// get one of their numbers.
-    fn from_env() -> Result<Self, Unheard> {
+    fn from_env(left: &'a mut Vec<LeftSocket>) -> Result<Self, Unheard> {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
         if number("LISTEN_FDS").is_some_and(|count| count > COUNT_MAX) {
             return Err(Unheard::TooMany);
@@ -114,13 +188,26 @@ impl Inherited {
         let first = number("LISTEN_FDS_FIRST_FD").unwrap_or(FIRST);
         let listen_fds = ListenFd::from_env();
         let count = i32::try_from(listen_fds.len()).map_err(|_| Unheard::TooMany)?;
-        let names = names.split(':').map(str::to_owned).collect();
-        Ok(Self { listen_fds, first, count, names })
+        let names = names.split(':').chain(std::iter::repeat("")).map(str::to_owned);
+        let passed_on = (first..first + count).zip(names);
+        let of_left = |it: &LeftSocket| Some((it.known_as.number()?, it.known_as.name.clone()));
+        let numbers = passed_on.chain(left.iter().filter_map(of_left)).collect();
+        Ok(Self { left, listen_fds, first, numbers })
     }
 
     fn all(&self) -> Vec<Ask> {
-        let ask = |at| Ask { at: AskAt::Fd(self.first + at), scheme: Scheme::Ws };
-        (0..self.count).map(ask).collect()
+        let ask = |(number, _): &(i32, _)| Ask { at: AskAt::Fd(*number), scheme: Scheme::Ws };
+        self.numbers.iter().map(ask).collect()
+    }
+
+    fn heard(&self, ask: Ask, listen: Listen) -> Heard {
+        let number = match &ask.at {
+            AskAt::Fd(number) => Some(*number),
+            AskAt::Tcp(_) | AskAt::Unix { .. } | AskAt::FdName(_) => None,
+        };
+        let named = self.numbers.iter().find(|(it, _)| Some(*it) == number);
+        let name = named.map_or_else(String::new, |(_, name)| name.clone());
+        Heard { ask, name, listen }
     }
 
     /// Puts the numbers in for the names.
@@ -131,10 +218,10 @@ impl Inherited {
                 by_number.push(ask);
                 continue;
             };
-            let named = (0..self.count).zip(&self.names).filter(|(_, name)| *name == wanted);
+            let named = self.numbers.iter().filter(|(_, name)| name == wanted);
             let len = by_number.len();
             by_number.extend(
-                named.map(|(at, _)| Ask { at: AskAt::Fd(self.first + at), scheme: ask.scheme }),
+                named.map(|&(number, _)| Ask { at: AskAt::Fd(number), scheme: ask.scheme }),
             );
             if by_number.len() == len {
                 return Err(Unheard::NoSuchName(wanted.clone()));
@@ -144,6 +231,11 @@ impl Inherited {
     }
 
     fn listen_at(&mut self, ask: &Ask, reuse_port: bool) -> Result<ListenAt, Unheard> {
+        let key = key_of(ask);
+        if let Some(at) = self.left.iter().position(|it| it.known_as.key == key) {
+            let LeftSocket { known_as, socket } = self.left.remove(at);
+            return Ok(ListenAt::HandedOver { socket, path: known_as.path() });
+        }
         Ok(match &ask.at {
             AskAt::Tcp(addr) => ListenAt::Tcp { addr: *addr, reuse_port },
             AskAt::Unix { path, mode } => ListenAt::Unix { path: path.clone(), mode: *mode },

@@ -9,6 +9,7 @@ pub(crate) mod dev_cert;
 pub(crate) mod dialects;
 pub(crate) mod expiry;
 pub(crate) mod gate;
+pub(crate) mod handover;
 pub(crate) mod hub;
 pub(crate) mod inherited;
 pub(crate) mod lines;

@@ -2,7 +2,7 @@
 //!
 //! An idle one of the most frequent kinds costs two words here. Acts on no message.
 
-use wsfast::{Context, Form, PeerId, StatusCode};
+use wsfast::{Context, Form, PeerId, StatusCode, saved};
 
 use crate::app::centrifugo::{self, Session};
 use crate::app::dialects::centrifugo::codes::Disconnect;
@@ -44,6 +44,10 @@ pub(crate) enum Guest {
     Listener(PeerId),
     Session(PeerId),
 }
+
+saved!(enum Peer { 0 => Echo, 1 => Listener(listener), 2 => Session(session), 3 => Watcher(watcher) });
+saved!(struct Listener { target, form, caller });
+saved!(struct Watcher { target, form });
 
 impl Peer {
     /// When it is ended, as things stand.

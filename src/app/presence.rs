@@ -6,10 +6,11 @@
 //!
 //! Delivers nothing, and asks nobody whether they may listen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use wsfast::{Context, Kind, PeerId};
+use wsfast::state::{Corrupt, Reader, Saved};
+use wsfast::{Context, Kind, PeerId, saved};
 
 use crate::app::dialects::plain::encode_string;
 use crate::app::wall;
@@ -83,7 +84,43 @@ struct Room {
     nameless: usize,
 }
 
+saved!(enum Transport { 0 => WebSocket, 1 => Meta, 2 => Sse, 3 => Ndjson, 4 => Centrifugo });
+
 impl Presence {
+    /// Writes who listens.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let Self { topics, listeners, watch: _ } = self;
+        listeners.save(out);
+        for (topic, room) in topics {
+            for (peer, user) in &room.members {
+                topic.save(out);
+                peer.save(out);
+                user.save(out);
+            }
+        }
+    }
+
+    /// Reads what `save` wrote. Nobody joins by that.
+    pub(crate) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
+        let mut users: HashSet<Rc<str>> = HashSet::new();
+        for _ in 0..usize::restore(from)? {
+            let topic: Rc<str> = Rc::restore(from)?;
+            let (peer, user) = <(PeerId, Option<Rc<str>>)>::restore(from)?;
+            // One of each name, as it was.
+            let user = user.map(|user| match users.get(&user) {
+                Some(same) => Rc::clone(same),
+                None => {
+                    users.insert(Rc::clone(&user));
+                    user
+                }
+            });
+            if !self.add(&topic, peer, user) {
+                return Err(Corrupt);
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn new(watch: Watch) -> Self {
         Self { watch, ..Self::default() }
     }

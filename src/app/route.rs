@@ -3,6 +3,7 @@
 //! Pure functions over a request. Whether the caller may have it is `access`'.
 
 use wsfast::proto::handshake::{Request, Status};
+use wsfast::saved;
 use wsfast::{Kind, MessageId, Refusal, Since};
 
 use crate::app::topic_name::is_topic_name;
@@ -33,6 +34,8 @@ pub(crate) struct Target {
     /// `?self=0`.
     pub(crate) mutes_own: bool,
 }
+
+saved!(struct Target { topic, since, mutes_own });
 
 impl Route {
     /// What may be done there: the value of Allow (RFC 9110 §10.2.1).

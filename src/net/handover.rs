@@ -168,16 +168,18 @@ impl<H: Handler> Server<H> {
         Ok((server, left_out))
     }
 
+    /// Whether the server was told to end by a signal since its run did; then it is not to be handed over, but run.
+    pub fn is_told_to_end(&mut self) -> bool {
+        let _drains = self.obey_signals();
+        self.draining_until_ms.is_some()
+    }
+
     /// What was taken over, if the server was made by [`Server::take_over`].
     pub const fn taken_over(&self) -> Option<TakenOver> {
         self.taken_over
     }
 
-    fn restore(
-        &mut self,
-        from: &mut Reader<'_>,
-        connections: Vec<OwnedFd>,
-    ) -> Result<(), Corrupt> {
+    fn restore(&mut self, from: &mut Reader<'_>, connections: Vec<OwnedFd>) -> Result<(), Corrupt> {
         let (stopped_us, stopped_at_ms) = <(u64, u64)>::restore(from)?;
         let ended = Ending::restore(from)?;
         let away_ms = shared_us().saturating_sub(stopped_us) / 1000;
@@ -212,8 +214,7 @@ impl<H: Handler> Server<H> {
                 return Err(Corrupt);
             }
             let link = Link::Plain(TcpStream::from_std(socket.into()));
-            let (its_rx, its_tx) =
-                restore_framed(from, |from| self.restore_peer(key, link, from))?;
+            let (its_rx, its_tx) = restore_framed(from, |from| self.restore_peer(key, link, from))?;
             rx.push((key, its_rx));
             tx.push((key, its_tx));
         }
@@ -326,7 +327,8 @@ impl<H: Handler> Server<H> {
         }
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if matches!(self.peers.rx[key].reading, Reading::Waiting(_)) {
+            // Behind it may be the next, which waits in its turn.
+            while matches!(self.peers.rx[key].reading, Reading::Waiting(_)) {
                 self.end_wait(key);
             }
             self.cut_if_it_stays(key);

@@ -714,7 +714,7 @@ impl<H: Handler> Server<H> {
         ended
     }
 
-    fn obey_signals(&mut self) -> Option<Ended> {
+    pub(crate) fn obey_signals(&mut self) -> Option<Ended> {
         let signals: Vec<i32> = self.signals.as_mut()?.pending().collect();
         for signal in signals {
             if self.draining_until_ms.is_some() {

@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 
-use wsfast::{Context, MessageId, Since, TopicMessage};
+use wsfast::{Context, MessageId, Since, TopicMessage, saved};
 
 use crate::app::dialects::centrifugo::codes::ReplyError;
 use crate::app::dialects::centrifugo::command::History;
@@ -29,6 +29,8 @@ pub(super) struct Share {
     turn_ms: u64,
     left: usize,
 }
+
+saved!(struct Share { turn_ms, left });
 
 impl Share {
     /// A whole one, of the turn at `turn_ms`.

@@ -4,6 +4,7 @@
 //! for: `a/../b` is a topic below `a`. So who decodes a path does it before asking, and uses what was asked for.
 
 use serde::Deserialize;
+use wsfast::saved;
 
 /// One entry of a token's `subscribe` or `publish` list.
 ///
@@ -20,6 +21,8 @@ pub(super) enum Pattern {
     Below(Box<str>),
     Exactly(Box<str>),
 }
+
+saved!(enum Pattern { 0 => All, 1 => Below(start), 2 => Exactly(name) });
 
 impl Pattern {
     /// Whether `topic`, which has no slash in front, is one of these.

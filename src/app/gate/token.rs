@@ -18,6 +18,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::de::{Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
+use wsfast::state::{Corrupt, Reader, Saved};
 
 use crate::app::gate::pattern::Pattern;
 
@@ -96,6 +97,29 @@ pub(super) struct Claims {
     subscribe: Box<[Pattern]>,
     #[serde(default)]
     publish: Box<[Pattern]>,
+}
+
+impl Saved for Claims {
+    fn save(&self, out: &mut Vec<u8>) {
+        // A token that has an audience does not hold.
+        let Self { sub, exp, nbf, aud: _, subscribe, publish } = self;
+        sub.save(out);
+        exp.map(|date| date.0).save(out);
+        nbf.map(|date| date.0).save(out);
+        subscribe.save(out);
+        publish.save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Ok(Self {
+            sub: Option::restore(from)?,
+            exp: Option::restore(from)?.map(NumericDate),
+            nbf: Option::restore(from)?.map(NumericDate),
+            aud: None,
+            subscribe: Box::restore(from)?,
+            publish: Box::restore(from)?,
+        })
+    }
 }
 
 impl Claims {
