@@ -95,6 +95,7 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("socket2", "src/net"),
         ("ipnet", "src/net/trust.rs"),
         ("listenfd", "src/app/inherited.rs"),
+        ("nix", "src/app/handover.rs"),
         ("signal_hook_mio", "src/net"),
         ("x509_parser", "src/net/tls.rs"),
         ("zlib_rs", "src/proto/deflate/codec.rs"),
@@ -141,11 +142,17 @@ fn certificates_are_made_in_one_file() {
     assert_eq!(served, ["src/app/dev_cert.rs"]);
 }
 
-/// Ends are the loop's business, SIGHUP the settings', Ctrl-C that of who listens.
+/// Ends are the loop's business, SIGHUP the settings', SIGUSR2 the restart's, Ctrl-C that of who listens.
 #[test]
-fn signals_are_caught_in_three_files() {
+fn signals_are_caught_in_four_files() {
     let files = files_that_name("src", "signal_hook");
-    assert_eq!(files, ["src/app/client/sub.rs", "src/app/reload.rs", "src/net/signals.rs"]);
+    let homes = [
+        "src/app/client/sub.rs",
+        "src/app/handover.rs",
+        "src/app/reload.rs",
+        "src/net/signals.rs",
+    ];
+    assert_eq!(files, homes);
 }
 
 #[test]

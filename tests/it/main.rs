@@ -20,6 +20,7 @@ mod expiry;
 mod fairness;
 mod frames;
 mod handler;
+mod handover;
 mod hostile;
 mod hub;
 mod idle;
