@@ -650,6 +650,9 @@ key that was removed publishes nothing more, a token holds until it ends. What n
 (where to listen, and the rest) is named in the log. One mistake, and nothing changes: the log
 says which, as 'wsfast check' does.
 
+SIGUSR2 executes the file that the server was started by, which may be a new version. Plain connections
+go on there; those over TLS get 1012. If the new file fails its check, the old one goes on.
+
 Exit codes:
   0      stopped by a signal, all goodbyes said or --drain over; check: fine; dev-cert: files written
   1      failed while running

@@ -98,24 +98,6 @@ saved!(enum Phase {
     0 => Opening, 1 => Open, 2 => Streaming, 3 => Closing, 4 => Finishing, 5 => Lingering, 6 => Doomed,
 });
 
-/// What is written of a sending half besides its compression.
-struct SavedTx {
-    backlog: Option<Box<Backlog>>,
-    subscriptions: Option<Box<Vec<Subscription>>>,
-    generation: u32,
-    phase: Phase,
-    closed: Closed,
-    is_excess: bool,
-    side: Side,
-    peer_ended: bool,
-    passed_soft: bool,
-    is_ready: bool,
-}
-
-saved!(struct SavedTx {
-    backlog, subscriptions, generation, phase, closed, is_excess, side, peer_ended, passed_soft, is_ready,
-});
-
 impl Tx {
     /// Writes all but the link, which is plain.
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
@@ -153,22 +135,21 @@ impl Tx {
         compressors: &Compressors,
         from: &mut Reader<'_>,
     ) -> Result<Self, Corrupt> {
-        let packing = compressors.restore(from)?;
-        let saved = SavedTx::restore(from)?;
+        // In the order in which they were written.
         Ok(Self {
             link,
-            backlog: saved.backlog,
-            packing,
-            subscriptions: saved.subscriptions,
-            generation: saved.generation,
-            phase: saved.phase,
-            closed: saved.closed,
-            is_excess: saved.is_excess,
-            side: saved.side,
-            peer_ended: saved.peer_ended,
-            passed_soft: saved.passed_soft,
+            packing: compressors.restore(from)?,
+            backlog: Option::restore(from)?,
+            subscriptions: Option::restore(from)?,
+            generation: u32::restore(from)?,
+            phase: Phase::restore(from)?,
+            closed: Closed::restore(from)?,
+            is_excess: bool::restore(from)?,
+            side: Side::restore(from)?,
+            peer_ended: bool::restore(from)?,
+            passed_soft: bool::restore(from)?,
             is_dirty: false,
-            is_ready: saved.is_ready,
+            is_ready: bool::restore(from)?,
         })
     }
 

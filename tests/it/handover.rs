@@ -9,9 +9,15 @@ use std::thread;
 
 use rustix::process::Signal;
 use rustls::version::TLS13;
+use wsfast::proto::handshake::{Request, Upgrade};
+use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::{
+    Accept, Arrival, Context, Ended, Error, Handler, Kind, Listen, Message, PeerId, Refusal, Server,
+};
 
 use crate::support::client::{RawClient, Witness};
 use crate::support::flood::{Flood, open_with_rcvbuf};
+use crate::support::limits;
 use crate::support::process::{Process, command};
 use crate::support::tls::{Pair, TlsClient};
 use crate::support::watch::{TRANSPORTS, get, listen, request, upgrade};
@@ -406,6 +412,97 @@ fn a_restart_leaves_nothing_open() {
     }
     client.expect_echo("often");
     assert_eq!(open(), once);
+}
+
+/// By the crate alone: what a handler writes moves, and what it does not is ended. Whatever is changed in what is written, it is
+/// refused or another state, and never a panic.
+#[test]
+fn a_state_that_is_cut_or_changed_makes_no_panic() {
+    let mut server = Server::bind(&[([127, 0, 0, 1], 0).into()], limits(), Names).unwrap();
+    let addr = server.local_addrs()[0].tcp().unwrap();
+    let remote = server.remote();
+    let clients = thread::spawn(move || {
+        let [mut stays, mut moves] = [RawClient::open(addr), RawClient::connect(addr)];
+        upgrade(&mut moves, "/anna", "");
+        moves.send(&wire::text("half")[..8]);
+        remote.hand_over();
+        assert_eq!(stays.expect_close(1012), "the server restarts; connect again");
+        stays.send(wire::close(1012, ""));
+        stays.expect_eof();
+        moves
+    });
+    assert_eq!(server.run().unwrap(), Ended::HandOver);
+    let mut client = clients.join().unwrap();
+    let handed = server.hand_over();
+    assert_eq!((handed.listeners.len(), handed.connections.len()), (1, 1));
+    let take_over = |state: &[u8]| {
+        let sockets = handed.connections.iter().map(|it| it.try_clone_to_owned().unwrap());
+        let listen = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Server::take_over(vec![listen], limits(), Names, state, sockets.collect())
+    };
+    for len in 0..handed.state.len() {
+        let refused = take_over(&handed.state[..len]).err();
+        assert!(matches!(refused, Some(Error::HandOver(_))), "{len}: {refused:?}");
+    }
+    let mut refused = 0;
+    for at in 0..handed.state.len() {
+        for flip in [1, 0x80] {
+            let mut state = handed.state.clone();
+            state[at] ^= flip;
+            refused += usize::from(take_over(&state).is_err());
+        }
+    }
+    assert!(refused > handed.state.len() / 4, "{refused}");
+    // As it was, it is whole.
+    let (mut server, left_out) = take_over(&handed.state).unwrap();
+    assert!(left_out.is_empty());
+    let taken_over = server.taken_over().unwrap();
+    assert_eq!((taken_over.connections, taken_over.ended.other), (1, 1));
+    let remote = server.remote();
+    let end = thread::spawn(move || {
+        client.send(&wire::text("half")[8..]);
+        client.expect_text("anna");
+        remote.stop();
+    });
+    assert_eq!(server.run().unwrap(), Ended::Stopped);
+    end.join().unwrap();
+}
+
+/// Answers with the path that a client came by. Without one it does not move.
+struct Names;
+
+impl Handler for Names {
+    type State = String;
+
+    fn on_upgrade(
+        &mut self,
+        request: &Request<'_>,
+        _upgrade: &Upgrade<'_>,
+        _from: Arrival,
+    ) -> Result<Accept<String>, Refusal> {
+        Ok(Accept::new(request.path()[1..].to_owned()))
+    }
+
+    fn on_message(&mut self, name: &mut String, _message: Message<'_>, cx: &mut Context<'_>) {
+        let _sent = cx.send(Kind::Text, name.as_bytes());
+    }
+
+    fn moves(&self, name: &String) -> bool {
+        !name.is_empty()
+    }
+
+    fn save_peer(&self, name: &String, out: &mut Vec<u8>) {
+        name.save(out);
+    }
+
+    fn restore_peer(
+        &mut self,
+        _peer: PeerId,
+        _now_ms: u64,
+        from: &mut Reader<'_>,
+    ) -> Result<String, Corrupt> {
+        String::restore(from)
+    }
 }
 
 /// Restarts the server; returns once it has.
