@@ -95,14 +95,15 @@ fn a_slow_reader_gets_every_byte() {
     let pushed = flood.push(&client, 100_000, &mut witness);
     assert!(pushed.count < 100_000);
     restart(&server);
-    witness.round_trip();
+    // Not all is unread for long, or the kernel tries again ever more rarely.
+    flood.expect(&mut client, 0..20);
     restart(&server);
     let end = pushed.count + 50;
     thread::scope(|scope| {
         let stream = client.stream.try_clone().unwrap();
         let (flood, pushed) = (&flood, &pushed);
         scope.spawn(move || flood.send_on(&stream, pushed, end));
-        flood.expect(&mut client, 0..end);
+        flood.expect(&mut client, 20..end);
     });
     client.expect_echo("all there");
 }
