@@ -341,7 +341,7 @@ impl Saved for Caller {
 }
 
 saved!(struct Shown { key, claims });
-saved!(enum Key { 0 => None, 1 => Wrong, 2 => ByHeader, 3 => ByBearer });
+saved!(enum Key { 0 => None, 1 => Wrong, 2 => ByHeader(digest), 3 => ByBearer(digest) });
 
 /// What became of the publish key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@
 //! | loopback, a Unix socket, whom a proxy cannot name | nobody: one program there may speak for many |
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::net::addr::PeerAddr;
 
@@ -47,6 +47,12 @@ impl Addresses {
             let former = self.owners.insert(key, owner);
             debug_assert_eq!(former, None, "counted twice");
         }
+    }
+
+    /// What the peer under `key` counts as; `None`: it does not count.
+    pub(crate) fn owner_of(&self, key: usize) -> Option<PeerAddr> {
+        let owner = self.owners.get(&key)?;
+        Some(SocketAddr::new(*owner, 0).into())
     }
 
     /// The peer under `key` is gone, whether it was counted or not.
@@ -87,8 +93,6 @@ const KEPT_MIN: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

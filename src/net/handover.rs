@@ -133,6 +133,7 @@ impl<H: Handler> Server<H> {
             save_framed(out, |out| self.handler.save_peer(state, out));
         }
         reading.save(out);
+        self.addresses.owner_of(key).save(out);
     }
 
     /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: `state`, and its
@@ -260,6 +261,9 @@ impl<H: Handler> Server<H> {
         }
         if let Some(deadline_ms) = deadline_ms {
             turn.timers.set(key, deadline_ms);
+        }
+        if let Some(owner) = Option::restore(from)? {
+            self.addresses.add(key, owner);
         }
         self.excess_count += usize::from(tx.is_excess);
         self.admin_count += usize::from(tx.side == Side::Admin);

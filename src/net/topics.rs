@@ -747,6 +747,7 @@ impl Topics {
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         let Self {
             limits: _,
+            history_bytes_aim: _,
             memory: _,
             by_name: _,
             slab,

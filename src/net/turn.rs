@@ -90,8 +90,9 @@ const POOL_BYTES_MAX: usize = 64 << 20;
 pub const FAULT: &str = "wsfast::fault";
 
 saved!(struct Counters {
-    accepted, opened, requests, refused, over_capacity, handshakes_timed_out, proxy_headers_refused, short_of_memory,
-    accepts_paused, tls_failed, protocol_errors, overflowed, gaps, silent, lost,
+    accepted, opened, requests, refused, over_capacity, over_per_ip, handshakes_timed_out, tls_where_plain,
+    proxy_headers_refused, short_of_memory, accepts_paused, tls_failed, protocol_errors, overflowed, gaps, closes_timed_out,
+    silent, lost,
 });
 
 /// What happened since the server was made. Each only grows.

@@ -146,12 +146,8 @@ fn certificates_are_made_in_one_file() {
 #[test]
 fn signals_are_caught_in_four_files() {
     let files = files_that_name("src", "signal_hook");
-    let homes = [
-        "src/app/client/sub.rs",
-        "src/app/handover.rs",
-        "src/app/reload.rs",
-        "src/net/signals.rs",
-    ];
+    let homes =
+        ["src/app/client/sub.rs", "src/app/handover.rs", "src/app/reload.rs", "src/net/signals.rs"];
     assert_eq!(files, homes);
 }
 

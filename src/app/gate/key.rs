@@ -7,6 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256, SHA256_OUTPUT_LEN};
+use wsfast::state::{Corrupt, Reader, Saved};
 
 /// The publish keys of a server; perhaps none.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,18 @@ impl Digest {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         bytes.copy_from_slice(digest::digest(&SHA256, secret).as_ref());
         Self(bytes)
+    }
+}
+
+/// It is all that another image of the program gets to know of a key, too.
+impl Saved for Digest {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.0.to_vec().save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let bytes: Vec<u8> = Vec::restore(from)?;
+        bytes.try_into().map(Self).map_err(|_| Corrupt)
     }
 }
 
