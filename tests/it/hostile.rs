@@ -290,7 +290,9 @@ fn those_who_never_read_are_not_read_from() {
     while in_vain < 2 {
         let mut taken = 0;
         for (client, sent) in clients.iter_mut().zip(&mut sent) {
-            while let Ok(len) = client.stream.write(&stream[*sent % message.len()..]) {
+            while *sent < DEAF_SENDS_MAX
+                && let Ok(len) = client.stream.write(&stream[*sent % message.len()..])
+            {
                 *sent += len;
                 taken += len;
             }
@@ -361,7 +363,12 @@ fn half_closed_clients_are_let_go() {
     let mut deaf: Vec<RawClient> = open(4 << 10).collect();
     for client in &mut deaf {
         client.stream.set_nonblocking(true).unwrap();
-        while client.stream.write(&frame).is_ok() {}
+        let mut sent = 0;
+        while sent < DEAF_SENDS_MAX
+            && let Ok(len) = client.stream.write(&frame[sent % frame.len()..])
+        {
+            sent += len;
+        }
         client.half_close();
     }
     let mut reading: Vec<RawClient> = open(128 << 10).collect();
@@ -559,6 +566,11 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Queued output at which reading from a peer pauses (`Limits::queue_bytes_soft`).
 const SOFT_BYTES: usize = 64 << 10;
+
+/// What each of those who never read sends: more than the server takes in, and little more. What it does not read waits in the
+/// kernel's receive buffers, and thousands of those, grown to what `tcp_rmem` lets them, are all the memory that it has for TCP
+/// (`tcp_mem`): no server is served then.
+const DEAF_SENDS_MAX: usize = 640 << 10;
 
 /// What the kernel takes ahead of what it can send (`net::listener`), the segment that passes this, and what the peer's
 /// window of a few KiB lets through.

@@ -24,7 +24,7 @@ pub(crate) struct Siege {
     admin: SocketAddr,
     before: Standing,
     /// Open from before the first attack to behind the last, and silent: nothing but Pings ever comes.
-    silent: Mutex<RawClient>,
+    silent: Arc<Mutex<RawClient>>,
     scouts: Option<Scouts>,
     _alone: Option<MutexGuard<'static, ()>>,
 }
@@ -81,16 +81,9 @@ impl Siege {
         silent.expect_echo("from now on I am silent");
         let resident = RawClient::open(server.addr);
         let before = Standing { descriptors, peak_bytes: server.peak_rss_bytes() };
-        let scouts = Some(Scouts::start(server.addr, resident));
-        Self {
-            addr: server.addr,
-            server,
-            admin,
-            before,
-            silent: silent.into(),
-            scouts,
-            _alone: alone,
-        }
+        let silent = Arc::new(Mutex::new(silent));
+        let scouts = Some(Scouts::start(server.addr, resident, Arc::clone(&silent)));
+        Self { addr: server.addr, server, admin, before, silent, scouts, _alone: alone }
     }
 
     /// Clients of the test's that are connected, and for moments a scout.
@@ -102,14 +95,18 @@ impl Siege {
 
     /// Waits until so many clients of the test's are connected.
     pub(crate) fn until_clients(&self, expected: usize) {
-        let _paused = self.pause();
         let deadline = Instant::now() + DEADLINE;
         loop {
+            let paused = self.pause();
             let clients = self.client_count();
+            drop(paused);
             if clients == expected {
                 return;
             }
             assert!(Instant::now() < deadline, "{clients} clients, not {expected}");
+            // The scouts have a turn, since they may have Pings to answer.
+            let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+            silent.expect_nothing_but_pings_for(BETWEEN_SCOUTS * 2);
         }
     }
 
@@ -150,7 +147,7 @@ impl Siege {
             assert!(Instant::now() < deadline, "{left} descriptors, not {wanted}");
         }
         self.expect_rest();
-        self.silent.get_mut().unwrap().expect_echo_behind_pings("I was not forgotten");
+        self.silent.lock().unwrap().expect_echo_behind_pings("I was not forgotten");
         RawClient::open(self.server.addr).expect_echo("neither am I");
         let grown = self.server.peak_rss_bytes() - self.before.peak_bytes;
         println!("memory grew by {} KiB at most, of {} KiB", grown >> 10, bound >> 10);
@@ -171,7 +168,7 @@ impl Siege {
 }
 
 impl Scouts {
-    fn start(addr: SocketAddr, mut resident: RawClient) -> Self {
+    fn start(addr: SocketAddr, mut resident: RawClient, silent: Arc<Mutex<RawClient>>) -> Self {
         let (stop, stopped) = mpsc::channel();
         let at_work = Arc::new(Mutex::new(()));
         let work = Arc::clone(&at_work);
@@ -187,6 +184,8 @@ impl Scouts {
                 tally.longest =
                     tally.longest.max(stranger_took).max(begun.elapsed() - stranger_took);
                 tally.count += 1;
+                let mut silent = silent.lock().unwrap_or_else(PoisonError::into_inner);
+                silent.expect_nothing_but_pings_for(Duration::from_millis(1));
                 // So that it leaves no port in TIME_WAIT.
                 stranger.reset();
             }
