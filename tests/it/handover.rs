@@ -266,6 +266,7 @@ fn who_cannot_move_is_told_to_come_back() {
     packed.expect_eof();
     secret.expect_close(1012);
     secret.send(wire::close(1012, ""));
+    drop((packed, secret));
     let log = restarted(&server);
     assert!(log.contains(" connections=1 ended_tls=1 ended_compressed=1 ended_other=0 "), "{log}");
     stays.expect_echo("still here");
@@ -303,6 +304,7 @@ fn a_signal_to_end_is_obeyed_by_either_image() {
         assert_eq!(client.expect_close(1001), "the server is going down", "{trips}");
         client.send(wire::close(1001, ""));
         client.expect_eof();
+        drop(client);
         assert_eq!(server.wait().status.code(), Some(0), "{trips}");
     }
 }
@@ -376,6 +378,7 @@ fn addresses_come_and_go_with_the_file() {
     client.expect_close(1001);
     client.send(wire::close(1001, ""));
     client.expect_eof();
+    drop(client);
     server.wait();
     assert_eq!([stays.exists(), comes.exists()], [false, false]);
     // What is wrong with it is found before anything happens.
