@@ -172,6 +172,8 @@ impl<H: Handler> Server<H> {
     /// Whether the server was told to end by a signal since its run did; then it is not to be handed over, but run.
     pub fn is_told_to_end(&mut self) -> bool {
         let _drains = self.obey_signals();
+        // No event need come that would have the goodbyes leave.
+        self.flush_and_reap();
         self.draining_until_ms.is_some()
     }
 
