@@ -45,11 +45,21 @@ fn main() -> ExitCode {
     let signals = Signals::block();
     let log_level = logs::start(config.log);
     let places = config.places.clone();
-    match start(config, log_level) {
+    // Before anything else is opened.
+    let left = match handover::receive() {
+        Ok(left) => left,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    // Who had been serving has failed while it ran.
+    let failed = if left.is_some() { ExitCode::FAILURE } else { ExitCode::from(NOT_STARTED) };
+    match start(config, log_level, left) {
         Ok(started) => serve(started, signals),
         Err(error) => {
             complain(&places.blame(error.flag(), &error));
-            ExitCode::from(NOT_STARTED)
+            failed
         }
     }
 }
@@ -82,9 +92,9 @@ fn serve(started: Started, signals: Signals) -> ExitCode {
 }
 
 /// Binds, and says so. Signals are in hand before the line that scripts wait for appears.
-fn start(config: Config, log_level: LogLevel) -> Result<Started, StartError> {
-    // Before anything else is opened.
-    let left = handover::receive()?;
+///
+/// `left`: what an earlier image of this program was serving.
+fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Started, StartError> {
     let Checked { memory, certificate: pair, credentials } = Checked::new(&config)?;
     let Config {
         listening,
@@ -139,13 +149,7 @@ fn start(config: Config, log_level: LogLevel) -> Result<Started, StartError> {
         Some((state, connections)) => {
             let taken_over = Server::take_over(listens, limits, hub, &state, connections);
             let (server, left_out) = taken_over.map_err(named)?;
-            // From the last, so that the places of the others stay.
-            for error in left_out.into_iter().rev() {
-                if let Error::Listen { index, .. } = error {
-                    known.remove(index);
-                }
-                tracing::error!("{}", named(error));
-            }
+            leave_out(left_out, &mut known, named);
             server
         }
     };
@@ -183,6 +187,17 @@ fn start(config: Config, log_level: LogLevel) -> Result<Started, StartError> {
         descriptors,
     });
     Ok(Started { server, successor, known })
+}
+
+/// Goes on without what cannot be listened on.
+fn leave_out(errors: Vec<Error>, known: &mut Vec<KnownAs>, named: impl Fn(Error) -> StartError) {
+    // From the last, so that the places of the others stay.
+    for error in errors.into_iter().rev() {
+        if let Error::Listen { index, .. } = error {
+            known.remove(index);
+        }
+        tracing::error!("{}", named(error));
+    }
 }
 
 /// One line: who went on, who did not, and for how long nobody was served.

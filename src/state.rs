@@ -36,12 +36,13 @@ pub trait Saved: Sized {
     /// Reads so many.
     #[doc(hidden)]
     fn restore_all(count: usize, from: &mut Reader<'_>) -> Result<Vec<Self>, Corrupt> {
-        // Each takes a byte at least, or nothing is kept for it.
-        let mut all = Vec::with_capacity(count.min(from.bytes.len()));
+        // Each takes a byte at least.
+        if count > from.bytes.len() {
+            return Err(Corrupt);
+        }
+        // What a length says is no reason to take memory.
+        let mut all = Vec::new();
         for _ in 0..count {
-            if size_of::<Self>() > 0 && from.bytes.is_empty() {
-                return Err(Corrupt);
-            }
             all.push(Self::restore(from)?);
         }
         Ok(all)

@@ -211,11 +211,12 @@ impl Successor {
 
     fn try_to_execute(&self, server: &Server<Hub>, known: &[KnownAs]) -> io::Result<()> {
         let handed = server.hand_over();
-        let mut bytes = Vec::with_capacity(handed.state.len() + 4096);
-        known.to_vec().save(&mut bytes);
-        handed.state.save(&mut bytes);
+        let mut start = Vec::new();
+        known.to_vec().save(&mut start);
+        handed.state.len().save(&mut start);
         let mut memory = memory_file()?;
-        memory.write_all(&bytes)?;
+        memory.write_all(&start)?;
+        memory.write_all(&handed.state)?;
 
         let sockets: Vec<_> = handed.listeners.into_iter().chain(handed.connections).collect();
         let full: Vec<OwnedFd> =

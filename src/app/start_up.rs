@@ -11,7 +11,6 @@ use wsfast::{Error, ListenError, LocalAddr, LocalSocket};
 
 use crate::app::descriptors::TooFew;
 use crate::app::gate::secret::SecretError;
-use crate::app::handover::Unreceived;
 use crate::app::inherited::Unheard;
 use crate::app::memory::TooLittle;
 use crate::app::tls_files::FileError;
@@ -84,7 +83,6 @@ pub(crate) enum StartError {
         cause: ListenError,
     },
     Server(Error),
-    Unreceived(Unreceived),
 }
 
 impl StartError {
@@ -98,9 +96,7 @@ impl StartError {
             Self::Secret(error) => Some(error.flag()),
             Self::Listen { said_by: SaidBy::Listen, .. } => Some("--listen"),
             Self::Listen { said_by: SaidBy::Admin, .. } => Some("--admin"),
-            Self::Listen { said_by: SaidBy::Bind | SaidBy::Nobody, .. }
-            | Self::Unreceived(_)
-            | Self::Server(_) => None,
+            Self::Listen { said_by: SaidBy::Bind | SaidBy::Nobody, .. } | Self::Server(_) => None,
         }
     }
 }
@@ -115,18 +111,11 @@ impl fmt::Display for StartError {
             Self::Secret(error) => error.fmt(f),
             Self::Listen { what, said_by, cause } => write_listen(f, what, *said_by, cause),
             Self::Server(error) => error.fmt(f),
-            Self::Unreceived(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for StartError {}
-
-impl From<Unreceived> for StartError {
-    fn from(error: Unreceived) -> Self {
-        Self::Unreceived(error)
-    }
-}
 
 impl From<TooFew> for StartError {
     fn from(error: TooFew) -> Self {
