@@ -716,8 +716,13 @@ impl Entry {
     }
 
     fn bytes(&self) -> usize {
-        let forms: usize = self.forms.iter().map(|(_, bytes)| bytes.len()).sum();
-        ENTRY_BYTES + self.payload.len() + forms
+        // Forms that come to the same bytes share them.
+        let is_shared = |at: usize, bytes: &Rc<[u8]>| {
+            self.forms[..at].iter().any(|(_, other)| Rc::ptr_eq(other, bytes))
+        };
+        let forms = self.forms.iter().enumerate();
+        let own = forms.filter(|&(at, (_, bytes))| !is_shared(at, bytes));
+        ENTRY_BYTES + self.payload.len() + own.map(|(_, (_, bytes))| bytes.len()).sum::<usize>()
     }
 }
 
@@ -834,4 +839,27 @@ pub(crate) const TOPIC_BYTES: usize = 512;
 /// Topics and subscribers are counted well below 2^32 (`Limits::check`).
 fn len_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short message is sent as it is, also to who agreed on compression: one encoding, kept under two classes.
+    #[test]
+    fn bytes_that_two_classes_share_are_counted_once() {
+        let mut topics = Topics::new(TopicLimits::default(), Memory::new(None));
+        topics.publish("t", Kind::Text, b"short", None, 0).unwrap();
+        let at = topics.key_of("t").unwrap();
+        let without = topics.bytes();
+        let mut topic = topics.take_out(at).unwrap();
+        let plain = Class { form: Form { id: 0, framing: Framing::Message }, window_at: None };
+        let frame: Rc<[u8]> = b"\x81\x05short"[..].into();
+        let grown = topic.keep_form(1, plain, Rc::clone(&frame));
+        topic.keep_form(1, Class { window_at: Some(6), ..plain }, frame);
+        topics.put_back(at, topic, grown);
+        assert_eq!(topics.bytes(), without + 7);
+        topics.clear("t");
+        assert_eq!(topics.bytes(), 0);
+    }
 }
