@@ -405,12 +405,13 @@ impl<H: Handler> Server<H> {
 
     fn flush_dirty(&mut self) {
         self.fan_out();
-        let mut dirty = std::mem::take(&mut self.turn.dirty);
-        for key in dirty.drain(..) {
+        // Flushing may add to the list: who lost messages may have to be closed for it.
+        let mut at = 0;
+        while let Some(&key) = self.turn.dirty.get(at) {
             self.flush(key as usize);
+            at += 1;
         }
-        // Flushing runs no handler, so nothing was added meanwhile; the list's memory is kept.
-        self.turn.dirty = dirty;
+        self.turn.dirty.clear();
     }
 
     /// Removes doomed peers, and lets what their `on_close` sent to others leave.
