@@ -524,7 +524,10 @@ impl Tx {
     pub(crate) fn flush(&mut self, key: usize, turn: &mut Turn) {
         self.is_dirty = false;
         let Some(backlog) = &mut self.backlog else { return };
-        if let Some(payload) = backlog.pong_owed.take() {
+        // Nothing follows a Close, which may be in the very chunk whose bytes are leaving.
+        if let Some(payload) = backlog.pong_owed.take()
+            && self.phase == Phase::Open
+        {
             let mut frame = Vec::with_capacity(2 + payload.len());
             outbound::append(&mut frame, Opcode::Pong, &payload);
             backlog.queue.push_ahead(&frame);
