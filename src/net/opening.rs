@@ -99,6 +99,11 @@ impl<H: Handler> Server<H> {
             let mut scratch = std::mem::take(&mut self.scratch);
             let bytes = &mut scratch.bytes()[..len];
             if let Some(head) = self.scan_head(key, head, bytes, frames_left) {
+                if head.follows {
+                    // It idles no more: what is left of that time says nothing of how long its head may take.
+                    let until_ms = self.turn.now_ms + self.turn.limits.handshake_timeout_ms;
+                    self.turn.timers.set(key, until_ms);
+                }
                 self.keep_head(key, head, bytes.to_vec());
             }
             self.scratch = scratch;
