@@ -135,6 +135,10 @@ impl<H: Handler> Server<H> {
             }
             let next = self.answer(key, from, &bytes[at..at + len], head_len, limits);
             at += len;
+            if self.peers.tx[key].phase == Phase::Doomed {
+                // A response was cut: another would be taken for the rest of it.
+                return;
+            }
             match next {
                 Next::Request => {}
                 Next::Other => return self.keep_early(key, &bytes[at..]),
