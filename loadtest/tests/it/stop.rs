@@ -56,11 +56,11 @@ fn a_stopped_server_is_charged_for_every_message_that_was_due() {
 
 /// The other way round: replies that come while the client is stopped wait for it, and no server could help that.
 ///
-/// At 200 messages a second that take 0.2 s each, some 40 are under way when the client stops: a thirtieth of the
+/// At 200 messages a second that take 0.1 s each, some 20 are under way when the client stops: a sixtieth of the
 /// 1,200 that are measured, and so more than their p99.
 #[test]
 fn a_stopped_client_does_not_charge_the_server_for_what_it_did_not_read() {
-    let server = Server::start(Fault::Slow(200));
+    let server = Server::start(Fault::Slow(100));
     let flags = "--json -c 200 -r 200 --warmup 0 -d 6s --timeout 10s --drain 10s";
     let mut command = loadtest(&format!("{} {flags}", server.url()));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -77,7 +77,7 @@ fn a_stopped_client_does_not_charge_the_server_for_what_it_did_not_read() {
         assert!(ran.number(&format!("/{name}/p99")) > 1_500_000_000, "{name}: {:#}", ran.json);
     }
     // What was due meanwhile is sent all at once, so that some replies take twice as long.
-    assert!(ran.number("/arrival/min") >= 200_000_000, "{:#}", ran.json);
+    assert!(ran.number("/arrival/min") >= 100_000_000, "{:#}", ran.json);
     assert!(ran.number("/arrival/max") < 1_300_000_000, "{:#}", ran.json);
     let reasons = ran.json["verdict"]["reasons"].to_string();
     assert!(reasons.contains("service p99") && reasons.contains("own queue"), "{reasons}");
