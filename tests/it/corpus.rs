@@ -1,5 +1,5 @@
-//! What the fuzz targets hold for all bytes (`tests/fuzz`): for their seeds, for every input that failed once, and for seeds that
-//! were damaged.
+//! What the fuzz targets hold for all bytes (`tests/fuzz`): for their seeds and what was learned from them, for every input that
+//! failed once, and for seeds that were damaged.
 //!
 //! Finds little new: that is `tests/fuzz/run`'s. A find is committed to `tests/fuzz/finds/TARGET` together with its fix.
 
@@ -53,6 +53,10 @@ fn every_seed_and_every_find_holds() {
             for len in (0..input.len()).step_by(input.len() / 100 + 1) {
                 check(&input[..len]);
             }
+        }
+        for (path, input) in inputs(&format!("fuzz/learned/{name}")) {
+            println!("{name}: {path}");
+            check(&input);
         }
     }
 }
