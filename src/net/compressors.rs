@@ -124,6 +124,12 @@ impl Compressors {
         }
     }
 
+    /// What all connections were granted.
+    #[cfg(test)]
+    pub(crate) const fn granted_bytes(&self) -> usize {
+        self.granted_bytes
+    }
+
     /// The peer is gone, and with it what it was granted.
     pub(crate) fn release(&mut self, packing: &Packing) {
         self.granted_bytes -= packing.own.as_ref().map_or(0, |own| own.granted_bytes);

@@ -6,16 +6,21 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 
-use mio::net::TcpStream;
-
 use crate::net::tls::TlsLink;
+
+/// A connected socket of the kernel's.
+#[cfg(not(test))]
+pub type Stream = mio::net::TcpStream;
+/// The same, or in tests one of a script.
+#[cfg(test)]
+pub use crate::net::simulation::Stream;
 
 /// A connected socket, non-blocking, registered once with the loop's poll.
 #[derive(Debug)]
 pub enum Link {
     /// A stream socket as it is: TCP, or a Unix socket in TCP's type. The calls made here (recv, send, shutdown) are the
     /// same for both, and one type keeps a match off the hot path.
-    Plain(TcpStream),
+    Plain(Stream),
     /// TLS over it.
     Tls(Box<TlsLink>),
 }
@@ -168,7 +173,7 @@ impl Link {
     }
 
     /// The socket, for registering it.
-    pub const fn source(&mut self) -> &mut TcpStream {
+    pub const fn source(&mut self) -> &mut Stream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(tls) => tls.source(),
@@ -177,7 +182,7 @@ impl Link {
 }
 
 /// Reads once.
-pub(crate) fn read_once(stream: &mut TcpStream, buf: &mut [u8]) -> Fill {
+pub(crate) fn read_once(stream: &mut Stream, buf: &mut [u8]) -> Fill {
     loop {
         match stream.read(buf) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -187,7 +192,7 @@ pub(crate) fn read_once(stream: &mut TcpStream, buf: &mut [u8]) -> Fill {
 }
 
 /// Writes once.
-pub(crate) fn write_once(stream: &mut TcpStream, bytes: &[u8]) -> Drained {
+pub(crate) fn write_once(stream: &mut Stream, bytes: &[u8]) -> Drained {
     loop {
         match stream.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -197,7 +202,7 @@ pub(crate) fn write_once(stream: &mut TcpStream, bytes: &[u8]) -> Drained {
 }
 
 /// Sends our FIN.
-pub(crate) fn end_once(stream: &TcpStream) {
+pub(crate) fn end_once(stream: &Stream) {
     let _gone = stream.shutdown(Shutdown::Write);
 }
 

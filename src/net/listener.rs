@@ -11,7 +11,6 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
@@ -19,7 +18,7 @@ use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, getsockname, sockop
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
-use crate::net::link::Link;
+use crate::net::link::{Link, Stream};
 use crate::net::tls::{TlsConfig, TlsLink};
 use crate::net::trust::ProxyProtocol;
 use crate::net::unix_socket::{self, SocketFile};
@@ -207,6 +206,9 @@ pub(crate) struct Listener {
     pub(crate) waiting: Waiting,
     /// What its events are known by, once it is registered.
     pub(crate) token: Token,
+    /// Who connects, in a simulation; nobody does to the socket.
+    #[cfg(test)]
+    pub(crate) script: Option<crate::net::simulation::Arrivals>,
 }
 
 /// What is known of the connections that wait to be accepted.
@@ -222,7 +224,7 @@ pub(crate) enum Waiting {
 
 /// What one accept brought.
 pub(crate) enum Accepted {
-    Stream(TcpStream, PeerAddr),
+    Stream(Stream, PeerAddr),
     /// Nobody waits.
     Nobody,
     /// The connection was gone before it was accepted; the next may not be.
@@ -253,7 +255,18 @@ impl Listener {
         let own = own_address(&socket).ok_or(ListenError::NotListening)?;
         let addr = LocalAddr { socket: own, scheme: over.scheme() };
         let (waiting, token) = (Waiting::Nothing, Token(0));
-        Ok(Self { _file: file, socket, addr, over, proxy, side, waiting, token })
+        Ok(Self {
+            _file: file,
+            socket,
+            addr,
+            over,
+            proxy,
+            side,
+            waiting,
+            token,
+            #[cfg(test)]
+            script: None,
+        })
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -279,8 +292,8 @@ impl Listener {
     /// Accepts one connection.
     pub(crate) fn accept(&self) -> Accepted {
         loop {
-            let error = match accept(&self.socket) {
-                Ok((socket, from)) => return self.accepted(socket, from),
+            let error = match self.accept_once() {
+                Ok((stream, from)) => return self.accepted(stream, from),
                 Err(error) => error,
             };
             return match error {
@@ -296,7 +309,16 @@ impl Listener {
         }
     }
 
-    fn accepted(&self, socket: OwnedFd, from: Option<SocketAddrAny>) -> Accepted {
+    fn accept_once(&self) -> rustix::io::Result<(Stream, Option<SocketAddrAny>)> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return script.accept();
+        }
+        // Of a Unix socket, too; see `Link::Plain`.
+        accept(&self.socket).map(|(socket, from)| (Stream::from_std(socket.into()), from))
+    }
+
+    fn accepted(&self, stream: Stream, from: Option<SocketAddrAny>) -> Accepted {
         let peer = match self.addr.socket {
             LocalSocket::Tcp(_) => {
                 match from.and_then(|from| SocketAddr::try_from(from).ok()) {
@@ -307,14 +329,13 @@ impl Listener {
             }
             LocalSocket::Unix(_) => PeerAddr::Unix,
         };
-        // Of a Unix socket, too; see `Link::Plain`.
-        Accepted::Stream(TcpStream::from_std(socket.into()), peer)
+        Accepted::Stream(stream, peer)
     }
 
     /// What a connection from here is read from and written to; `None`: there is no memory for TLS.
     ///
     /// `is_proxied`: a proxy's header comes before TLS.
-    pub(crate) fn link(&self, stream: TcpStream, is_proxied: bool) -> Option<Link> {
+    pub(crate) fn link(&self, stream: Stream, is_proxied: bool) -> Option<Link> {
         match &self.over {
             Over::Plain => Some(Link::Plain(stream)),
             Over::Tls(config) => {

@@ -30,9 +30,12 @@ mod peers;
 mod prepared;
 mod proxied;
 mod publication;
+mod readiness;
 mod rx;
 mod scratch;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod timers;
 mod topics;
 mod turn;

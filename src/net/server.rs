@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
@@ -24,6 +22,7 @@ use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
 use crate::net::handover::{HandingOver, TakenOver};
 use crate::net::in_place::InPlace;
+use crate::net::link::Stream;
 use crate::net::listener::{
     Accepted, Arrival, Listen, ListenError, Listener, RETRY_MS, Side, Waiting,
 };
@@ -33,6 +32,7 @@ use crate::net::peers::Peers;
 use crate::net::prepared::Prepared;
 use crate::net::proxied::Proxied;
 use crate::net::publication::Receipts;
+use crate::net::readiness::Readiness;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
@@ -263,7 +263,8 @@ impl<H: Handler> Server<H> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::Poll(error)),
             }
-            match self.turn(&events) {
+            let now_ms = self.clock.now_ms();
+            match self.turn(now_ms, events.iter()) {
                 None => {}
                 Some(Ended::HandOver) => return Ok(Ended::HandOver),
                 Some(ended) => {
@@ -275,15 +276,19 @@ impl<H: Handler> Server<H> {
     }
 
     /// One turn of the loop. `Some`: it was the last.
-    fn turn(&mut self, events: &Events) -> Option<Ended> {
-        self.turn.now_ms = self.clock.now_ms();
-        self.turn.topics.now_ms = self.turn.now_ms;
+    pub(crate) fn turn<E: Readiness>(
+        &mut self,
+        now_ms: u64,
+        events: impl Iterator<Item = E>,
+    ) -> Option<Ended> {
+        self.turn.now_ms = now_ms;
+        self.turn.topics.now_ms = now_ms;
         let mut ended = None;
         let ready_len = self.turn.ready.len();
         self.turn.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
         for event in events {
             match event.token() {
-                Token(key) if key < TOKENS_FROM => self.peer_event(key, event),
+                Token(key) if key < TOKENS_FROM => self.peer_event(key, &event),
                 WAKER => ended = self.obey_commands().or(ended),
                 SIGNALS => ended = self.obey_signals().or(ended),
                 token => self.listener_event(token),
@@ -306,7 +311,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// How long to sleep: until the first of the deadlines, not at all if work is left.
-    fn wait_for(&self) -> Option<Duration> {
+    pub(crate) fn wait_for(&self) -> Option<Duration> {
         let perhaps = |listener: &Listener| {
             listener.waiting == Waiting::Perhaps && self.accepts_from(listener)
         };
@@ -334,7 +339,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn peer_event(&mut self, key: usize, event: &Event) {
+    fn peer_event(&mut self, key: usize, event: &impl Readiness) {
         // A child process that is just being started holds all descriptors until it executes, and with them the
         // registration of one that was closed here meanwhile: its events name nobody, or by now somebody else, whom they
         // do no harm.
@@ -499,7 +504,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// Takes a connection in from the listener `at`, to serve it or to tell it that there is no room.
-    fn add(&mut self, at: usize, stream: TcpStream, peer: PeerAddr) {
+    fn add(&mut self, at: usize, stream: Stream, peer: PeerAddr) {
         self.turn.counters.accepted += 1;
         // Those who are being refused hold a place of the reserve, and no slot.
         let side = self.listeners[at].side;
@@ -778,7 +783,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// The loop ends: whoever is still connected is cut, and has its `on_close` all the same.
-    fn cut_all(&mut self) {
+    pub(crate) fn cut_all(&mut self) {
         for (key, tx) in &mut self.peers.tx {
             if tx.phase < Phase::Finishing {
                 tx.closed = Closed::Cut;
@@ -803,7 +808,7 @@ impl<H: Handler> Server<H> {
 
 /// Tokens below are slab keys.
 pub(crate) const TOKENS_FROM: usize = 1 << 24;
-const WAKER: Token = Token(TOKENS_FROM);
+pub(crate) const WAKER: Token = Token(TOKENS_FROM);
 const SIGNALS: Token = Token(TOKENS_FROM + 1);
 
 /// Listeners count down from the top.

@@ -80,6 +80,12 @@ impl Timers {
         Some(u64::from(node.due) * TICK_MS)
     }
 
+    /// Whether `key` has a deadline.
+    #[cfg(test)]
+    pub(crate) fn is_set(&self, key: usize) -> bool {
+        self.nodes.get(key).is_some_and(|node| node.previous != NOWHERE)
+    }
+
     /// Moves at most `most` keys whose deadline has passed to `out`. Whether there may be more.
     pub(crate) fn expire(&mut self, now_ms: u64, most: usize, out: &mut Vec<u32>) -> bool {
         let now = tick_before_or_at(now_ms);

@@ -17,7 +17,6 @@ use std::io::IoSlice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mio::net::TcpStream;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,7 +29,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 use x509_parser::time::ASN1Time;
 
-use crate::net::link::{self, Drained, Fill};
+use crate::net::link::{self, Drained, Fill, Stream};
 use crate::net::turn::FAULT;
 
 /// A certificate and its key, and all that TLS connections of a server share. Cheap to clone; clones share a swap.
@@ -256,7 +255,7 @@ const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// A connected socket under TLS, the server's end.
 pub struct TlsLink {
-    stream: TcpStream,
+    stream: Stream,
     session: UnbufferedServerConnection,
     input: Input,
     /// Records from the first that is not whole on, or from the first of a handshake message that is not.
@@ -301,7 +300,7 @@ impl TlsLink {
     /// are until [`TlsLink::begin`].
     ///
     /// `None`: there is no memory or no cryptography for it.
-    pub fn new(stream: TcpStream, config: &TlsConfig, is_proxied: bool) -> Option<Self> {
+    pub fn new(stream: Stream, config: &TlsConfig, is_proxied: bool) -> Option<Self> {
         let session = UnbufferedServerConnection::new(Arc::clone(&config.server)).ok()?;
         Some(Self {
             stream,
@@ -580,7 +579,7 @@ impl TlsLink {
     }
 
     /// The socket, for registering it.
-    pub const fn source(&mut self) -> &mut TcpStream {
+    pub const fn source(&mut self) -> &mut Stream {
         &mut self.stream
     }
 }
@@ -833,11 +832,11 @@ mod tests {
     }
 
     /// What is behind a link may be a Unix socket as well.
-    fn sockets() -> (UnixStream, TcpStream) {
+    fn sockets() -> (UnixStream, Stream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
-        (ours, TcpStream::from_std(theirs))
+        (ours, Stream::from_std(theirs))
     }
 
     fn server_and_client() -> (TlsConfig, ClientConnection) {

@@ -485,6 +485,31 @@ impl Topics {
         }
     }
 
+    /// Sums are what they are sums of, and each subscriber knows its place.
+    #[cfg(test)]
+    pub(crate) fn audit(&self, peers: &Slab<crate::net::tx::Tx>) {
+        let entries = || self.slab.iter().flat_map(|(_, topic)| &topic.ring);
+        assert_eq!(self.bytes, entries().map(Entry::bytes).sum(), "bytes of all rings");
+        assert_eq!(self.messages, entries().count(), "messages of all rings");
+        for (_, topic) in &self.slab {
+            let payloads: usize = topic.ring.iter().map(|entry| entry.payload.len()).sum();
+            assert_eq!(topic.payload_bytes, payloads);
+            for subscriber in &topic.subscribers {
+                assert!(peers.contains(subscriber.key as usize), "a subscriber that is gone");
+            }
+        }
+        let mut held = 0;
+        for (key, tx) in peers {
+            for hold in tx.subscriptions.as_deref().into_iter().flatten() {
+                held += 1;
+                let topic = &self.slab[hold.topic as usize];
+                assert_eq!(topic.subscribers[hold.at as usize].key as usize, key);
+            }
+        }
+        let listed: usize = self.slab.iter().map(|(_, topic)| topic.subscribers.len()).sum();
+        assert_eq!(held, listed, "subscriptions and subscribers");
+    }
+
     /// The topic of this name, made if need be.
     fn obtain(&mut self, name: &str) -> Result<u32, TopicError> {
         if let Some(&at) = self.by_name.get(name) {

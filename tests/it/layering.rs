@@ -42,8 +42,10 @@ fn proto_names_nothing_that_does_io_or_reads_a_clock() {
 fn net_names_nothing_above_it() {
     names_none(
         "src/net",
-        &["crate::app", "crate::cli", "clap", "tracing_subscriber", "std::env", "std::process"],
+        &["crate::app", "crate::cli", "clap", "tracing_subscriber", "std::process"],
     );
+    // A simulation is told which seeds to live through.
+    assert_eq!(files_that_name("src/net", "std::env"), ["src/net/simulation/mod.rs"]);
     names_none("src/lib.rs", &["app", "cli", "clap"]);
     names_none(
         "src/config.rs",

@@ -1,0 +1,325 @@
+//! The application of the simulation: what the paths mean, and what it makes of messages.
+//!
+//! ```text
+//! /echo/ID            each message comes back
+//! /hub/ID/TOPIC       messages are commands, see `command`; listens to the topic
+//! /http/ID/LEN        a response of that length; a body comes back
+//! /stream/ID/TOPIC    a response that is the topic's messages
+//! /wait/ID/TOPIC/LIFE/OFFSET/MS   a response with what follows, once there is something
+//! ```
+
+use crate::net::context::{Context, Sent};
+use crate::net::handler::{Accept, Closed, Handler, Lag, Refusal};
+use crate::net::http::Answer;
+use crate::net::listener::Arrival;
+use crate::net::simulation::trace;
+use crate::net::simulation::truth::{Cursor, SharedTruth};
+use crate::net::topics::{Form, Framing, Gap, MessageId, Since, TopicMessage};
+use crate::proto::close::StatusCode;
+use crate::proto::handshake::{Request, Status, Upgrade};
+use crate::proto::http::Response;
+use crate::proto::message::{Kind, Message};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) truth: SharedTruth,
+}
+
+/// What is kept for a peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    client: usize,
+    does: Does,
+}
+
+#[derive(Debug, PartialEq)]
+enum Does {
+    Echo,
+    Listen { topic: String, form: Form, mutes_own: bool },
+}
+
+/// The number behind the path's first word, and what follows.
+fn client_of(path: &str) -> Option<(&str, usize, &str)> {
+    let mut parts = path.splitn(4, '/').skip(1);
+    let (what, id) = (parts.next()?, parts.next()?);
+    Some((what, id.parse().ok()?, parts.next().unwrap_or_default()))
+}
+
+/// What each response of `/http` has in it.
+pub(crate) fn page(len: usize) -> Vec<u8> {
+    (b'a'..=b'z').cycle().take(len).collect()
+}
+
+const MESSAGES: Framing = Framing::Message;
+
+impl Handler for App {
+    type State = Peer;
+
+    fn on_upgrade(
+        &mut self,
+        request: &Request<'_>,
+        _upgrade: &Upgrade<'_>,
+        _from: Arrival,
+    ) -> Result<Accept<Peer>, Refusal> {
+        self.truth.borrow_mut().calls += 1;
+        let refusal = Refusal { status: Status::NotFound, reason: "no such path" };
+        let (what, client, topic) = client_of(request.path()).ok_or(refusal)?;
+        let does = match what {
+            "echo" => Does::Echo,
+            "hub" => Does::Listen {
+                topic: topic.to_owned(),
+                form: Form { id: u8::from(client.is_multiple_of(8)), framing: MESSAGES },
+                mutes_own: client.is_multiple_of(3),
+            },
+            _ => return Err(refusal),
+        };
+        self.truth.borrow_mut().upgrades += 1;
+        Ok(Accept::new(Peer { client, does }))
+    }
+
+    fn on_open(&mut self, peer: &mut Peer, cx: &mut Context<'_>) {
+        let mut truth = self.truth.borrow_mut();
+        truth.calls += 1;
+        let record = &mut truth.clients[peer.client];
+        record.opens += 1;
+        record.peer = Some(cx.id());
+        drop(truth);
+        let since = match peer.client % 4 {
+            0 => Since::All,
+            1 => Since::Last(3),
+            _ => Since::Now,
+        };
+        self.subscribe(peer, since, cx);
+    }
+
+    fn on_message(&mut self, peer: &mut Peer, message: Message<'_>, cx: &mut Context<'_>) {
+        let mut truth = self.truth.borrow_mut();
+        truth.calls += 1;
+        let client = peer.client;
+        let heard = (message.kind(), message.payload());
+        let said = truth.clients[client].said.pop_front();
+        let is_same = said.as_ref().is_some_and(|(kind, bytes)| (*kind, &bytes[..]) == heard);
+        assert!(
+            is_same,
+            "client {client}: heard {:?} of {} bytes, said {:?}",
+            heard.0,
+            heard.1.len(),
+            said.map(|(kind, bytes)| (kind, bytes.len()))
+        );
+        let copies = truth.random.once_in(4);
+        drop(truth);
+        match (&peer.does, message) {
+            (Does::Echo, message) if copies => {
+                let payload = message.payload().to_vec();
+                self.send(client, message.kind(), &payload, cx);
+            }
+            (Does::Echo, message) => self.send(client, message.kind(), message.payload(), cx),
+            (Does::Listen { .. }, Message::Text(text)) => self.command(peer, text.as_str(), cx),
+            (Does::Listen { .. }, Message::Binary(_)) => {}
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        _from: Arrival,
+        _cx: &mut Context<'_>,
+    ) -> Answer<Peer> {
+        self.truth.borrow_mut().calls += 1;
+        let refusal = Refusal { status: Status::NotFound, reason: "no such path" };
+        let Some((what, client, rest)) = client_of(request.path()) else {
+            return Answer::Refuse(refusal);
+        };
+        match what {
+            "http" if body.is_empty() => {
+                let body = page(rest.parse().unwrap_or_default());
+                Answer::Respond(Response::new(Status::Ok, "text/plain", body))
+            }
+            "http" => Answer::Respond(Response::new(Status::Ok, "text/plain", body)),
+            "stream" => Answer::Stream {
+                response: Response::new(Status::Ok, "text/plain", ""),
+                state: Peer {
+                    client,
+                    does: Does::Listen {
+                        topic: rest.to_owned(),
+                        form: Form { id: 0, framing: Framing::Bytes },
+                        mutes_own: false,
+                    },
+                },
+                keep_alive: b":\n",
+            },
+            "wait" => self.wait(rest).unwrap_or(Answer::Refuse(refusal)),
+            _ => Answer::Refuse(refusal),
+        }
+    }
+
+    fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {
+        match body.is_empty() {
+            true => Response::empty(Status::NoContent),
+            false => Response::new(Status::Ok, "text/plain", body),
+        }
+    }
+
+    fn encode(&self, form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
+        let mut truth = self.truth.borrow_mut();
+        let line = truth.topic_line(message.topic, message.id, message.payload);
+        out.extend_from_slice(line.as_bytes());
+        if form.framing != MESSAGES {
+            out.push(b'\n');
+        }
+        message.kind
+    }
+
+    fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
+        let mut truth = self.truth.borrow_mut();
+        truth.calls += 1;
+        if form.id == 1 {
+            return Lag::Close(StatusCode::TRY_AGAIN_LATER, "too slow".to_owned());
+        }
+        let life = truth.life_of(topic, gap.to.epoch);
+        out.extend_from_slice(format!("\x01G{topic} {life} {}", gap.to.offset).as_bytes());
+        if form.framing != MESSAGES {
+            out.push(b'\n');
+        }
+        Lag::Told(Kind::Text)
+    }
+
+    fn wake_at_ms(&self) -> Option<u64> {
+        self.truth.borrow().wake_at_ms
+    }
+
+    fn on_wake(&mut self, cx: &mut Context<'_>) {
+        let mut truth = self.truth.borrow_mut();
+        truth.calls += 1;
+        let at_ms = truth.wake_at_ms.take().unwrap();
+        assert!(at_ms <= cx.now_ms(), "woken early");
+        if truth.random.once_in(2) {
+            let in_ms = truth.random.between(1, 5000) as u64;
+            truth.wake_at_ms = Some(cx.now_ms() + in_ms);
+        }
+        drop(truth);
+        self.broadcast(cx);
+    }
+
+    fn on_close(&mut self, peer: Peer, closed: Closed, cx: &mut Context<'_>) {
+        trace::note(|| format!("    {} on_close {closed:?}", peer.client));
+        let mut truth = self.truth.borrow_mut();
+        truth.calls += 1;
+        let record = &mut truth.clients[peer.client];
+        assert!(record.peer.take().is_some(), "client {}: closed and not open", peer.client);
+        record.closes += 1;
+        record.closed = Some(closed);
+        truth.unsubscribed(peer.client);
+        let says = truth.random.once_in(8);
+        drop(truth);
+        if says {
+            self.broadcast(cx);
+        }
+    }
+}
+
+impl App {
+    fn subscribe(&mut self, peer: &Peer, since: Since, cx: &mut Context<'_>) {
+        let Does::Listen { topic, form, mutes_own } = &peer.does else { return };
+        let Ok(position) = cx.subscribe(topic, *form, *mutes_own, since) else { return };
+        let mut truth = self.truth.borrow_mut();
+        let life = truth.life_of(topic, position.last.epoch);
+        truth.clients[peer.client].cursors.push_back(Cursor {
+            topic: topic.clone(),
+            life,
+            next: position.next(),
+            mutes_own: *mutes_own,
+            end: None,
+        });
+    }
+
+    /// Sends to the client that speaks, and writes it down.
+    fn send(&mut self, client: usize, kind: Kind, payload: &[u8], cx: &mut Context<'_>) {
+        let sent = cx.send(kind, payload);
+        self.sent(client, kind, payload, sent);
+    }
+
+    fn sent(&mut self, client: usize, kind: Kind, payload: &[u8], sent: Sent) {
+        let mut truth = self.truth.borrow_mut();
+        let record = &mut truth.clients[client];
+        match sent {
+            Sent::Now | Sent::Queued => record.told.push_back((kind, payload.to_vec())),
+            Sent::Refused => record.was_refused = true,
+            Sent::Gone => {}
+        }
+    }
+
+    /// All who are open are told, in the same order.
+    fn broadcast(&mut self, cx: &mut Context<'_>) {
+        let mut truth = self.truth.borrow_mut();
+        truth.broadcasts += 1;
+        let text = format!("\x01B{}", truth.broadcasts);
+        drop(truth);
+        cx.broadcast(Kind::Text, text.as_bytes());
+    }
+
+    /// `P…`: publish. `S<n> …`: send to client n. `M<n> …`: come back n times. `B`: broadcast. `X<code>`: be closed.
+    /// `K<n>`: close client n. `U`: listen no more. `R`: listen again.
+    fn command(&mut self, peer: &Peer, text: &str, cx: &mut Context<'_>) {
+        let Does::Listen { topic, .. } = &peer.does else { return };
+        let (verb, rest) = text.split_at(1.min(text.len()));
+        let number: usize =
+            rest.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default();
+        match verb {
+            "P" => {
+                if let Ok(to) = cx.publish(topic, Kind::Text, rest.as_bytes()) {
+                    self.truth.borrow_mut().published(topic, peer.client, rest.to_owned(), to);
+                }
+            }
+            "S" => {
+                let other = self.truth.borrow().clients.get(number).and_then(|it| it.peer);
+                if let Some(other) = other {
+                    let sent = cx.send_to(other, Kind::Text, rest.as_bytes());
+                    self.sent(number, Kind::Text, rest.as_bytes(), sent);
+                }
+            }
+            "M" => {
+                for _ in 0..number {
+                    self.send(peer.client, Kind::Text, rest.as_bytes(), cx);
+                }
+            }
+            "B" => self.broadcast(cx),
+            "X" => {
+                let code = u16::try_from(number).unwrap();
+                self.truth.borrow_mut().clients[peer.client].sent_away.push(code);
+                cx.close(StatusCode::from_wire(code).unwrap(), "as you wish");
+            }
+            "K" => {
+                let mut truth = self.truth.borrow_mut();
+                let Some(record) = truth.clients.get_mut(number) else { return };
+                let Some(other) = record.peer else { return };
+                record.sent_away.push(4001);
+                drop(truth);
+                cx.close_peer(other, StatusCode::from_wire(4001).unwrap(), "somebody wishes so");
+            }
+            "U" if cx.unsubscribe(topic) => {
+                self.truth.borrow_mut().unsubscribed(peer.client);
+            }
+            "R" => self.subscribe(peer, Since::Now, cx),
+            _ => {}
+        }
+    }
+
+    fn wait(&mut self, rest: &str) -> Option<Answer<Peer>> {
+        let mut words = rest.split('/');
+        let topic = words.next()?;
+        let mut number = || words.next()?.parse::<u64>().ok();
+        let (life, offset, wait_ms) = (number()?, number()?, number()?);
+        let truth = self.truth.borrow();
+        let life = usize::try_from(life).unwrap();
+        let life = truth.topics.get(topic).and_then(|lives| lives.get(life));
+        let since = match life {
+            Some(life) => Since::Id(MessageId { epoch: life.epoch, offset }),
+            None => Since::All,
+        };
+        let form = Form { id: 0, framing: Framing::Response };
+        Some(Answer::Wait { topic: topic.to_owned(), form, since, wait_ms, headers: Vec::new() })
+    }
+}

@@ -1,0 +1,290 @@
+//! Clients over HTTP: pages on a connection that is kept, a stream of a topic, and long polls.
+//!
+//! What they must see is known byte for byte, or line by line where it is a topic's.
+
+use crate::net::simulation::app::page;
+use crate::net::simulation::client::Client;
+use crate::net::simulation::random::Random;
+use crate::net::simulation::trace;
+use crate::net::simulation::truth::{Cursor, Truth};
+use crate::net::simulation::wire::{Seen, SharedWire};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Http {
+    id: usize,
+    wire: SharedWire,
+    random: Random,
+    asks: Asks,
+    goes: bool,
+    input: Vec<u8>,
+    /// Bytes that must come next, where they are known.
+    due: Vec<u8>,
+    /// When the request under way was sent.
+    asked_at_ms: Option<u64>,
+    /// Whether the head of the response was read.
+    is_streaming: bool,
+    is_over: bool,
+    turns_left: usize,
+    body_bytes_max: usize,
+}
+
+/// What it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    Pages,
+    Stream { topic: usize },
+    Polls { topic: usize, wait_ms: u64 },
+}
+
+impl Http {
+    /// `goes`: whether it ends the connection in the middle of things.
+    pub(crate) fn new(
+        id: usize,
+        wire: SharedWire,
+        mut random: Random,
+        asks: Asks,
+        body_bytes_max: usize,
+    ) -> Self {
+        let (goes, turns_left) = (random.once_in(4), random.some(10) + 1);
+        Self {
+            id,
+            wire,
+            random,
+            asks,
+            goes,
+            input: Vec::new(),
+            due: Vec::new(),
+            asked_at_ms: None,
+            is_streaming: false,
+            is_over: false,
+            turns_left,
+            body_bytes_max,
+        }
+    }
+
+    fn send(&mut self, request: &str) {
+        self.wire.borrow_mut().send(request.as_bytes());
+    }
+
+    fn ask(&mut self, truth: &mut Truth) {
+        if self.turns_left == 0 {
+            if self.goes && self.random.once_in(4) {
+                let mut wire = self.wire.borrow_mut();
+                if self.random.once_in(2) {
+                    wire.reset();
+                } else {
+                    wire.end();
+                }
+                self.is_over = true;
+            }
+            return;
+        }
+        let id = self.id;
+        match self.asks {
+            Asks::Pages => {
+                self.turns_left -= 1;
+                for _ in 0..=self.random.some(3) {
+                    self.ask_page();
+                }
+            }
+            Asks::Stream { topic } => {
+                self.turns_left = 0;
+                self.send(&format!("GET /stream/{id}/t{topic} HTTP/1.1\r\nHost: h\r\n\r\n"));
+                self.due =
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+                        .to_vec();
+            }
+            Asks::Polls { topic, wait_ms } => {
+                if self.asked_at_ms.is_some() {
+                    return;
+                }
+                self.turns_left -= 1;
+                self.asked_at_ms = Some(truth.now_ms);
+                let cursor = truth.clients[id].cursors.back();
+                let (life, next) = cursor.map_or((usize::MAX, 1), |it| (it.life, it.next));
+                self.send(&format!(
+                    "GET /wait/{id}/t{topic}/{life}/{}/{wait_ms} HTTP/1.1\r\nHost: h\r\n\r\n",
+                    next - 1
+                ));
+            }
+        }
+    }
+
+    fn ask_page(&mut self) {
+        let id = self.id;
+        let len = self.random.some(4000);
+        let body = match self.random.once_in(3) {
+            true => {
+                let len = len.min(self.body_bytes_max);
+                self.send(&format!(
+                    "POST /http/{id}/0 HTTP/1.1\r\nHost: h\r\nContent-Length: {len}\r\n\r\n"
+                ));
+                let body = page(len);
+                self.wire.borrow_mut().send(&body);
+                body
+            }
+            false => {
+                self.send(&format!("GET /http/{id}/{len} HTTP/1.1\r\nHost: h\r\n\r\n"));
+                page(len)
+            }
+        };
+        let len = body.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n");
+        self.due.extend_from_slice(head.as_bytes());
+        self.due.extend_from_slice(&body);
+    }
+
+    /// Whether what came is the end that a server may bring about at any time.
+    fn is_refusal(&self, truth: &Truth) -> bool {
+        // So far it is like any other response.
+        let input = self.input.strip_prefix(b"HTTP/1.1 ").unwrap_or(&self.input);
+        let is = |line: &str| {
+            let line = line.as_bytes();
+            input.starts_with(&line[..line.len().min(input.len())])
+        };
+        is("503 Service Unavailable\r\n")
+            && (truth.is_full || truth.is_draining || truth.is_lossy)
+            // It asked for more than it took.
+            || is("429 Too Many Requests\r\n") && self.asks == Asks::Pages
+            // A request that came in part when time jumped.
+            || is("408 Request Timeout\r\n") && truth.has_stalled
+    }
+
+    fn digest(&mut self, truth: &mut Truth) {
+        let pairs = self.input.iter().zip(&self.due);
+        let len = pairs.take_while(|(came, due)| came == due).count();
+        self.input.drain(..len);
+        self.due.drain(..len);
+        if !self.input.is_empty() && !self.due.is_empty() {
+            assert!(self.is_refusal(truth), "client {}: {:?}", self.id, self.shown());
+            self.is_over = true;
+            return self.wire.borrow_mut().end();
+        }
+        if self.input.is_empty() || !self.due.is_empty() {
+            return;
+        }
+        match self.asks {
+            Asks::Stream { .. } => {
+                self.is_streaming = true;
+                self.digest_lines(truth);
+            }
+            Asks::Polls { topic, .. } => self.digest_answer(topic, truth),
+            Asks::Pages => {
+                assert!(self.is_refusal(truth), "client {}: {:?}", self.id, self.shown());
+                self.is_over = true;
+                self.wire.borrow_mut().end();
+            }
+        }
+    }
+
+    fn shown(&self) -> String {
+        let first =
+            |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+        format!("{:?} for {:?}", first(&self.input), first(&self.due))
+    }
+
+    fn digest_lines(&mut self, truth: &mut Truth) {
+        while let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
+            let line = String::from_utf8(self.input.drain(..=end).collect()).unwrap();
+            let line = line.trim_end();
+            if line != ":" {
+                let checked = truth.check_topic_line(self.id, line);
+                checked.unwrap_or_else(|error| panic!("client {}: {error}", self.id));
+            }
+        }
+    }
+
+    fn digest_answer(&mut self, topic: usize, truth: &mut Truth) {
+        let Some(end) = self.input.windows(4).position(|it| it == b"\r\n\r\n") else { return };
+        let head = String::from_utf8(self.input[..end].to_vec()).unwrap();
+        if !head.starts_with("HTTP/1.1 20") {
+            assert!(self.is_refusal(truth), "client {}: {head}", self.id);
+            self.is_over = true;
+            return self.wire.borrow_mut().end();
+        }
+        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let len: usize = len.map_or(0, |len| len.parse().unwrap());
+        assert_eq!(len == 0, head.starts_with("HTTP/1.1 204 "), "client {}: {head}", self.id);
+        if self.input.len() < end + 4 + len {
+            return;
+        }
+        assert!(self.asked_at_ms.take().is_some(), "client {}: an answer unasked", self.id);
+        let body: Vec<u8> = self.input.drain(..end + 4 + len).skip(end + 4).collect();
+        for line in String::from_utf8(body).unwrap().lines() {
+            self.expect_life_of(line, topic, truth);
+            let checked = truth.check_topic_line(self.id, line);
+            checked.unwrap_or_else(|error| panic!("client {}: {error}", self.id));
+        }
+    }
+
+    /// The first answer begins anywhere, and so does one behind a notice that the topic is another's now.
+    fn expect_life_of(&self, line: &str, topic: usize, truth: &mut Truth) {
+        let mut words = line.split(' ').skip(1);
+        let life: usize = words.next().unwrap().parse().unwrap();
+        let offset: u64 = words.next().unwrap().parse().unwrap();
+        let cursors = &mut truth.clients[self.id].cursors;
+        let is_notice = line.starts_with("\x01G");
+        if cursors.back().is_none_or(|cursor| cursor.life != life && is_notice) {
+            cursors.clear();
+            let topic = format!("t{topic}");
+            cursors.push_back(Cursor { topic, life, next: offset, mutes_own: false, end: None });
+        }
+    }
+}
+
+impl Client for Http {
+    fn act(&mut self, truth: &mut Truth, speaks: bool) {
+        if self.is_over {
+            let mut wire = self.wire.borrow_mut();
+            wire.take(usize::MAX);
+            wire.inbox.clear();
+            return;
+        }
+        let mut wire = self.wire.borrow_mut();
+        wire.takes_at_once = true;
+        wire.take(usize::MAX);
+        self.input.append(&mut wire.inbox);
+        let seen = wire.seen();
+        if !wire.is_served() && self.asked_at_ms.is_some() {
+            // Time runs once it is accepted.
+            self.asked_at_ms = Some(truth.now_ms);
+        }
+        drop(wire);
+        self.digest(truth);
+        match seen {
+            Seen::Open if speaks && !self.is_over => self.ask(truth),
+            Seen::Open => {}
+            Seen::End | Seen::Reset => {
+                trace::note(|| format!("  {} saw the end: {seen:?}", self.id));
+                self.wire.borrow_mut().end();
+                self.is_over = true;
+            }
+        }
+    }
+
+    fn check_settled(&self, truth: &Truth) {
+        let is_served = self.wire.borrow().is_served();
+        if self.is_over || !is_served {
+            return;
+        }
+        let id = self.id;
+        assert!(self.due.is_empty(), "client {id}: {} bytes are missing", self.due.len());
+        if self.is_streaming {
+            assert!(truth.is_caught_up(id), "client {id}: was not given all");
+        }
+        let Asks::Polls { topic, wait_ms } = self.asks else { return };
+        let Some(asked_at_ms) = self.asked_at_ms else { return };
+        let waits_ms = truth.now_ms - asked_at_ms;
+        assert!(
+            waits_ms <= wait_ms + 1000 || truth.has_stalled,
+            "client {id}: waits for {waits_ms} ms"
+        );
+        let cursor = truth.clients[id].cursors.back();
+        let has_more = cursor.is_some_and(|cursor| {
+            truth.topics[&format!("t{topic}")][cursor.life].messages.len() as u64 >= cursor.next
+        });
+        assert!(!has_more, "client {id}: waits for what is there");
+    }
+}
