@@ -15,14 +15,13 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use crate::config::Limits;
 use crate::net::clock::{Clock, shared_us};
 use crate::net::context::find;
 use crate::net::handler::{Closed, Handler};
-use crate::net::link::Link;
+use crate::net::link::{Link, Stream};
 use crate::net::listener::{Listen, Listener, Side};
 use crate::net::peers::PeerId;
 use crate::net::rx::{Reading, Rx};
@@ -216,7 +215,7 @@ impl<H: Handler> Server<H> {
             if key >= TOKENS_FROM || last_key.replace(key) >= Some(key) {
                 return Err(Corrupt);
             }
-            let link = Link::Plain(TcpStream::from_std(socket.into()));
+            let link = Link::Plain(Stream::from_std(socket.into()));
             let (its_rx, its_tx) = restore_framed(from, |from| self.restore_peer(key, link, from))?;
             rx.push((key, its_rx));
             tx.push((key, its_tx));

@@ -108,6 +108,25 @@ fn a_slow_reader_gets_every_byte() {
     client.expect_echo("all there");
 }
 
+/// Where messages stand alone, a compressed one may be cut by a restart, and what was agreed on holds on.
+#[test]
+fn a_compressed_message_goes_on() {
+    let server = Process::start(&["--compress-min-bytes", "10"]);
+    let mut client = RawClient::connect(server.addr);
+    upgrade(&mut client, "/", "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+    // RFC 7692 §7.2.3.1.
+    let hello = wire::masked(FIN | TEXT | 0x40, &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00]);
+    for cut in [1, 7, 9, hello.len()] {
+        client.send(&hello[..cut]);
+        restart(&server);
+        client.send(&hello[cut..]);
+        client.expect_text("Hello");
+    }
+    client.send(wire::text(&"again ".repeat(100)));
+    let echo = client.frame();
+    assert_eq!((echo.first, echo.payload.len() < 100), (FIN | TEXT | 0x40, true));
+}
+
 /// Closing handshakes end as they would have.
 #[test]
 fn a_connection_that_is_being_closed_is_closed() {

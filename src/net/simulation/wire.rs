@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use mio::event::Source;
@@ -419,6 +420,16 @@ impl Stream {
                 end.0.borrow_mut().server_fin = true;
                 Ok(())
             }
+        }
+    }
+}
+
+/// For a server that is handed over, which a script is not.
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Kernel(socket) => socket.as_fd(),
+            Self::Scripted(_) => unreachable!("a wire has no descriptor"),
         }
     }
 }
