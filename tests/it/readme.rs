@@ -5,22 +5,22 @@ use std::path::Path;
 
 use crate::support::process::run;
 
-/// `FILE::NAME`, in `tests/it` or in `src`.
+/// `FILE::NAME`, in `tests/it` or in `src`; under load the file is always the same.
 #[test]
-fn every_test_that_the_table_of_faults_names_exists() {
+fn every_test_that_the_tables_of_faults_name_exists() {
     let readme = read("README.md");
-    let rows: Vec<&str> = section(&readme, "## What misbehaving clients get")
-        .lines()
-        .filter(|line| line.starts_with("| "))
-        .skip(1)
-        .collect();
-    assert!(rows.len() > 40, "{}", rows.len());
-    for row in rows {
+    let faults = section(&readme, "## What misbehaving clients get");
+    let (faults, under_load) = faults.split_once("\n### Under load\n").unwrap();
+    let (rows, loads) = (rows(faults), rows(under_load));
+    assert!(rows.len() > 40 && loads.len() > 10, "{} {}", rows.len(), loads.len());
+    let rows = rows.into_iter().map(|row| (row, None));
+    for (row, home) in rows.chain(loads.into_iter().map(|row| (row, Some("hostile")))) {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
         let [_fault, _answer, tests] = cells[..] else { panic!("not three cells: {row}") };
         for test in tests.trim().split(", ") {
-            let name = test.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
-            let (file, test) = name.and_then(|name| name.split_once("::")).expect(row);
+            let name = test.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).expect(row);
+            let named = home.map(|home| (home, name)).or_else(|| name.split_once("::"));
+            let (file, test) = named.expect(row);
             let path = match file.contains('/') {
                 true => format!("src/{file}.rs"),
                 false => format!("tests/it/{file}.rs"),
@@ -28,6 +28,11 @@ fn every_test_that_the_table_of_faults_names_exists() {
             assert!(is_test(&read(&path), test), "{path} has no test {test}");
         }
     }
+}
+
+/// Those of the tables in `text`, but for their heads.
+fn rows(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.starts_with("| ")).skip(1).collect()
 }
 
 /// Whatever can stand in a file has a row that begins with its flag.
