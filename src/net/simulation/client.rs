@@ -330,6 +330,7 @@ impl WebSocket {
             || was == Stage::Refused
             || record.opens == 0
             || truth.was_cut_short
+            || truth.is_lossy
             || truth.has_stalled;
         if self.is_polite() && !is_cut {
             let is_told = self.input.is_empty() && self.close_seen.is_some();
