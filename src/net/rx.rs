@@ -375,7 +375,8 @@ impl<H: Handler> Server<H> {
         if let Some(mut owed) = frames.owed.take() {
             self.walk_and_keep(key, &mut owed.bytes, frames_left);
         }
-        *frames_left > 0
+        // Who was ended for want of memory to keep the rest has nothing left over that brings it back here.
+        *frames_left > 0 || matches!(self.peers.rx[key].reading, Reading::Nothing)
     }
 
     /// The inner loop: frame by frame, to the handler or to its answer.

@@ -18,6 +18,7 @@ pub(crate) struct Checks {
     had_events: bool,
     calls: u64,
     accepted: u64,
+    kept_bytes: usize,
     /// By client.
     hungers: Vec<Hunger>,
 }
@@ -32,7 +33,7 @@ struct Hunger {
 impl Checks {
     pub(crate) fn new(clients: usize) -> Self {
         let hungers = vec![Hunger::default(); clients];
-        Self { idle_turns: 0, had_events: false, calls: 0, accepted: 0, hungers }
+        Self { idle_turns: 0, had_events: false, calls: 0, accepted: 0, kept_bytes: 0, hungers }
     }
 
     pub(crate) fn before_turn(&mut self, wires: &[SharedWire], ready: &[Ready]) {
@@ -95,13 +96,16 @@ impl Checks {
     fn nobody_spins(&mut self, server: &Server<App>, truth: &Truth, wires: &[SharedWire]) {
         let moved = wires.iter().any(|wire| wire.borrow().moved != Moved::default());
         let accepted = server.turn.counters.accepted;
+        // Frames behind a Close are stepped over in shares, and nobody hears of them.
+        let kept_bytes = server.peers.rx.iter().map(|(_, rx)| rx.kept_bytes()).sum();
         let is_idle = !self.had_events
             && !moved
             && truth.calls == self.calls
+            && kept_bytes == self.kept_bytes
             && accepted == self.accepted
             && server.wait_for() == Some(std::time::Duration::ZERO);
         self.idle_turns = if is_idle { self.idle_turns + 1 } else { 0 };
-        (self.calls, self.accepted) = (truth.calls, accepted);
+        (self.calls, self.accepted, self.kept_bytes) = (truth.calls, accepted, kept_bytes);
         assert!(self.idle_turns < 3, "the loop spins");
     }
 

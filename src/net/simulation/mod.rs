@@ -28,8 +28,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) use arrivals::Arrivals;
 pub use wire::Stream;
 
-/// Seeds that once found a fault.
-const REGRESSIONS: &[u64] = &[];
+/// Seeds that once found a fault, in the server or in the checks.
+const REGRESSIONS: &[u64] = &[16_472, 30_101, 93_058];
 
 #[test]
 fn a_seed_lives_through() {
