@@ -57,21 +57,28 @@ pub enum Drained {
 }
 
 impl Link {
-    /// Reads once into `buf`, which must not be empty, and over TLS have `tls::READ_ROOM_MIN` bytes.
-    pub fn read(&mut self, buf: &mut [u8]) -> Fill {
+    /// Reads once into `buf`, at most `at_most` bytes of the socket. Neither may be empty, and over TLS `buf` must have
+    /// `tls::READ_ROOM_MIN` bytes.
+    pub fn read(&mut self, buf: &mut [u8], at_most: usize) -> Fill {
         match self {
-            Self::Plain(stream) => read_once(stream, buf),
-            Self::Tls(tls) => tls.read(&mut [], buf),
+            Self::Plain(stream) => {
+                let room = buf.len().min(at_most);
+                read_once(stream, &mut buf[..room])
+            }
+            Self::Tls(tls) => tls.read(&mut [], buf, at_most),
         }
     }
 
-    /// Reads once into `first`, then `second`, which over TLS must have room as `read`'s.
-    pub fn read_both(&mut self, first: &mut [u8], second: &mut [u8]) -> Fill {
+    /// Reads once into `first`, then `second`, of which the same is asked as of `read`'s.
+    pub fn read_both(&mut self, first: &mut [u8], second: &mut [u8], at_most: usize) -> Fill {
         let stream = match self {
             Self::Plain(stream) => stream,
-            Self::Tls(tls) => return tls.read(first, second),
+            Self::Tls(tls) => return tls.read(first, second, at_most),
         };
-        let mut bufs = [IoSliceMut::new(first), IoSliceMut::new(second)];
+        let in_first = first.len().min(at_most);
+        let in_second = second.len().min(at_most - in_first);
+        let mut bufs =
+            [IoSliceMut::new(&mut first[..in_first]), IoSliceMut::new(&mut second[..in_second])];
         loop {
             match stream.read_vectored(&mut bufs) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -20,6 +20,7 @@ use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
 use crate::net::proxied::Proxied;
 use crate::net::server::Server;
+use crate::net::turn::SHARE_BYTES_MIN;
 use crate::net::tx::Phase;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -199,7 +200,7 @@ impl<H: Handler> Server<H> {
     /// Reads what the peer sent and hands it on, within the turn's share; what is left over comes on the ready list.
     pub(crate) fn receive(&mut self, key: usize, until: ReadUntil) {
         let mut frames_left = FRAMES_PER_TURN_MAX;
-        let mut bytes_left = READ_BYTES_PER_TURN_MAX;
+        let mut bytes_left = self.turn.share_bytes();
         if !self.resume_share(key, &mut frames_left) {
             return;
         }
@@ -211,9 +212,10 @@ impl<H: Handler> Server<H> {
             if self.turn.handshakes_left == 0 && tx.link.is_handshaking() {
                 return tx.mark_ready(key, &mut self.turn);
             }
-            let filled = self.fill_and_walk(key, &mut frames_left);
+            let filled = self.fill_and_walk(key, bytes_left, &mut frames_left);
             match filled {
                 Filled::Bytes { len, is_drained } => {
+                    self.turn.was_read(len);
                     if is_drained && until == ReadUntil::ShortRead {
                         return;
                     }
@@ -237,28 +239,26 @@ impl<H: Handler> Server<H> {
     }
 
     /// One read, into the body of a large message or into scratch, and the walk over what it brought.
-    fn fill_and_walk(&mut self, key: usize, frames_left: &mut u32) -> Filled {
+    fn fill_and_walk(&mut self, key: usize, bytes_left: usize, frames_left: &mut u32) -> Filled {
         let Self { peers, scratch, turn, .. } = self;
         let scratch = scratch.bytes();
         let (rx, link) = (&mut peers.rx[key], &mut peers.tx[key].link);
         let mut owed_len = 0;
+        let at_most = bytes_left.max(SHARE_BYTES_MIN);
         let (fill, room, in_body) = match &mut rx.reading {
             Reading::Frames(frames) => match frames.inbound.body_space() {
                 Some(space) => {
-                    let body_room = space.len();
-                    let fill = link.read_both(space, &mut scratch[..READ_BYTES_MAX]);
-                    (fill, body_room + READ_BYTES_MAX, body_room)
+                    let in_body = space.len();
+                    let fill = link.read_both(space, &mut scratch[..READ_BYTES_MAX], at_most);
+                    (fill, in_body + READ_BYTES_MAX, in_body)
                 }
                 None => {
                     if let Some(owed) = frames.owed.take() {
                         owed_len = owed.bytes.len();
                         scratch[..owed_len].copy_from_slice(&owed.bytes);
                     }
-                    (
-                        link.read(&mut scratch[owed_len..owed_len + READ_BYTES_MAX]),
-                        READ_BYTES_MAX,
-                        0,
-                    )
+                    let behind = &mut scratch[owed_len..owed_len + READ_BYTES_MAX];
+                    (link.read(behind, at_most), READ_BYTES_MAX, 0)
                 }
             },
             Reading::Proxied(_)
@@ -266,7 +266,9 @@ impl<H: Handler> Server<H> {
             | Reading::Body(_)
             | Reading::Waiting(_)
             | Reading::Stream { .. }
-            | Reading::Nothing => (link.read(&mut scratch[..READ_BYTES_MAX]), READ_BYTES_MAX, 0),
+            | Reading::Nothing => {
+                (link.read(&mut scratch[..READ_BYTES_MAX], at_most), READ_BYTES_MAX, 0)
+            }
         };
         let len = match fill {
             Fill::Bytes(len) => len,
@@ -279,7 +281,7 @@ impl<H: Handler> Server<H> {
                 return self.filled_nothing(key, fill);
             }
         };
-        let is_drained = link.is_drained(len, room);
+        let is_drained = link.is_drained(len, room.min(at_most));
         peers.tx[key].await_writable();
         rx.last_rx_ms = turn.now_ms;
         match &mut rx.reading {
@@ -509,9 +511,6 @@ const SMALL_BYTES: usize = 256;
 
 /// Frames of one peer that are handled in one turn.
 pub(crate) const FRAMES_PER_TURN_MAX: u32 = 256;
-
-/// Bytes that are read from one peer in one turn.
-const READ_BYTES_PER_TURN_MAX: usize = 512 * 1024;
 
 /// What a read without data counts against the turn's share, so that a peer cannot hold the turn with them.
 const NO_DATA_COST_BYTES: usize = 8 * 1024;

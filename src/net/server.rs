@@ -37,7 +37,7 @@ use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
 use crate::net::signals::EndSignals;
-use crate::net::turn::{Counters, FAULT, HANDSHAKES_PER_PHASE_MAX, Turn};
+use crate::net::turn::{Counters, FAULT, Turn};
 use crate::net::tx::{Phase, Tx};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
@@ -285,7 +285,7 @@ impl<H: Handler> Server<H> {
         self.turn.topics.now_ms = now_ms;
         let mut ended = None;
         let ready_len = self.turn.ready.len();
-        self.turn.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
+        self.turn.begin_phase();
         for event in events {
             match event.token() {
                 Token(key) if key < TOKENS_FROM => self.peer_event(key, &event),
@@ -377,11 +377,14 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Goes on with peers that had more to do than a turn's share, or took their replies: those `listed` before this turn.
+    /// Goes on with peers that had more to do than a turn's share, or took their replies: those `listed` before this turn,
+    /// the first ones first.
     fn resume_ready(&mut self, listed: usize) {
-        self.turn.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
-        for at in 0..listed {
-            let id = self.turn.ready[at];
+        self.turn.begin_phase();
+        let mut resumed = 0;
+        while resumed < listed && self.turn.has_bytes_left() {
+            let id = self.turn.ready[resumed];
+            resumed += 1;
             let key = id.key as usize;
             let Some(tx) = find(&mut self.peers.tx, id) else { continue };
             tx.unmark_ready();
@@ -391,7 +394,7 @@ impl<H: Handler> Server<H> {
             self.tell_drained(key);
             self.receive(key, ReadUntil::Empty);
         }
-        self.turn.ready.drain(..listed);
+        self.turn.ready.drain(..resumed);
     }
 
     fn tell_drained(&mut self, key: usize) {

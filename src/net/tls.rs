@@ -326,10 +326,10 @@ impl TlsLink {
         self.cut = early.to_vec();
     }
 
-    /// Reads once from the socket. All plaintext that this brings goes into `first`, then `second`.
+    /// Reads once from the socket, at most `at_most` bytes. All plaintext that this brings goes into `first`, then `second`.
     ///
     /// `second` has room for [`READ_ROOM_MIN`] bytes; its contents are lost.
-    pub fn read(&mut self, first: &mut [u8], second: &mut [u8]) -> Fill {
+    pub fn read(&mut self, first: &mut [u8], second: &mut [u8], at_most: usize) -> Fill {
         debug_assert!(second.len() >= READ_ROOM_MIN);
         match self.input {
             Input::Proxied => return self.read_as_it_is(second),
@@ -338,8 +338,8 @@ impl TlsLink {
             Input::Failed => return self.read_in_vain(second),
         }
         let from = RECORD_BYTES_MAX + self.cut.len();
-        let room = second.len() - from;
-        let len = match link::read_once(&mut self.stream, &mut second[from..]) {
+        let room = at_most.min(second.len() - from);
+        let len = match link::read_once(&mut self.stream, &mut second[from..from + room]) {
             Fill::Bytes(len) => {
                 self.is_drained = len < room;
                 len
@@ -719,11 +719,11 @@ mod tests {
             let mut link = TlsLink::new(theirs, &config, true).unwrap();
             ours.write_all(b"PROXY").unwrap();
             let mut before = vec![0; READ_ROOM_MIN + 1000];
-            assert_eq!(link.read(&mut [], &mut before), Fill::Bytes(5));
+            assert_eq!(link.read(&mut [], &mut before, usize::MAX), Fill::Bytes(5));
             assert_eq!((&before[..5], link.is_drained()), (&b"PROXY"[..], true));
             link.begin(early);
             let mut scratch = vec![0; READ_ROOM_MIN + 1000];
-            let fill = link.read(&mut [], &mut scratch);
+            let fill = link.read(&mut [], &mut scratch, usize::MAX);
             if early_len == hello.len() {
                 assert_eq!(fill, Fill::NoData { made_flight: true });
                 assert!(link.is_drained());
@@ -732,11 +732,11 @@ mod tests {
                 assert_eq!(fill, if early_len == 0 { Fill::WouldBlock } else { expected });
                 ours.write_all(late).unwrap();
                 // Loopback delivers before `write` returns.
-                let fill = link.read(&mut [], &mut scratch);
+                let fill = link.read(&mut [], &mut scratch, usize::MAX);
                 assert_eq!(fill, Fill::NoData { made_flight: true });
             }
             assert!(ours.read(&mut [0; 100]).unwrap() > 0);
-            assert_eq!(link.read(&mut [], &mut scratch), Fill::WouldBlock);
+            assert_eq!(link.read(&mut [], &mut scratch, usize::MAX), Fill::WouldBlock);
         }
     }
 
@@ -758,7 +758,7 @@ mod tests {
             let mut scratch = vec![0; 132_096];
             while client.is_handshaking() || client.wants_write() {
                 client.write_tls(&mut ours).unwrap();
-                let _flight = link.read(&mut [], &mut scratch);
+                let _flight = link.read(&mut [], &mut scratch, usize::MAX);
                 if client.is_handshaking() {
                     client.read_tls(&mut ours).unwrap();
                     client.process_new_packets().unwrap();
@@ -779,7 +779,7 @@ mod tests {
                 ours.write_all(piece).unwrap();
                 loop {
                     let mut first = vec![0; below(3) * below(30_000)];
-                    match link.read(&mut first, &mut scratch) {
+                    match link.read(&mut first, &mut scratch, 1 + below(150_000)) {
                         Fill::Bytes(len) => {
                             let in_first = len.min(first.len());
                             received.extend_from_slice(&first[..in_first]);

@@ -34,6 +34,8 @@ pub(crate) struct Turn {
     pub(crate) doomed: Vec<u32>,
     /// TLS handshakes that may still be answered in this phase of the turn.
     pub(crate) handshakes_left: u32,
+    /// Bytes that may still be read in full shares in this phase of the turn.
+    bytes_left: usize,
     /// Whether the server goes down.
     pub(crate) is_draining: bool,
     pub(crate) counters: Counters,
@@ -59,9 +61,33 @@ impl Turn {
             answered: Vec::new(),
             doomed: Vec::new(),
             handshakes_left: HANDSHAKES_PER_PHASE_MAX,
+            bytes_left: BYTES_PER_PHASE,
             is_draining: false,
             counters: Counters::default(),
         }
+    }
+
+    /// A turn has two phases, its events and those that waited for their turn, so that neither the new nor the old ones
+    /// starve.
+    pub(crate) const fn begin_phase(&mut self) {
+        self.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
+        self.bytes_left = BYTES_PER_PHASE;
+    }
+
+    /// Bytes that the next peer may read. Once others took what the phase has, they are few, but enough for a request or a
+    /// small message: whoever has more to say waits for a turn, and whoever has little does not wait for those.
+    pub(crate) const fn share_bytes(&self) -> usize {
+        if self.has_bytes_left() { SHARE_BYTES_MAX } else { SHARE_BYTES_MIN }
+    }
+
+    /// Whether those who wait for their turn may have it in this one.
+    pub(crate) const fn has_bytes_left(&self) -> bool {
+        self.bytes_left > 0
+    }
+
+    /// A peer read so many.
+    pub(crate) const fn was_read(&mut self, len: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(len);
     }
 
     /// Changes the limits, as far as they can change.
@@ -79,9 +105,19 @@ fn share_of_topics(memory: &Memory, limits: &TopicLimits) -> TopicLimits {
     topics
 }
 
-/// TLS handshakes that are answered among a turn's events, and once more among those that waited for their turn, so that
-/// neither the new nor the old ones starve. One costs a few tenths of a millisecond (`benches/tls.rs`).
-pub(crate) const HANDSHAKES_PER_PHASE_MAX: u32 = 4;
+/// TLS handshakes that are answered in a phase. One costs a few tenths of a millisecond (`benches/tls.rs`).
+const HANDSHAKES_PER_PHASE_MAX: u32 = 4;
+
+/// Bytes that are read in a phase in full shares. To take in and to echo a MiB costs up to a millisecond or two, most of it in
+/// the kernel.
+const BYTES_PER_PHASE: usize = 16 << 20;
+
+/// The share of one peer while there is plenty.
+const SHARE_BYTES_MAX: usize = 1 << 20;
+
+/// The share of one peer that comes when the phase's bytes are used up. A TLS record; below this the system call costs more than
+/// the bytes.
+pub(crate) const SHARE_BYTES_MIN: usize = 16 << 10;
 
 /// Warm bodies kept between messages. What a while did not need is given back (`BodyPool::trim`).
 const POOL_BYTES_MAX: usize = 64 << 20;

@@ -69,6 +69,32 @@ fn new_bytes_do_not_add_to_a_share_that_is_left_over() {
     }
 }
 
+/// Once many took all that a turn reads in full shares, the rest of them wait, and whoever has little to say does not.
+#[test]
+fn who_says_little_does_not_wait_for_hundreds_who_say_much() {
+    let held = Held::start();
+    let message = wire::binary(&[7; MUCH_BYTES]);
+    let in_one_turn = BYTES_PER_PHASE.div_ceil(MUCH_BYTES);
+    let mut many: Vec<RawClient> = (0..in_one_turn + 40).map(|_| held.open().0).collect();
+    let (mut modest, modest_id) = held.open();
+
+    held.while_held(|| {
+        for client in &mut many {
+            client.send(&message);
+        }
+        modest.send(wire::text("excuse me"));
+    });
+    modest.expect_text("excuse me");
+    for client in &mut many {
+        assert_eq!(client.frame().payload.len(), MUCH_BYTES);
+    }
+
+    let order: Vec<PeerId> = held.order.try_iter().collect();
+    assert_eq!(order.len(), many.len() + 1);
+    let before = order.iter().position(|id| *id == modest_id).unwrap();
+    assert!(before <= in_one_turn, "{before} of {} were served before it", many.len());
+}
+
 #[test]
 fn a_fresh_client_is_served_at_once_whatever_the_others_do() {
     let server = TestServer::echo();
@@ -102,6 +128,12 @@ fn deadlines_and_new_connections_are_served_under_load() {
 
 /// Frames of one peer that are handled in one turn.
 const FRAMES_PER_TURN: usize = 256;
+
+/// A message that the socket of a new connection holds, and that is more than the smallest share of a turn.
+const MUCH_BYTES: usize = 60_000;
+
+/// Bytes that are read in full shares in one phase of a turn (`net::turn`).
+const BYTES_PER_PHASE: usize = 16 << 20;
 
 /// An echo whose loop the test can hold, and which notes whose message came when.
 struct Held {

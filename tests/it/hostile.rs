@@ -56,7 +56,9 @@ fn slow_handshakes_end_in_time_however_they_drip() {
                 assert!(begun.elapsed() < latest, "not over after {:?}", begun.elapsed());
                 return true;
             }
-            assert!(begun.elapsed() >= timeout, "over after {:?}", begun.elapsed());
+            // The server counts from the start of the turn in which it accepts.
+            let soonest = timeout - A_TURN;
+            assert!(begun.elapsed() >= soonest, "over after {:?}", begun.elapsed());
             assert!(client.buf.starts_with(b"HTTP/1.1 408 "), "{}", client.buf.escape_ascii());
             false
         });
@@ -551,6 +553,9 @@ const RSV1: u8 = 0x40;
 
 /// What was sent on loopback is there.
 const NOW: Duration = Duration::from_millis(1);
+
+/// What a turn may take under load.
+const A_TURN: Duration = Duration::from_millis(100);
 
 /// Clients that flood at a time.
 const FLOODERS: usize = 4;

@@ -63,7 +63,9 @@ fn replies_from_several_places_leave_in_order() {
             let _sent = cx.send(message.kind(), message.payload());
         }
     });
-    let server = TestServer::start_with(large(), hooks, Some(pair.server()));
+    let mut limits = large();
+    limits.queue_bytes_max = 4 << 20;
+    let server = TestServer::start_with(limits, hooks, Some(pair.server()));
     let mut client = TlsClient::open(server.tls(), &pair.client(&TLS13));
     for payload in [pattern(3), pattern(300_000)] {
         client.send(wire::binary(&payload));
