@@ -579,7 +579,7 @@ const DEAF_SENDS_MAX: usize = 640 << 10;
 
 /// What the kernel takes ahead of what it can send (`net::listener`), the segment that passes this, and what the peer's
 /// window of a few KiB lets through.
-const UNSENT_BYTES_MAX: usize = (640 << 10) + (64 << 10) + (16 << 10);
+const UNSENT_BYTES_MAX: usize = (256 << 10) + (64 << 10) + (16 << 10);
 
 /// What one read brings (`net::rx`).
 const READ_BYTES_MAX: usize = 129 << 10;

@@ -158,6 +158,7 @@ fn much_behind_an_earlier_message_sent_on_is_sent_as_it_is_without_it() {
 
 /// A server whose handler obeys the script at the start of each message.
 fn scripted() -> TestServer {
+    // The conversations are about order: what a message's replies may hold is tested in `backpressure`.
     let mut limits = limits();
     limits.queue_bytes_max = 4 << 20;
     TestServer::start(limits, Hooks::echo().on_message(obey))

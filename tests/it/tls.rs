@@ -63,6 +63,7 @@ fn replies_from_several_places_leave_in_order() {
             let _sent = cx.send(message.kind(), message.payload());
         }
     });
+    // More than is due at once.
     let mut limits = large();
     limits.queue_bytes_max = 4 << 20;
     let server = TestServer::start_with(limits, hooks, Some(pair.server()));
