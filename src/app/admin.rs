@@ -21,7 +21,7 @@ use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 
 use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
-use crate::app::dialects::plain::encode_string;
+use crate::app::dialects::json_text::push_string;
 use crate::app::gate::Gate;
 use crate::app::metrics;
 use crate::app::presence::{self, Transport};
@@ -277,7 +277,7 @@ fn limit(request: &Request<'_>) -> Result<usize, Refusal> {
 
 fn quoted(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len() + 2);
-    encode_string(text.as_bytes(), &mut out);
+    push_string(&mut out, text.as_bytes());
     String::from_utf8_lossy(&out).into_owned()
 }
 

@@ -2,4 +2,5 @@
 //! its bytes and typed values. Pure functions.
 
 pub(crate) mod centrifugo;
+pub(crate) mod json_text;
 pub(crate) mod plain;

@@ -13,6 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use wsfast::Lag;
 use wsfast::{Form, Framing, Gap, Kind, StatusCode, TopicMessage};
 
+use crate::app::dialects::json_text::push_string;
+
 /// The payload and nothing else.
 pub(crate) const BARE: Form = Form { id: 0, framing: Framing::Message };
 /// The subprotocol `wsfast.meta`.
@@ -104,27 +106,10 @@ fn encode_line(message: TopicMessage<'_>, out: &mut Vec<u8>) {
         }
         Kind::Text => {
             out.extend_from_slice(br#""text":"#);
-            encode_string(message.payload, out);
+            push_string(out, message.payload);
         }
     }
     out.extend_from_slice(b"}\n");
-}
-
-/// A JSON string (RFC 8259 §7); `text` is UTF-8.
-pub(crate) fn encode_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]

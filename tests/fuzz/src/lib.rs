@@ -28,6 +28,10 @@ mod twin;
 #[path = "../../../src/app/dialects/centrifugo/mod.rs"]
 mod centrifugo;
 
+#[allow(dead_code, unused_imports, reason = "its tests are there, too")]
+#[path = "../../../src/app/dialects/json_text.rs"]
+pub(crate) mod json_text;
+
 #[allow(dead_code, reason = "the same")]
 #[path = "../../../src/app/dialects/plain.rs"]
 mod plain_dialect;
@@ -43,4 +47,8 @@ pub(crate) mod topic_name;
 /// Where the dialects look for what they name of the binary.
 pub(crate) mod app {
     pub(crate) use super::topic_name;
+
+    pub(crate) mod dialects {
+        pub(crate) use super::super::json_text;
+    }
 }
