@@ -346,6 +346,17 @@ impl Saved for Box<str> {
     }
 }
 
+impl Saved for Rc<[u8]> {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.len().save(out);
+        u8::save_all(self, out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Vec::restore(from).map(Self::from)
+    }
+}
+
 impl Saved for Rc<str> {
     fn save(&self, out: &mut Vec<u8>) {
         save_text(self, out);

@@ -21,6 +21,7 @@ use crate::app::dialects::centrifugo::command::{self, Fault, Request, Subscribe}
 use crate::app::dialects::centrifugo::json::{JsonLimits, Reader};
 use crate::app::dialects::centrifugo::reply::{self, Connected, Recovery, Subscribed, To};
 use crate::app::dialects::centrifugo::{ClientInfo, Position, push};
+use crate::app::dialects::json_text::escaped_len;
 use crate::app::gate::{BadToken, Caller, Gate, Via};
 use crate::app::presence::{Presence, Stats, Transport};
 use crate::app::wall;
@@ -329,6 +330,19 @@ impl Centrifugo {
         Some(out)
     }
 }
+
+/// How many bytes a message takes as a push, at most about.
+pub(crate) fn encoded_len(message: wsfast::TopicMessage<'_>) -> usize {
+    let data = match message.kind {
+        // As it is, or as a string.
+        Kind::Text => escaped_len(message.payload),
+        Kind::Binary => message.payload.len().div_ceil(3) * 4,
+    };
+    data + message.topic.len() + PUSH_BYTES
+}
+
+/// What a push has beside topic and data.
+const PUSH_BYTES: usize = 128;
 
 fn publish(
     channel: &str,

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::state::{Corrupt, Reader, Saved as _};
 use wsfast::{
-    Accept, Answer, Arrival, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits,
-    Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
+    Accept, Answer, Arrival, Closed, Context, Form, Found, Gap, Handler, Kind, Lag, LagPolicy,
+    Limits, Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
@@ -139,6 +139,7 @@ impl Hub {
         let Some(admin) = &self.admin else { return Err(NO_ADMIN) };
         Ok(match admin.on_request(request, &self.gate, cx)? {
             Asked::Response(response) => Answer::Respond(response),
+            Asked::Later => Answer::Later,
             Asked::Events => {
                 let target = route::listen_to(presence::EVENTS.to_owned(), request)?;
                 let state = |target, form| Peer::Watcher(Box::new(Watcher { target, form }));
@@ -244,6 +245,7 @@ impl Hub {
             }
             ("GET" | "HEAD", Route::Root) => self.respond_to(request, page(INDEX)),
             ("POST", Route::Api(method)) => match self.gate.may_call_api(&caller) {
+                Ok(()) if !cx.has_work_left() => Answer::Later,
                 Ok(()) => {
                     let json = self.centrifugo.on_api(&method, body, &self.presence, cx);
                     match json {
@@ -391,6 +393,23 @@ impl Handler for Hub {
         plain::encode(form, message, out)
     }
 
+    fn encode_part(
+        &self,
+        form: Form,
+        message: TopicMessage<'_>,
+        at: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        plain::encode_part(form, message, at, out)
+    }
+
+    fn encoded_len(&self, form: Form, message: TopicMessage<'_>) -> usize {
+        match form {
+            centrifugo::PUSHES => centrifugo::encoded_len(message),
+            _ => plain::encoded_len(form, message),
+        }
+    }
+
     fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
         if form == centrifugo::PUSHES {
             Centrifugo::encode_gap(topic, out);
@@ -491,10 +510,10 @@ impl Handler for Hub {
         }
     }
 
-    fn respond(&self, _form: Form, last: Option<MessageId>, body: Vec<u8>) -> Response {
-        let response = match body.is_empty() {
-            true => Response::empty(Status::NoContent),
-            false => Response::new(Status::Ok, "application/x-ndjson", body),
+    fn respond(&self, _form: Form, last: Option<MessageId>, found: Found) -> Response {
+        let response = match found {
+            Found::Nothing => Response::empty(Status::NoContent),
+            Found::Messages => Response::new(Status::Ok, "application/x-ndjson", ""),
         };
         match last {
             Some(last) => response.with("ETag", format!("\"{last}\"")),

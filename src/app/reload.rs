@@ -218,6 +218,7 @@ const LIVE: &[&str] = &[
     "max-queue-bytes",
     "handshake-timeout",
     "keep-alive",
+    "send-timeout",
     "pong-timeout",
     "close-timeout",
     "drain",

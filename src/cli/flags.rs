@@ -214,6 +214,17 @@ pub(super) struct Flags {
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
     keep_alive: Millis,
 
+    /// Time that a client may take nothing of an HTTP response; then it is cut off
+    #[arg(
+        long,
+        env = "WSFAST_SEND_TIMEOUT",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    send_timeout: Millis,
+
     /// Silence after which a peer is sent a Ping; 0: never
     #[arg(
         long,
@@ -485,6 +496,7 @@ impl Flags {
         limits.close_timeout_ms = self.close_timeout.0;
         limits.drain_ms = self.drain.0;
         limits.keep_alive_ms = self.keep_alive.0;
+        limits.send_timeout_ms = self.send_timeout.0;
         let topics = &mut limits.topics;
         topics.history_messages = self.history;
         topics.topic_bytes_max = self.topic_bytes;

@@ -69,12 +69,12 @@ pub trait Handler {
         Vec::new()
     }
 
-    /// Makes the response of an [`Answer::Wait`]: `body` has the messages in their form, or is empty if there were none in
-    /// time. `last`: the last of them, or where the topic stands, if there is such a topic.
-    fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {
-        match body.is_empty() {
-            true => Response::empty(Status::NoContent),
-            false => Response::new(Status::Ok, "application/octet-stream", body),
+    /// Makes the head of the response to an [`Answer::Wait`]; its body, the messages in their form, follows by itself. `last`: the
+    /// last of them, or where the topic stands, if there is such a topic.
+    fn respond(&self, _form: Form, _last: Option<MessageId>, found: Found) -> Response {
+        match found {
+            Found::Nothing => Response::empty(Status::NoContent),
+            Found::Messages => Response::new(Status::Ok, "application/octet-stream", ""),
         }
     }
 
@@ -84,6 +84,25 @@ pub trait Handler {
     fn encode(&self, _form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
         out.extend_from_slice(message.payload);
         message.kind
+    }
+
+    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 64 KiB of
+    /// it, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
+    /// was the last. Called for each reader, so that none keeps the whole of it.
+    fn encode_part(
+        &self,
+        form: Form,
+        message: TopicMessage<'_>,
+        _at: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        self.encode(form, message, out);
+        message.payload.len()
+    }
+
+    /// How many bytes [`Handler::encode`] writes, at most about. Asked before it is called, where memory is limited.
+    fn encoded_len(&self, _form: Form, message: TopicMessage<'_>) -> usize {
+        message.payload.len() + 64
     }
 
     /// A subscriber was too slow for its topic's history, or is given the newest message alone: what to tell it before it goes
@@ -161,6 +180,15 @@ pub trait Handler {
 
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
+}
+
+/// Whether a request that waited has messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There are some, or a notice of those that are gone.
+    Messages,
+    /// There were none in time.
+    Nothing,
 }
 
 saved!(enum Closed {

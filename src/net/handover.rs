@@ -283,6 +283,10 @@ impl<H: Handler> Server<H> {
                 tx.unmark_ready();
                 tx.mark_ready(key, turn);
             }
+            if tx.awaits_work() {
+                tx.take_work();
+                tx.await_work(key, turn);
+            }
         }
     }
 
@@ -333,9 +337,7 @@ impl<H: Handler> Server<H> {
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             // Behind it may be the next, which waits in its turn.
-            while matches!(self.peers.rx[key].reading, Reading::Waiting(_)) {
-                self.end_wait(key);
-            }
+            self.settle(key);
             self.cut_if_it_stays(key);
         }
         self.flush_and_reap();
@@ -379,9 +381,7 @@ impl<H: Handler> Server<H> {
 
     /// Tells a peer to come back.
     fn send_away(&mut self, key: usize) {
-        if matches!(self.peers.rx[key].reading, Reading::Waiting(_)) {
-            self.end_wait(key);
-        }
+        self.settle(key);
         let Self { peers, turn, .. } = self;
         let tx = &mut peers.tx[key];
         match tx.phase {

@@ -288,6 +288,10 @@ impl<H: Handler> Server<H> {
     pub(crate) fn handshake_timed_out(&mut self, key: usize) {
         match &self.peers.rx[key].reading {
             Reading::Waiting(_) => return self.end_wait(key),
+            Reading::Later(_) | Reading::Replying(_) => return self.check_taking(key),
+            Reading::Head(head) if head.is_idle() && !self.peers.tx[key].is_flushed() => {
+                return self.check_taking(key);
+            }
             Reading::Head(head) if head.is_idle() => return self.end_idle(key),
             _ => {}
         }

@@ -285,6 +285,7 @@ impl<H: Handler> Server<H> {
         self.turn.topics.now_ms = now_ms;
         let mut ended = None;
         let ready_len = self.turn.ready.len();
+        self.turn.work.begin_turn();
         self.turn.begin_phase();
         for event in events {
             match event.token() {
@@ -296,6 +297,7 @@ impl<H: Handler> Server<H> {
         }
         self.accept();
         self.resume_ready(ready_len);
+        self.do_work();
         self.flush_dirty();
         self.expire_deadlines();
         self.wake();
@@ -315,7 +317,8 @@ impl<H: Handler> Server<H> {
         let perhaps = |listener: &Listener| {
             listener.waiting == Waiting::Perhaps && self.accepts_from(listener)
         };
-        if !self.turn.ready.is_empty() || self.listeners.iter().any(perhaps) {
+        let is_owed = !self.turn.ready.is_empty() || self.turn.work.waiting() > 0;
+        if is_owed || self.listeners.iter().any(perhaps) {
             return Some(Duration::ZERO);
         }
         let retries = self.listeners.iter().filter_map(|listener| match listener.waiting {
@@ -367,13 +370,44 @@ impl<H: Handler> Server<H> {
             tx.flush(key, &mut self.turn);
             // Its Pongs are not read while it is paused, so what it takes is its sign of life.
             let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
-            if waits_less && (was_paused || tx.phase == Phase::Streaming) {
+            if waits_less && (was_paused || tx.phase != Phase::Open) {
                 rx.last_rx_ms = self.turn.now_ms;
             }
             tx.finish_if_flushed(key, &mut self.turn);
             if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
                 self.catch_up(key, is_slow);
+            } else if tx.is_flushed() && matches!(rx.reading, Reading::Replying(_)) {
+                tx.await_work(key, &mut self.turn);
             }
+        }
+    }
+
+    /// Gives those who wait for work theirs, a share each and the first ones first, until the turn's is used up.
+    fn do_work(&mut self) {
+        let listed = self.turn.work.waiting();
+        self.turn.work.begin_list();
+        for _ in 0..listed {
+            let Some(id) = self.turn.work.next() else { break };
+            let Some(tx) = find(&mut self.peers.tx, id) else { continue };
+            tx.take_work();
+            self.work_for(id.key as usize);
+        }
+        self.turn.work.end_list();
+    }
+
+    /// What a peer waits for may be several things: what its topics have for it, and the answer to what it sent.
+    fn work_for(&mut self, key: usize) {
+        if !self.peers.tx[key].is_flushed() {
+            self.flush(key);
+        }
+        if self.peers.tx[key].phase == Phase::Doomed {
+            return;
+        }
+        match self.peers.rx[key].reading {
+            Reading::Later(_) => self.serve_later(key),
+            Reading::Replying(_) => self.go_on_replying(key),
+            Reading::Frames(_) => self.resume_put_back(key),
+            _ => {}
         }
     }
 

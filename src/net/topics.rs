@@ -11,15 +11,17 @@
 //! Each form of a message (framed, compressed, as a server-sent event ...) is made once, when the first subscriber needs it.
 //! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Bound;
 use std::rc::Rc;
 
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
 use crate::net::memory::Memory;
+use crate::net::partial::Partial;
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
 use crate::state::{Corrupt, Reader, Saved};
@@ -32,6 +34,8 @@ pub(crate) struct Topics {
     history_bytes_aim: usize,
     memory: Memory,
     by_name: HashMap<Rc<str>, u32>,
+    /// The same names in their order, for lists.
+    names: BTreeSet<Rc<str>>,
     slab: Slab<Topic>,
     /// Those with messages that were not fanned out.
     pub(crate) dirty: Vec<u32>,
@@ -76,7 +80,7 @@ pub(crate) struct Topic {
 #[derive(Debug)]
 pub(crate) struct Entry {
     kind: Kind,
-    payload: Box<[u8]>,
+    payload: Rc<[u8]>,
     /// Who published it, if it was a peer.
     pub(crate) from: Option<PeerId>,
     at_ms: u64,
@@ -131,6 +135,17 @@ pub(crate) struct Class {
     pub(crate) form: Form,
     /// `Packing::window_at`, where compression was agreed on.
     pub(crate) window_at: Option<u8>,
+}
+
+impl Class {
+    /// Streams and responses are made of the same bytes.
+    pub(crate) const fn of_one_message(self) -> Self {
+        let framing = match self.form.framing {
+            Framing::Response => Framing::Bytes,
+            framing => framing,
+        };
+        Self { form: Form { framing, ..self.form }, ..self }
+    }
 }
 
 /// Names a message of a topic.
@@ -284,6 +299,7 @@ impl Topics {
             limits,
             memory,
             by_name: HashMap::new(),
+            names: BTreeSet::new(),
             slab: Slab::new(),
             dirty: Vec::new(),
             order: VecDeque::new(),
@@ -342,12 +358,28 @@ impl Topics {
         self.slab.iter().map(|(_, topic)| topic)
     }
 
+    /// Topics from a name on, in the order of their names.
+    pub(crate) fn iter_from(&self, from: Bound<&str>) -> impl Iterator<Item = &Topic> {
+        let names = self.names.range::<str, _>((from, Bound::Unbounded));
+        names.filter_map(|name| self.find(name))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
     pub(crate) fn name_of(&self, key: u32) -> Option<&str> {
         self.slab.get(key as usize).map(|topic| &*topic.name)
     }
 
     pub(crate) fn key_of(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
+    }
+
+    /// The topic of this key.
+    pub(crate) fn get(&self, key: u32) -> Option<&Topic> {
+        self.slab.get(key as usize)
     }
 
     /// Takes a topic out, for as long as its subscribers are written to. To be put back with `put_back`.
@@ -482,6 +514,7 @@ impl Topics {
         if topic.is_unused() && topic.unused_since_ms == Some(since_ms) {
             let topic = self.slab.remove(at as usize);
             self.by_name.remove(&topic.name);
+            self.names.remove(&topic.name);
         }
     }
 
@@ -491,6 +524,7 @@ impl Topics {
         let entries = || self.slab.iter().flat_map(|(_, topic)| &topic.ring);
         assert_eq!(self.bytes, entries().map(Entry::bytes).sum(), "bytes of all rings");
         assert_eq!(self.messages, entries().count(), "messages of all rings");
+        assert!(self.names.len() == self.slab.len() && self.by_name.len() == self.slab.len());
         for (_, topic) in &self.slab {
             let payloads: usize = topic.ring.iter().map(|entry| entry.payload.len()).sum();
             assert_eq!(topic.payload_bytes, payloads);
@@ -534,6 +568,7 @@ impl Topics {
         let topic =
             Topic { name: Rc::clone(&name), epoch, first: 1, fanned: 1, ..Topic::default() };
         let at = len_u32(self.slab.insert(topic));
+        self.names.insert(Rc::clone(&name));
         self.by_name.insert(name, at);
         Ok(at)
     }
@@ -708,6 +743,13 @@ impl Topic {
         self.ring.get(at)
     }
 
+    /// The message at `offset`, to be written in parts, if it is there.
+    pub(crate) fn partial(&self, offset: u64, form: Form) -> Option<Partial> {
+        let entry = self.entry(offset)?;
+        let id = MessageId { epoch: self.epoch, offset };
+        Some(Partial::new(form, &self.name, id, entry.kind, &entry.payload))
+    }
+
     /// Whether a subscriber is to be given the message at its cursor, however slow it is: it was there when it subscribed.
     pub(crate) fn replays(&mut self, subscriber: &Subscriber) -> bool {
         let Some(&end) = self.replays.get(&subscriber.key) else { return false };
@@ -735,6 +777,11 @@ impl Topic {
 }
 
 impl Entry {
+    /// What was published.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// The encoding for `class`, if it was made.
     pub(crate) fn form(&self, class: Class) -> Option<&Rc<[u8]>> {
         self.forms.iter().find(|(of, _)| *of == class).map(|(_, bytes)| bytes)
@@ -764,7 +811,7 @@ impl Saved for Entry {
     fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Ok(Self {
             kind: Kind::restore(from)?,
-            payload: Box::restore(from)?,
+            payload: Rc::restore(from)?,
             from: Option::restore(from)?,
             at_ms: u64::restore(from)?,
             forms: Vec::new(),
@@ -780,6 +827,7 @@ impl Topics {
             history_bytes_aim: _,
             memory: _,
             by_name: _,
+            names: _,
             slab,
             dirty: _,
             order,
@@ -811,6 +859,7 @@ impl Topics {
             if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
                 return Err(Corrupt);
             }
+            self.names.insert(Rc::clone(&topic.name));
             self.messages += topic.ring.len();
             self.bytes += topic.ring.iter().map(Entry::bytes).sum::<usize>();
             if topic.is_dirty {

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::net::context::{Context, Sent};
-use crate::net::handler::{Accept, Closed, Handler, Lag, Refusal};
+use crate::net::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
 use crate::net::http::Answer;
 use crate::net::listener::Arrival;
 use crate::net::simulation::trace;
@@ -125,7 +125,7 @@ impl Handler for App {
         request: &Request<'_>,
         body: &[u8],
         _from: Arrival,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Answer<Peer> {
         self.truth.borrow_mut().calls += 1;
         let refusal = Refusal { status: Status::NotFound, reason: "no such path" };
@@ -133,6 +133,8 @@ impl Handler for App {
             return Answer::Refuse(refusal);
         };
         match what {
+            // Half of them could do it at once.
+            "http" if client.is_multiple_of(2) && !cx.has_work_left() => Answer::Later,
             "http" if body.is_empty() => {
                 let body = page(rest.parse().unwrap_or_default());
                 Answer::Respond(Response::new(Status::Ok, "text/plain", body))
@@ -155,10 +157,10 @@ impl Handler for App {
         }
     }
 
-    fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {
-        match body.is_empty() {
-            true => Response::empty(Status::NoContent),
-            false => Response::new(Status::Ok, "text/plain", body),
+    fn respond(&self, _form: Form, _last: Option<MessageId>, found: Found) -> Response {
+        match found {
+            Found::Nothing => Response::empty(Status::NoContent),
+            Found::Messages => Response::new(Status::Ok, "text/plain", ""),
         }
     }
 
@@ -170,6 +172,21 @@ impl Handler for App {
             out.push(b'\n');
         }
         message.kind
+    }
+
+    fn encode_part(
+        &self,
+        form: Form,
+        message: TopicMessage<'_>,
+        at: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let mut line = Vec::new();
+        let _kind = self.encode(form, message, &mut line);
+        let end = message.payload.len().min(at + 100);
+        let is_last = end == message.payload.len();
+        out.extend_from_slice(&line[at..if is_last { line.len() } else { end }]);
+        end
     }
 
     fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
@@ -251,6 +268,14 @@ impl App {
         }
     }
 
+    /// What is left of a command comes again.
+    fn put_back(&mut self, client: usize, left: usize, text: &str, cx: &mut Context<'_>) {
+        let command = format!("M{left} {text}");
+        cx.put_back(Kind::Text, command.as_bytes());
+        let mut truth = self.truth.borrow_mut();
+        truth.clients[client].said.push_front((Kind::Text, command.into_bytes()));
+    }
+
     /// All who are open are told, in the same order.
     fn broadcast(&mut self, cx: &mut Context<'_>) {
         let mut truth = self.truth.borrow_mut();
@@ -281,7 +306,12 @@ impl App {
                 }
             }
             "M" => {
-                for _ in 0..number {
+                for done in 0..number {
+                    if !cx.has_work_left() {
+                        let text = rest.split_once(' ').map_or("", |(_, text)| text);
+                        return self.put_back(peer.client, number - done, text, cx);
+                    }
+                    cx.spend_work(1000);
                     self.send(peer.client, Kind::Text, rest.as_bytes(), cx);
                 }
             }

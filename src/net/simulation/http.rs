@@ -204,14 +204,10 @@ impl Http {
             self.is_over = true;
             return self.wire.borrow_mut().end();
         }
-        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-        let len: usize = len.map_or(0, |len| len.parse().unwrap());
+        let Some((body, len)) = body_of(&head, &self.input[end + 4..]) else { return };
         assert_eq!(len == 0, head.starts_with("HTTP/1.1 204 "), "client {}: {head}", self.id);
-        if self.input.len() < end + 4 + len {
-            return;
-        }
         assert!(self.asked_at_ms.take().is_some(), "client {}: an answer unasked", self.id);
-        let body: Vec<u8> = self.input.drain(..end + 4 + len).skip(end + 4).collect();
+        self.input.drain(..end + 4 + len);
         for line in String::from_utf8(body).unwrap().lines() {
             self.expect_life_of(line, topic, truth);
             let checked = truth.check_topic_line(self.id, line);
@@ -230,6 +226,27 @@ impl Http {
             cursors.clear();
             let topic = format!("t{topic}");
             cursors.push_back(Cursor { topic, life, next: offset, mutes_own: false, end: None });
+        }
+    }
+}
+
+/// A response's body, and how many bytes it has on the wire, once it came whole.
+fn body_of(head: &str, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    if !head.contains("Transfer-Encoding: chunked") {
+        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let len: usize = len.map_or(0, |len| len.parse().unwrap());
+        return Some((bytes.get(..len)?.to_vec(), len));
+    }
+    let (mut body, mut at) = (Vec::new(), 0);
+    loop {
+        let line = bytes[at..].windows(2).position(|it| it == b"\r\n")?;
+        let len = usize::from_str_radix(str::from_utf8(&bytes[at..at + line]).unwrap(), 16);
+        let (from, len) = (at + line + 2, len.unwrap());
+        body.extend_from_slice(bytes.get(from..from + len)?);
+        assert_eq!(bytes.get(from + len..from + len + 2)?, b"\r\n");
+        at = from + len + 2;
+        if len == 0 {
+            return Some((body, at));
         }
     }
 }
