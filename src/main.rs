@@ -17,11 +17,18 @@ use crate::app::hub::Hub;
 use crate::app::inherited::KnownAs;
 use crate::app::logs::LogLevel;
 use crate::app::reload::{self, Checked, Running};
-use crate::app::start_up::{Announcement, StartError, complain, print};
+use crate::app::start_up::{Announcement, StartError, announce, complain, print};
 use crate::app::{descriptors, handover, inherited, logs, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {
+    let code = run();
+    logs::finish();
+    code
+}
+
+/// Does what the arguments ask for.
+fn run() -> ExitCode {
     let config = match cli::parse(std::env::args_os()) {
         Ok(config) => config,
         Err(Instead::Page(page)) => {
@@ -43,7 +50,13 @@ fn main() -> ExitCode {
         }
     };
     let signals = Signals::block();
-    let log_level = logs::start(config.log);
+    let log_level = match logs::start(config.log, config.memory_limit) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            complain(&format_args!("no thread for the log: {error}"));
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
     let places = config.places.clone();
     // Before anything else is opened.
     let left = match handover::receive() {
@@ -179,13 +192,14 @@ fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Star
     }
     let (addresses, admin) =
         server.local_addrs().split_at(sides.iter().filter(|&&it| it == Side::Public).count());
-    print(&Announcement {
+    announce(&Announcement {
         addresses,
         admin: admin.first(),
         access: &open_to,
         peers_max,
         descriptors,
-    });
+    })
+    .map_err(Error::Poll)?;
     Ok(Started { server, successor, known })
 }
 

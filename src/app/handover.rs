@@ -39,9 +39,11 @@ use wsfast::{Remote, Server};
 
 use crate::app::hub::Hub;
 use crate::app::inherited::{self, KnownAs, LeftSocket};
+use crate::app::logs;
+use crate::app::outlet::Dropped;
 
 /// What the state looks like. To be raised with every change of what is written, in whichever file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Has `check` say whether it takes over from this format; in the image that does, the format.
 const VARIABLE: &str = "WSFAST_HANDOVER";
@@ -79,7 +81,7 @@ pub(crate) struct Left {
     pub(crate) connections: Vec<OwnedFd>,
 }
 
-/// Takes what an earlier image left; `None`: there is none. To be called before anything else is opened.
+/// Takes what an earlier image left; `None`: there is none. To be called before anything else is opened, and once the log goes.
 ///
 /// # Errors
 ///
@@ -101,6 +103,7 @@ pub(crate) fn receive() -> Result<Option<Left>, Unreceived> {
     let mut bytes = Vec::new();
     memory.rewind().and_then(|()| memory.read_to_end(&mut bytes)).map_err(Unreceived::Io)?;
     let mut from = Reader::new(&bytes);
+    logs::go_on(Dropped::restore(&mut from).map_err(Unreceived::State)?);
     let known: Vec<KnownAs> = Vec::restore(&mut from).map_err(Unreceived::State)?;
     let state = Vec::restore(&mut from).map_err(Unreceived::State)?;
     if known.len() > sockets.len() {
@@ -210,8 +213,10 @@ impl Successor {
     }
 
     fn try_to_execute(&self, server: &Server<Hub>, known: &[KnownAs]) -> io::Result<()> {
+        let log_dropped = logs::finish_before_successor();
         let handed = server.hand_over();
         let mut start = Vec::new();
+        log_dropped.save(&mut start);
         known.to_vec().save(&mut start);
         handed.state.len().save(&mut start);
         let mut memory = memory_file()?;

@@ -17,6 +17,7 @@ pub(crate) mod listening;
 pub(crate) mod logs;
 pub(crate) mod memory;
 pub(crate) mod metrics;
+pub(crate) mod outlet;
 pub(crate) mod pages;
 pub(crate) mod peer;
 pub(crate) mod presence;

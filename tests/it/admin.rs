@@ -324,6 +324,23 @@ fn it_listens_on_a_unix_socket() {
     assert!(!std::path::Path::new(path).exists());
 }
 
+/// All its places are taken by those who ask and never read.
+#[test]
+fn an_unread_unix_socket_holds_nobody_up() {
+    let path = std::env::temp_dir().join(format!("wsfast-unread-{}.sock", std::process::id()));
+    let at = format!("unix:{}", path.display());
+    let server = Process::start(&["--admin", &at, "--drain", "200ms"]);
+    let mut unread: Vec<UnixStream> =
+        (0..16).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for stream in &mut unread {
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").is_ok() {}
+    }
+    RawClient::open(server.addr).expect_echo("a stranger");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
 #[test]
 fn mistakes_and_taken_ports_are_named_with_the_remedy() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -27,6 +27,7 @@ mod idle;
 mod interop;
 mod layering;
 mod listen;
+mod logs;
 mod memory;
 mod metrics;
 mod open;
