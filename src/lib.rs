@@ -34,7 +34,7 @@
 //!     }
 //!
 //!     fn on_close(&mut self, name: String, closed: Closed, cx: &mut Context<'_>) {
-//!         cx.broadcast(Kind::Text, format!("{name} left: {closed:?}").as_bytes());
+//!         cx.broadcast(Kind::Text, format!("{name} left: {}", closed.reason()).as_bytes());
 //!     }
 //! }
 //!

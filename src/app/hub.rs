@@ -526,7 +526,8 @@ impl Handler for Hub {
 fn log_refusal(request: &Request<'_>, refusal: Refusal, from: Arrival) {
     tracing::debug!(
         target: wsfast::FAULT,
-        peer = %from.peer,
+        id = %from.id,
+        address = %from.peer,
         method = request.method(),
         path = brief(request.path()),
         origin = request.origin().map(brief),

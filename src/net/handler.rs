@@ -19,7 +19,7 @@ use crate::state::{Corrupt, Reader};
 /// For each peer: `on_upgrade`, then `on_open`, any number of `on_message` and `on_drain`, then `on_close` exactly
 /// once. Handlers never run inside handlers: what a handler does to another peer takes effect later in the turn.
 pub trait Handler {
-    /// What the application keeps for each open peer. An idle peer costs this and about 150 bytes.
+    /// What the application keeps for each open peer. An idle peer costs this and about 180 bytes.
     type State;
 
     /// Decides on an opening handshake that is in order (RFC 6455 §4.2): take the peer in, or refuse it.
@@ -189,6 +189,30 @@ pub enum Found {
     Messages,
     /// There were none in time.
     Nothing,
+}
+
+impl Closed {
+    /// The status code of the Close that ended it, if there was one with a code.
+    pub const fn status_code(self) -> Option<StatusCode> {
+        match self {
+            Self::ByPeer(code) => code,
+            Self::ByUs(code) => Some(code),
+            Self::Failed(error) => Some(error.status_code()),
+            Self::Lost | Self::Cut | Self::Silent => None,
+        }
+    }
+
+    /// One line for the log, without control characters.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::ByPeer(_) => "the client closed it",
+            Self::ByUs(_) => "the server closed it",
+            Self::Failed(error) => error.reason(),
+            Self::Lost => "the connection ended without a closing handshake",
+            Self::Cut => "the server cut it, since it ends or is short of memory",
+            Self::Silent => "the client was silent and did not answer a ping",
+        }
+    }
 }
 
 saved!(enum Closed {

@@ -18,6 +18,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use mio::{Interest, Token};
 
 use crate::config::Limits;
+use crate::net::addr::PeerAddr;
 use crate::net::clock::{Clock, shared_us};
 use crate::net::context::find;
 use crate::net::handler::{Closed, Handler};
@@ -133,6 +134,7 @@ impl<H: Handler> Server<H> {
         }
         reading.save(out);
         self.addresses.owner_of(key).save(out);
+        self.peers.addr(key).save(out);
     }
 
     /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: `state`, and its
@@ -266,6 +268,7 @@ impl<H: Handler> Server<H> {
         if let Some(owner) = Option::restore(from)? {
             self.addresses.add(key, owner);
         }
+        self.peers.name(key, PeerAddr::restore(from)?);
         self.excess_count += usize::from(tx.is_excess);
         self.admin_count += usize::from(tx.side == Side::Admin);
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))
@@ -303,7 +306,7 @@ impl<H: Handler> Server<H> {
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(why) = self.why_it_stays(key) else { continue };
-            handing_over.awaited.push(self.peer_id(key));
+            handing_over.awaited.push(self.peers.id(key));
             handing_over.ended.count(why);
             self.send_away(key);
         }
@@ -347,7 +350,7 @@ impl<H: Handler> Server<H> {
 
     fn cut_if_it_stays(&mut self, key: usize) {
         let Some(why) = self.why_it_stays(key) else { return };
-        let id = self.peer_id(key);
+        let id = self.peers.id(key);
         let Self { peers, turn, handing_over, .. } = self;
         if let Some(HandingOver { awaited, ended, .. }) = handing_over
             && !awaited.contains(&id)
@@ -373,10 +376,6 @@ impl<H: Handler> Server<H> {
         } else {
             None
         }
-    }
-
-    fn peer_id(&self, key: usize) -> PeerId {
-        PeerId { key: to_u32(key), generation: self.peers.tx[key].generation }
     }
 
     /// Tells a peer to come back.

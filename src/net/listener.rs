@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 use crate::net::link::{Link, Stream};
+use crate::net::peers::PeerId;
 use crate::net::tls::{TlsConfig, TlsLink};
 use crate::net::trust::ProxyProtocol;
 use crate::net::unix_socket::{self, SocketFile};
@@ -53,6 +54,8 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Arrival {
+    /// What the connection is known by until it ends.
+    pub id: PeerId,
     /// The other end, as a proxy that is trusted names it (`Listen::proxy`).
     pub peer: PeerAddr,
     /// Whom the listener is for that it came in by.
@@ -60,7 +63,7 @@ pub struct Arrival {
 }
 
 saved!(enum Side { 0 => Public, 1 => Admin });
-saved!(struct Arrival { peer, side });
+saved!(struct Arrival { id, peer, side });
 
 /// Where connections come in.
 #[derive(Debug)]

@@ -228,7 +228,8 @@ impl<H: Handler> Server<H> {
                 Answer::Refuse(status) => self.answer_refusal(key, status, error.reason()),
                 Answer::Drop => {
                     self.turn.counters.tls_where_plain += 1;
-                    tracing::debug!(target: FAULT, peer = key, reason = error.reason(), "dropped");
+                    let (id, address) = (self.peers.id(key), self.peers.addr(key));
+                    tracing::debug!(target: FAULT, %id, %address, why = error.reason(), "dropped");
                     self.peers.tx[key].doom(key, &mut self.turn);
                 }
             },
@@ -258,7 +259,9 @@ impl<H: Handler> Server<H> {
         reason: &str,
         headers: &[(&'static str, String)],
     ) {
-        tracing::debug!(target: FAULT, peer = key, status = status.code(), reason, "refused");
+        let (id, address) = (self.peers.id(key), self.peers.addr(key));
+        let status_code = status.code();
+        tracing::debug!(target: FAULT, %id, %address, status = status_code, why = reason, "refused");
         self.give_refusal(key, status, reason, headers);
     }
 

@@ -54,7 +54,9 @@ impl<H: Handler> Server<H> {
                     Source::Ip(addr) => PeerAddr::from(addr),
                     Source::Unix => PeerAddr::Unix,
                 };
-                tracing::debug!(peer = key, proxy = %proxied.from.peer, addr = %peer, "proxied");
+                self.peers.name(key, peer);
+                let (id, proxy) = (proxied.from.id, proxied.from.peer);
+                tracing::debug!(%id, address = %peer, %proxy, "proxied");
                 if source != Source::Proxy && !self.count_named(key, peer) {
                     return;
                 }
@@ -69,7 +71,8 @@ impl<H: Handler> Server<H> {
             }
             Err(error) => {
                 self.turn.counters.proxy_headers_refused += 1;
-                tracing::debug!(target: FAULT, proxy = %proxied.from.peer, ?error, "no PROXY header");
+                let (id, proxy) = (proxied.from.id, proxied.from.peer);
+                tracing::debug!(target: FAULT, %id, %proxy, why = error.reason(), "no PROXY header");
                 self.peers.tx[key].doom(key, &mut self.turn);
             }
         }

@@ -22,7 +22,7 @@ use crate::net::partial::Partial;
 use crate::net::proxied::Proxied;
 use crate::net::reply::Replying;
 use crate::net::server::Server;
-use crate::net::turn::SHARE_BYTES_MIN;
+use crate::net::turn::{FAULT, SHARE_BYTES_MIN};
 use crate::net::tx::Phase;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -563,6 +563,10 @@ impl<H: Handler> Server<H> {
     #[cold]
     fn tls_failed(&mut self, key: usize) {
         self.turn.counters.tls_failed += 1;
+        let (id, address) = (self.peers.id(key), self.peers.addr(key));
+        let (why, detail) = self.peers.tx[key].link.breach();
+        let detail = detail.map(tracing::field::display);
+        tracing::debug!(target: FAULT, %id, %address, why, detail, "TLS failed");
         self.peers.rx[key].reading = Reading::Nothing;
         let tx = &mut self.peers.tx[key];
         tx.finish(key, &mut self.turn);

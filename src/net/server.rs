@@ -28,7 +28,7 @@ use crate::net::listener::{
 };
 use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
-use crate::net::peers::Peers;
+use crate::net::peers::{PeerId, Peers};
 use crate::net::prepared::Prepared;
 use crate::net::proxied::Proxied;
 use crate::net::publication::Receipts;
@@ -36,9 +36,9 @@ use crate::net::readiness::Readiness;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
-use crate::net::signals::EndSignals;
+use crate::net::signals::{self, EndSignals};
 use crate::net::turn::{Counters, FAULT, Turn};
-use crate::net::tx::{Phase, Tx};
+use crate::net::tx::{Phase, Tx, to_u32};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::proto::opcode::Opcode;
@@ -491,12 +491,7 @@ impl<H: Handler> Server<H> {
         drop(tx);
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
-            match closed {
-                Closed::Failed(_) | Closed::Silent | Closed::Cut => {
-                    tracing::debug!(target: FAULT, peer = key, generation, ?closed, "failed");
-                }
-                _ => tracing::debug!(peer = key, generation, ?closed, "closed"),
-            }
+            log_end(PeerId { key: to_u32(key), generation }, self.peers.addr(key), closed);
             let (tx, turn) = (&mut self.peers.tx, &mut self.turn);
             let mut cx = Context::new(key, generation, tx, turn, InPlace::NOTHING);
             self.handler.on_close(state, closed, &mut cx);
@@ -560,7 +555,7 @@ impl<H: Handler> Server<H> {
         }
         self.generation = self.generation.wrapping_add(1);
         let Some(link) = self.listeners[at].link(stream, versions.is_some()) else { return };
-        let from = Arrival { peer, side };
+        let from = Arrival { id: self.peers.next_id(self.generation), peer, side };
         let reading = match versions {
             Some(versions) => Reading::Proxied(Proxied::new(versions, from)),
             None => Reading::Head(Head::new(from)),
@@ -570,7 +565,7 @@ impl<H: Handler> Server<H> {
             self.turn.memory.add_session();
         }
         let rx = Rx::new(reading, self.turn.now_ms);
-        let key = self.peers.insert(rx, Tx::new(link, self.generation));
+        let key = self.peers.insert(rx, Tx::new(link, self.generation), peer);
         self.peers.tx[key].is_excess = shortage.is_some();
         self.peers.tx[key].side = side;
         let socket = self.peers.tx[key].link.source();
@@ -763,7 +758,8 @@ impl<H: Handler> Server<H> {
             if self.draining_until_ms.is_some() {
                 return Some(Ended::Signalled(signal));
             }
-            tracing::info!(signal, connections = self.peers.len(), "draining");
+            let name = signals::name(signal);
+            tracing::info!(signal = name, connections = self.peers.len(), "draining");
             self.begin_drain();
         }
         None
@@ -839,6 +835,19 @@ impl<H: Handler> Server<H> {
                 clients => Some(Ended::DrainTimedOut(clients)),
             },
             _ => None,
+        }
+    }
+}
+
+/// The line about the end of a connection that was open.
+fn log_end(id: PeerId, address: PeerAddr, closed: Closed) {
+    let (code, why) = (closed.status_code().map(StatusCode::to_wire), closed.reason());
+    match closed {
+        Closed::Failed(_) | Closed::Silent | Closed::Cut => {
+            tracing::debug!(target: FAULT, %id, %address, code, why, "failed");
+        }
+        Closed::ByPeer(_) | Closed::ByUs(_) | Closed::Lost => {
+            tracing::debug!(%id, %address, code, why, "closed");
         }
     }
 }

@@ -53,6 +53,23 @@ pub enum ProxyHeaderError {
     TooShort,
 }
 
+impl ProxyHeaderError {
+    /// One line for the log, without control characters.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoHeader => {
+                "the connection does not begin with a PROXY header of a version that is taken"
+            }
+            Self::TooLong => "the PROXY header is too long",
+            Self::MalformedLine => "the line of PROXY version 1 is malformed",
+            Self::UndefinedCode => {
+                "PROXY version 2 does not define such a command, family or transport"
+            }
+            Self::TooShort => "the PROXY header has no room for its addresses",
+        }
+    }
+}
+
 /// Parses a header at the start of `bytes`.
 ///
 /// # Errors

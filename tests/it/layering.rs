@@ -144,6 +144,24 @@ fn certificates_are_made_in_one_file() {
     assert_eq!(served, ["src/app/dev_cert.rs"]);
 }
 
+/// An operator reads words, not the names of variants: no event has a field with `?` in front.
+#[test]
+fn no_line_of_the_log_is_debug_text() {
+    let mut events = 0;
+    for file in sources("src") {
+        let code = code_of(&file);
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        for (at, _) in code.match_indices("tracing::") {
+            let event = code[at..].split(';').next().unwrap();
+            events += usize::from(event.contains("!("));
+            let is_debug =
+                ["(?", " ?", "=?", "\n?", "{:?}", ":?}"].iter().any(|it| event.contains(it));
+            assert!(!is_debug, "{}: {event}", file.display());
+        }
+    }
+    assert!(events > 20, "{events}");
+}
+
 /// Ends are the loop's business, SIGHUP the settings', SIGUSR2 the restart's, Ctrl-C that of who listens.
 #[test]
 fn signals_are_caught_in_four_files() {

@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::support::DEADLINE;
 use crate::support::client::RawClient;
 use crate::support::process::{Process, command, lines};
-use crate::support::watch::request;
+use crate::support::watch::{json, request};
 use crate::support::wire;
 
 #[test]
@@ -182,6 +183,141 @@ fn a_server_that_cannot_start_ends_even_if_nobody_reads_why() {
     let mut command: Command = command(&["--port", &port]);
     let mut server = Killed(command.stderr(stderr).spawn().unwrap());
     assert_eq!(server.ended().code(), Some(2));
+}
+
+/// By the names that `/connections` has for it, in words and numbers, in text and in JSON.
+#[test]
+fn a_line_about_a_connection_names_it_as_the_admin_side_does() {
+    let ends: [(&str, End, &str, Option<u64>); 5] = [
+        ("closed", close, "the client closed it", Some(1000)),
+        ("closed", close_without_code, "the client closed it", None),
+        ("closed", RawClient::reset, "the connection ended without a closing handshake", None),
+        ("failed", send_unmasked, "frame without a masking key", Some(1002)),
+        ("closed", |_| (), "the server closed it", Some(1008)),
+    ];
+    for format in ["text", "json"] {
+        let server = Process::start(&[ADMIN, &["-v", "--log", format]].concat());
+        let admin = server.admin();
+        for (message, end, why, code) in &ends {
+            let mut client = RawClient::open(server.addr);
+            let listed = &json(admin, "/connections")["connections"][0];
+            let (id, address) =
+                (listed["id"].as_str().unwrap(), listed["address"].as_str().unwrap());
+            assert_eq!(address, client.stream.local_addr().unwrap().to_string());
+            if *code == Some(1008) {
+                request(admin, &format!("DELETE /connections/{id}"), "");
+                client.expect_close(1008);
+                client.send(wire::close(1008, ""));
+                client.expect_eof();
+            }
+            end(client);
+            let line = server.next_log_line();
+            let expected = [
+                ("level", Value::from("DEBUG")),
+                ("message", (*message).into()),
+                ("id", id.into()),
+                ("address", address.into()),
+                ("code", (*code).into()),
+                ("why", (*why).into()),
+            ];
+            check_line(&line, format, &expected);
+        }
+        server.signal(Signal::TERM);
+        let output = server.wait();
+        assert!(output.stderr.contains("SIGTERM"), "{}", output.stderr);
+    }
+}
+
+/// Behind a proxy the address is the client's, and a restart changes neither.
+#[test]
+fn a_connection_keeps_its_names() {
+    let proxied = ["--proxy-protocol", "v1", "--trust-proxy", "127.0.0.1"];
+    let server = Process::start(&[ADMIN, &["-v", "--allow-origin", "*"], &proxied].concat());
+    let mut client = RawClient::connect(server.addr);
+    client.send("PROXY TCP4 192.0.2.7 192.0.2.1 40000 80\r\n");
+    client.send(wire::request());
+    client.expect_open(wire::KEY);
+    let listed = &json(server.admin(), "/connections")["connections"][0];
+    let id = listed["id"].as_str().unwrap();
+    assert_eq!(listed["address"], "192.0.2.7:40000");
+    let line = server.next_log_line();
+    assert!(
+        line.contains(&format!("proxied id={id} address=192.0.2.7:40000 proxy=127.0.0.1:")),
+        "{line}"
+    );
+    server.signal(Signal::USR2);
+    let line = server.next_log_line();
+    assert!(line.contains("restarted"), "{line}");
+    close(client);
+    let line = server.next_log_line();
+    assert!(line.contains(&format!("closed id={id} address=192.0.2.7:40000 code=1000")), "{line}");
+    // Without the header there is no name but the proxy's.
+    let mut other = RawClient::connect(server.addr);
+    other.send(wire::request());
+    let line = server.next_log_line();
+    let expected = "does not begin with a PROXY header";
+    assert!(line.contains("no PROXY header id=") && line.contains(expected), "{line}");
+}
+
+/// The server refuses the first, its handler the second.
+#[test]
+fn a_line_about_a_refusal_names_the_connection() {
+    for (request, expected) in [
+        ("BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", "status=405 why=\""),
+        (
+            "GET /t HTTP/1.1\r\nHost: localhost\r\nOrigin: https://a.example\r\n\r\n",
+            "origin=\"https://a.example\" status=403 why=\"",
+        ),
+        ("\x16\x03\x01 this is TLS", "dropped id="),
+    ] {
+        let server = Process::start(&["-v"]);
+        let mut client = RawClient::connect(server.addr);
+        client.send(request);
+        let address = client.stream.local_addr().unwrap();
+        let line = server.next_log_line();
+        assert!(line.contains(&format!(" id=0.1 address={address} ")), "{line}");
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
+/// How a connection ends, if it is the client who ends it.
+type End = fn(RawClient);
+
+fn close(mut client: RawClient) {
+    client.send(wire::close(1000, ""));
+    client.expect_close(1000);
+}
+
+fn close_without_code(mut client: RawClient) {
+    client.send([0x88, 0x80, 0, 0, 0, 0]);
+    client.frame();
+}
+
+fn send_unmasked(mut client: RawClient) {
+    client.send([0x81, 1, b'a']);
+    client.expect_close(1002);
+}
+
+/// It has these fields in this order, behind the time, and no others; of those that are null there is nothing.
+#[track_caller]
+fn check_line(line: &str, format: &str, expected: &[(&str, Value)]) {
+    let expected = expected.iter().filter(|(_, value)| !value.is_null());
+    if format == "json" {
+        let Value::Object(mut fields) = line.parse().unwrap() else { panic!("{line}") };
+        assert!(fields.remove("timestamp").is_some() && fields.remove("target").is_some());
+        let expected = expected.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        return assert_eq!(fields, expected.collect());
+    }
+    let mut text = String::new();
+    for (name, value) in expected {
+        text += &match (*name, value.as_str()) {
+            ("level" | "message", Some(value)) => format!(" {value}"),
+            ("id" | "address", Some(value)) => format!(" {name}={value}"),
+            _ => format!(" {name}={value}"),
+        };
+    }
+    let (_time, line) = line.split_once(' ').unwrap();
+    assert_eq!(line.trim_end(), text.trim_start());
 }
 
 /// The heap's bound is low, and so is the log's.
