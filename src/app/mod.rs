@@ -10,6 +10,7 @@ pub(crate) mod dialects;
 pub(crate) mod expiry;
 pub(crate) mod gate;
 pub(crate) mod handover;
+pub(crate) mod heap;
 pub(crate) mod hub;
 pub(crate) mod inherited;
 pub(crate) mod lines;
