@@ -9,6 +9,8 @@
 //!
 //! What a form looks like, and what becomes of who lost messages, is the handler's to say.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::rc::Rc;
 
 use crate::net::handler::{Handler, Lag};
@@ -44,6 +46,7 @@ impl Batch {
 
 impl<H: Handler> Server<H> {
     /// Writes what was published to those who keep up.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn fan_out(&mut self) {
         while let Some(at) = self.turn.topics.dirty.pop() {
             let Some(mut topic) = self.turn.topics.take_out(at) else { continue };
@@ -66,6 +69,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn end_of_run(&self, topic: &Topic, from: u64) -> u64 {
         let mut to = from.max(topic.first);
         let mut len = 0;
@@ -73,12 +77,13 @@ impl<H: Handler> Server<H> {
             && (len == 0 || len + message.payload.len() <= RUN_BYTES_MAX)
         {
             len += message.payload.len() + 1;
-            to += 1;
+            to = to.saturating_add(1);
         }
         to
     }
 
     /// Writes the messages `from..to` to everyone who has all before them. Bytes of the forms that were made.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn fan_out_run(&mut self, topic: &mut Topic, from: u64, to: u64) -> usize {
         let Self { peers, turn, handler, .. } = self;
         let mut batches: Vec<Batch> = Vec::new();
@@ -111,13 +116,14 @@ impl<H: Handler> Server<H> {
                     &batches[batches.len() - 1]
                 }
             };
-            topic.subscribers[at].next = from + tx.give(key, batch, turn);
+            topic.subscribers[at].next = from.saturating_add(tx.give(key, batch, turn));
         }
         grown
     }
 
     /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it. `is_slow`: the kernel
     /// refused something before.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn catch_up(&mut self, key: usize, is_slow: bool) {
         let skips = is_slow && self.turn.topics.gives_latest();
         let mut given = 0;
@@ -172,7 +178,7 @@ impl<H: Handler> Server<H> {
         {
             let offset = subscriber.next;
             if subscriber.mutes_own && is_own(&topic, offset, key, tx) {
-                subscriber.next += 1;
+                subscriber.next = subscriber.next.saturating_add(1);
                 continue;
             }
             let from = match skips && !topic.replays(&subscriber) {
@@ -183,7 +189,7 @@ impl<H: Handler> Server<H> {
                 bridge_gap(handler, tx, key, turn, &topic, from, &mut subscriber, room);
                 continue;
             }
-            subscriber.next += 1;
+            subscriber.next = subscriber.next.saturating_add(1);
             let bytes = encoding(handler, turn, &mut topic, offset, class, &mut grown);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
@@ -202,9 +208,9 @@ struct Room {
 
 impl Room {
     fn take(&mut self, len: usize) {
-        self.chunks -= 1;
+        self.chunks = self.chunks.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(len);
-        self.pulled += len;
+        self.pulled = self.pulled.saturating_add(len);
     }
 }
 
@@ -233,9 +239,9 @@ fn bridge_gap<H: Handler>(
     subscriber: &mut Subscriber,
     room: &mut Room,
 ) {
-    turn.counters.gaps += 1;
-    let id = |offset| MessageId { epoch: topic.epoch, offset };
-    let gap = Gap { from: id(subscriber.next - 1), to: id(to - 1) };
+    turn.counters.gaps = turn.counters.gaps.saturating_add(1);
+    let before = |offset: u64| MessageId { epoch: topic.epoch, offset: offset.saturating_sub(1) };
+    let gap = Gap { from: before(subscriber.next), to: before(to) };
     let mut notice = Vec::new();
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
         lag @ (Lag::Told(kind) | Lag::Ended(kind)) => {
@@ -255,6 +261,7 @@ fn says_any(topic: &Topic, from: u64, to: u64, key: usize, tx: &Tx) -> bool {
     (from..to).any(|offset| is_own(topic, offset, key, tx))
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 fn batch_of<H: Handler>(
     handler: &H,
     turn: &mut Turn,
@@ -275,6 +282,7 @@ fn batch_of<H: Handler>(
 }
 
 /// A message's encoding, made if need be.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 fn encoding<H: Handler>(
     handler: &H,
     turn: &mut Turn,
@@ -321,6 +329,10 @@ fn frame(form: Form, kind: Kind, text: &[u8]) -> Rc<[u8]> {
 impl Tx {
     /// Writes a batch to a peer whose output is flushed; how many of its messages it has now, be it that the last of them
     /// waits for the kernel.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "the last end within what was taken, and parts of a batch"
+    )]
     fn give(&mut self, key: usize, batch: &Batch, turn: &mut Turn) -> u64 {
         if batch.class.window_at.is_some() {
             self.packing.forget();

@@ -9,6 +9,8 @@
 //! What is served where is the handler's. A body is read whole, and only if it is within its limit; one whose length is not
 //! declared is refused.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
@@ -110,6 +112,10 @@ enum Next {
 
 impl<H: Handler> Server<H> {
     /// Serves the request whose head is the first `head_len` of `bytes`, and those behind it.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "places in `bytes`, and the length of a body that is within its limit"
+    )]
     pub(crate) fn serve_http(
         &mut self,
         key: usize,
@@ -189,7 +195,8 @@ impl<H: Handler> Server<H> {
             self.peers.tx[key].uncork(key, InPlace::NOTHING, &mut self.turn);
         }
         self.peers.rx[key].reading = Reading::Body(Box::new(gathering));
-        let until_ms = self.turn.now_ms + self.turn.limits.handshake_timeout_ms;
+        let timeout_ms = self.turn.limits.handshake_timeout_ms;
+        let until_ms = self.turn.now_ms.saturating_add(timeout_ms);
         self.turn.timers.set(key, until_ms);
     }
 
@@ -222,7 +229,7 @@ impl<H: Handler> Server<H> {
     /// Keeps what came behind a request that is not answered yet, up to as much as a head may have.
     fn keep_early(&mut self, key: usize, bytes: &[u8]) {
         let Reading::Waiting(waiting) = &mut self.peers.rx[key].reading else { return };
-        if waiting.early.len() + bytes.len() <= self.turn.limits.head_bytes_max {
+        if waiting.early.len().saturating_add(bytes.len()) <= self.turn.limits.head_bytes_max {
             return waiting.early.extend_from_slice(bytes);
         }
         self.leave_topics(key);
@@ -249,7 +256,7 @@ impl<H: Handler> Server<H> {
             body: if request.method() == "HEAD" { Body::LeftOut } else { Body::Sent },
         };
         let Self { peers, turn, handler, .. } = self;
-        turn.counters.requests += 1;
+        turn.counters.requests = turn.counters.requests.saturating_add(1);
         let generation = peers.tx[key].generation;
         let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
         match handler.on_request(&request, &bytes[head_len..], from, cx) {
@@ -295,7 +302,7 @@ impl<H: Handler> Server<H> {
             true => self.turn.limits.keep_alive_ms,
             false => self.turn.limits.handshake_timeout_ms,
         };
-        self.turn.timers.set(key, self.turn.now_ms + timeout_ms);
+        self.turn.timers.set(key, self.turn.now_ms.saturating_add(timeout_ms));
         self.peers.rx[key].reading = Reading::Head(Head::following(from));
         if !rest.is_empty() {
             self.resume_head(key, rest);
@@ -320,7 +327,7 @@ impl<H: Handler> Server<H> {
         tx.uncork(key, InPlace::NOTHING, turn);
         match turn.limits.ping_interval_ms {
             0 => turn.timers.clear(key),
-            interval => turn.timers.set(key, turn.now_ms + interval),
+            interval => turn.timers.set(key, turn.now_ms.saturating_add(interval)),
         }
         let generation = tx.generation;
         let tx = &mut peers.tx;
@@ -339,13 +346,13 @@ impl<H: Handler> Server<H> {
                 tx.uncork(key, InPlace::NOTHING, turn);
             } else if rx.pinged_ms > rx.last_rx_ms {
                 // It took nothing since it was last looked at.
-                turn.counters.silent += 1;
+                turn.counters.silent = turn.counters.silent.saturating_add(1);
                 tx.closed = Closed::Silent;
                 return tx.doom(key, turn);
             } else {
                 rx.pinged_ms = turn.now_ms;
             }
-            turn.timers.set(key, turn.now_ms + turn.limits.ping_interval_ms);
+            turn.timers.set(key, turn.now_ms.saturating_add(turn.limits.ping_interval_ms));
         }
     }
 
@@ -379,7 +386,7 @@ impl<H: Handler> Server<H> {
         }
         // "Now" is now, and not when there is something.
         waiting.since = Since::Id(position.last);
-        turn.timers.set(key, turn.now_ms + wait_ms);
+        turn.timers.set(key, turn.now_ms.saturating_add(wait_ms));
         peers.rx[key].reading = Reading::Waiting(Box::new(waiting));
         Next::Other
     }
@@ -429,7 +436,7 @@ impl<H: Handler> Server<H> {
             {
                 handler.encode(waiting.form, message, &mut body);
                 last = Some(message.id);
-                offset += 1;
+                offset = offset.saturating_add(1);
             }
             last = last.or(position.gap.map(|gap| gap.to));
         }

@@ -7,6 +7,10 @@
 //! | meta | `id: EPOCH:OFFSET`, a blank line, the payload | `gap: {"from":..,"to":..,"lost":..}`, a blank line |
 //! | SSE | `id:`, a `data:` for each line; binary is `event: binary` in base64 | `event: gap`, its `id:` the last that is lost |
 //! | lines | `{"id":..,"text":..}` or `{"id":..,"base64":..}` | `{"gap":{"from":..,"to":..,"lost":..}}` |
+//!
+//! `lost` is null where nobody knows: a client named a place of another life of the topic, or of its future.
+
+#![deny(clippy::arithmetic_side_effects)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -56,10 +60,12 @@ pub(crate) fn encode_gap(form: Form, gap: Gap, out: &mut Vec<u8>) -> Lag {
         EVENTS => format!("id: {}\nevent: gap\ndata: {json}\n\n", gap.to),
         LINES | POLL => format!("{{\"gap\":{json}}}\n"),
         _ => {
-            return Lag::Close(
-                StatusCode::TRY_AGAIN_LATER,
-                format!("too slow; go on with ?since={}", gap.from),
-            );
+            let reason = match gap.lost() {
+                Some(_) => format!("too slow; go on with ?since={}", gap.from),
+                // A client that came back with this place would be told the same again.
+                None => format!("nothing is known of {}; go on with ?since={}", gap.from, gap.to),
+            };
+            return Lag::Close(StatusCode::TRY_AGAIN_LATER, reason);
         }
     };
     out.extend_from_slice(notice.as_bytes());
@@ -87,8 +93,9 @@ fn encode_event(message: TopicMessage<'_>, out: &mut Vec<u8>) {
                 out.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
                 out.push(b'\n');
                 let Some(end) = end else { break };
-                let len = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
-                rest = &rest[end + len..];
+                // CRLF is one end.
+                let behind = &rest[end..];
+                rest = behind.strip_prefix(b"\r\n").unwrap_or(&behind[1..]);
             }
         }
     }
@@ -166,6 +173,11 @@ mod tests {
                 "id: e:9\nevent: gap\ndata: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":6}\n\n",
             ),
             (
+                META,
+                Gap { from: id(14, u64::MAX), ..gap },
+                "gap: {\"from\":\"e:18446744073709551615\",\"to\":\"e:9\",\"lost\":null}\n\n",
+            ),
+            (
                 LINES,
                 Gap { from: id(1, 3), ..gap },
                 "{\"gap\":{\"from\":\"1:3\",\"to\":\"e:9\",\"lost\":null}}\n",
@@ -175,8 +187,19 @@ mod tests {
             assert_eq!(encode_gap(form, gap, &mut out), Lag::Told(Kind::Text));
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
-        let told = encode_gap(BARE, gap, &mut Vec::new());
-        let reason = "too slow; go on with ?since=e:3".to_owned();
-        assert_eq!(told, Lag::Close(StatusCode::TRY_AGAIN_LATER, reason));
+        let far = MessageId { epoch: u64::MAX, offset: u64::MAX };
+        for (gap, reason) in [
+            (gap, "too slow; go on with ?since=e:3"),
+            (Gap { from: id(14, 12), ..gap }, "nothing is known of e:12; go on with ?since=e:9"),
+            (
+                Gap { from: far, to: MessageId { epoch: u64::MAX - 1, ..far } },
+                "nothing is known of ffffffffffffffff:18446744073709551615; \
+                 go on with ?since=fffffffffffffffe:18446744073709551615",
+            ),
+        ] {
+            let told = encode_gap(BARE, gap, &mut Vec::new());
+            assert_eq!(told, Lag::Close(StatusCode::TRY_AGAIN_LATER, reason.to_owned()));
+            assert!(reason.len() <= 123, "a Close frame has room for no more");
+        }
     }
 }
