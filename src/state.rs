@@ -8,6 +8,8 @@
 //! its fields in their order, and [`saved!`](crate::saved) has the compiler ask for every one of them. What is read is checked
 //! for its lengths and tags all the same: it is refused, and never a panic or a large allocation.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;

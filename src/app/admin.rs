@@ -12,6 +12,8 @@
 //! No page is among those who may ask (`access`). At a loopback address or a Unix socket no credentials are asked for; elsewhere
 //! all but `/ready` takes a publish key, without which the server does not start. Publishes nothing, and serves no topic of clients.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -178,13 +180,13 @@ impl Admin {
             let Connection { addr, user, transport, since_ms } = connection;
             let comma = if at == 0 { "" } else { "," };
             out += &format!(r#"{comma}{{"id":"{id}","address":"{addr}","topics":["#);
-            let mut count = 0;
+            let mut count = 0_usize;
             for topic in cx.topics_of(*id).filter(|topic| !presence::is_internal(topic)) {
                 if count < TOPICS_LISTED_MAX {
                     out += if count == 0 { "" } else { "," };
                     out += &quoted(topic);
                 }
-                count += 1;
+                count = count.saturating_add(1);
             }
             out += &format!(r#"],"topic_count":{count},"transport":"{}""#, transport.name());
             if let Some(user) = user {
@@ -276,7 +278,7 @@ fn limit(request: &Request<'_>) -> Result<usize, Refusal> {
 }
 
 fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
+    let mut out = Vec::with_capacity(text.len().saturating_add(2));
     encode_string(text.as_bytes(), &mut out);
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -4,6 +4,8 @@
 //! A channel is the topic of the same name, so that these clients, bare WebSockets and curl hear each other, and presence
 //! counts them all.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 mod replay;
 
 use std::cell::RefCell;
@@ -199,7 +201,7 @@ impl Centrifugo {
                 })
             }
             Request::Presence { channel } => may_hear(gate, session, channel).and_then(|()| {
-                session.share.pay(presence.stats(channel).clients * MEMBER_BYTES)?;
+                session.share.pay(presence.stats(channel).clients.saturating_mul(MEMBER_BYTES))?;
                 members(presence, To::Command(id), channel, out)
             }),
             Request::PresenceStats { channel } => may_hear(gate, session, channel)
@@ -402,7 +404,8 @@ fn members(
     let mut listed = Vec::new();
     for (peer, user) in presence.members(channel) {
         let client = peer.to_string();
-        let len = MEMBER_BYTES + 2 * client.len() + user.len();
+        let names = client.len().saturating_mul(2).saturating_add(user.len());
+        let len = names.saturating_add(MEMBER_BYTES);
         room = room.checked_sub(len).ok_or(ReplyError::LimitExceeded)?;
         listed.push((client, user));
     }

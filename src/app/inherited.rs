@@ -3,6 +3,8 @@
 //! Those of LISTEN_FDS (systemd's socket activation, sd_listen_fds(3)) are taken over; any other is duplicated, since its
 //! number may be in use by who knows what. Whether they are sockets that listen is `net`'s to check.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
@@ -189,7 +191,7 @@ impl<'a> Inherited<'a> {
         let listen_fds = ListenFd::from_env();
         let count = i32::try_from(listen_fds.len()).map_err(|_| Unheard::TooMany)?;
         let names = names.split(':').chain(std::iter::repeat("")).map(str::to_owned);
-        let passed_on = (first..first + count).zip(names);
+        let passed_on = (first..first.saturating_add(count)).zip(names);
         let of_left = |it: &LeftSocket| Some((it.known_as.number()?, it.known_as.name.clone()));
         let numbers = passed_on.chain(left.iter().filter_map(of_left)).collect();
         Ok(Self { left, listen_fds, first, numbers })

@@ -13,6 +13,8 @@
 //! nothing: writing changes no peer, and a socket is in both images until one of them ends. How bytes and sockets get there, and
 //! whether the other image takes them, is the application's.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mio::{Interest, Token};
@@ -223,12 +225,12 @@ impl<H: Handler> Server<H> {
         let subscriptions = tx.iter().flat_map(|(key, tx)| {
             tx.subscriptions.iter().flat_map(|mine| mine.iter()).map(|it| (*key, *it))
         });
-        let mut held = 0;
+        let mut held = 0_usize;
         for (key, subscription) in subscriptions {
             if !self.turn.topics.holds(subscription, key) {
                 return Err(Corrupt);
             }
-            held += 1;
+            held = held.saturating_add(1);
         }
         if held != self.turn.topics.subscriber_count() {
             return Err(Corrupt);
@@ -266,8 +268,9 @@ impl<H: Handler> Server<H> {
         if let Some(owner) = Option::restore(from)? {
             self.addresses.add(key, owner);
         }
-        self.excess_count += usize::from(tx.is_excess);
-        self.admin_count += usize::from(tx.side == Side::Admin);
+        self.excess_count = self.excess_count.saturating_add(usize::from(tx.is_excess));
+        let is_admin = usize::from(tx.side == Side::Admin);
+        self.admin_count = self.admin_count.saturating_add(is_admin);
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))
     }
 
@@ -294,8 +297,8 @@ impl<H: Handler> Server<H> {
         self.turn.compressors.grant_takeover(false);
         let mut handing_over =
             HandingOver { awaited: Vec::new(), until_ms: 0, ended: Ending::default() };
-        handing_over.until_ms =
-            self.turn.now_ms + GOODBYE_MS.min(self.turn.limits.close_timeout_ms);
+        let goodbye_ms = GOODBYE_MS.min(self.turn.limits.close_timeout_ms);
+        handing_over.until_ms = self.turn.now_ms.saturating_add(goodbye_ms);
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(why) = self.why_it_stays(key) else { continue };
@@ -396,6 +399,7 @@ impl<H: Handler> Server<H> {
 }
 
 impl Ending {
+    #[expect(clippy::arithmetic_side_effects, reason = "one for each connection")]
     const fn count(&mut self, why: Stays) {
         *match why {
             Stays::Tls => &mut self.tls,
@@ -406,6 +410,7 @@ impl Ending {
 }
 
 /// Writes something behind its length.
+#[expect(clippy::arithmetic_side_effects, reason = "places in what was written")]
 fn save_framed(out: &mut Vec<u8>, save: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     0_u64.save(out);

@@ -4,6 +4,8 @@
 //! the handler; with one slab these borrows would conflict. Both columns see the same inserts and removes in the same
 //! order, so that they give out the same keys.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use slab::Slab;
 
 use crate::net::rx::Rx;

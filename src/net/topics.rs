@@ -426,10 +426,10 @@ impl Topics {
                 assert!(peers.contains(subscriber.key as usize), "a subscriber that is gone");
             }
         }
-        let mut held = 0;
+        let mut held = 0_usize;
         for (key, tx) in peers {
             for hold in tx.subscriptions.as_deref().into_iter().flatten() {
-                held = 1_usize.saturating_add(held);
+                held = held.saturating_add(1);
                 let topic = &self.slab[hold.topic as usize];
                 assert_eq!(topic.subscribers[hold.at as usize].key as usize, key);
             }

@@ -12,8 +12,6 @@
 //!
 //! Reads topics, and changes nothing. Who may hear them was asked before.
 
-#![deny(clippy::arithmetic_side_effects)]
-
 use std::cell::RefCell;
 
 use wsfast::{Context, MessageId, Since, TopicMessage, saved};

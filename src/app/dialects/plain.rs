@@ -10,8 +10,6 @@
 //!
 //! `lost` is null where nobody knows: a client named a place of another life of the topic, or of its future.
 
-#![deny(clippy::arithmetic_side_effects)]
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use wsfast::Lag;
