@@ -29,6 +29,7 @@ use crate::net::peers::PeerId;
 use crate::net::rx::{Reading, Rx};
 use crate::net::server::{Ended, Error, Server, TOKENS_FROM};
 use crate::net::tx::{Phase, Tx, to_u32};
+use crate::net::unix_socket::MadeFile;
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::state::{Corrupt, Reader, Saved};
@@ -40,6 +41,8 @@ pub struct HandOver<'a> {
     pub state: Vec<u8>,
     /// The sockets that it listens on, in the order of [`Server::local_addrs`].
     pub listeners: Vec<BorrowedFd<'a>>,
+    /// The files that were made for them, in the same order, where they are Unix sockets of its own.
+    pub files: Vec<Option<MadeFile>>,
     /// The connections, in the order in which `state` has them.
     pub connections: Vec<BorrowedFd<'a>>,
 }
@@ -122,7 +125,8 @@ impl<H: Handler> Server<H> {
             save_framed(&mut out, |out| self.save_peer(key, rx, tx, out));
         }
         let listeners = self.listeners.iter().map(Listener::socket).collect();
-        HandOver { state: out, listeners, connections }
+        let files = self.listeners.iter().map(|listener| listener.file().cloned()).collect();
+        HandOver { state: out, listeners, files, connections }
     }
 
     fn save_peer(&self, key: usize, rx: &Rx<H::State>, tx: &Tx, out: &mut Vec<u8>) {

@@ -60,3 +60,4 @@ pub use topics::{
 };
 pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::{Counters, FAULT};
+pub use unix_socket::MadeFile;
