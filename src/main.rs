@@ -14,7 +14,7 @@ use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::handover::{Left, Signals, Successor};
 use crate::app::hub::Hub;
-use crate::app::inherited::KnownAs;
+use crate::app::inherited::{KnownAs, LeftSocket};
 use crate::app::logs::LogLevel;
 use crate::app::reload::{self, Checked, Running};
 use crate::app::start_up::{Announcement, StartError, announce, complain, print};
@@ -130,8 +130,7 @@ fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Star
         None => (Vec::new(), None),
     };
     let heard = inherited::listens(listening, certificate, &mut left_listeners)?;
-    left_listeners.iter().for_each(|it| it.known_as.forget());
-    drop(left_listeners);
+    left_listeners.into_iter().for_each(LeftSocket::forget);
     let mut known: Vec<KnownAs> = heard.iter().map(KnownAs::new).collect();
     let (asks, listens): (Vec<_>, Vec<_>) = heard.into_iter().map(|it| (it.ask, it.listen)).unzip();
     let descriptors = descriptors::raise_limit();

@@ -12,6 +12,8 @@
 //! No page is among those who may ask (`access`). At a loopback address or a Unix socket no credentials are asked for; elsewhere
 //! all but `/ready` takes a publish key, without which the server does not start. Publishes nothing, and serves no topic of clients.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -162,8 +164,8 @@ impl Admin {
             ("GET" | "HEAD", Route::Topics) => json(topics(request, cx)?),
             ("GET" | "HEAD", Route::Connections) => json(self.list(request, cx)?),
             ("GET" | "HEAD", Route::Metrics) => {
-                let looked_at = self.connections.len() + cx.topic_count();
-                cx.spend_work(looked_at * ENTRY_UNITS);
+                let looked_at = self.connections.len().saturating_add(cx.topic_count());
+                cx.spend_work(looked_at.saturating_mul(ENTRY_UNITS));
                 let open = self.connections.values().map(|it| it.transport);
                 metrics::metrics(request, open, cx)
             }
@@ -190,7 +192,7 @@ impl Admin {
     /// The connections that have been open for the longest.
     fn list(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Result<Vec<u8>, Refusal> {
         let limit = limit(request)?;
-        cx.spend_work(self.connections.len() * ENTRY_UNITS);
+        cx.spend_work(self.connections.len().saturating_mul(ENTRY_UNITS));
         let mut oldest: Vec<_> = self.connections.iter().collect();
         first_by(&mut oldest, limit, |(id, it)| (it.since_ms, **id));
         let mut out = format!(r#"{{"total":{},"connections":["#, self.connections.len());
@@ -198,13 +200,13 @@ impl Admin {
             let Connection { addr, user, transport, since_ms } = connection;
             let comma = if at == 0 { "" } else { "," };
             out += &format!(r#"{comma}{{"id":"{id}","address":"{addr}","topics":["#);
-            let mut count = 0;
+            let mut count = 0_usize;
             for topic in cx.topics_of(*id).filter(|topic| !presence::is_internal(topic)) {
                 if count < TOPICS_LISTED_MAX {
                     out += if count == 0 { "" } else { "," };
                     out += &quoted(topic);
                 }
-                count += 1;
+                count = count.saturating_add(1);
             }
             out += &format!(r#"],"topic_count":{count},"transport":"{}""#, transport.name());
             if let Some(user) = user {
@@ -283,7 +285,7 @@ fn topics(request: &Request<'_>, cx: &mut Context<'_>) -> Result<Vec<u8>, Refusa
         );
     }
     out += "]}\n";
-    cx.spend_work(walked * ENTRY_UNITS + out.len());
+    cx.spend_work(walked.saturating_mul(ENTRY_UNITS).saturating_add(out.len()));
     Ok(out.into_bytes())
 }
 
@@ -293,7 +295,7 @@ fn count_topics(prefix: &str, cx: &Context<'_>) -> (usize, usize) {
         // Names of the server's own come first.
         let all = cx.topics_from(Bound::Unbounded);
         let internal = all.take_while(|topic| presence::is_internal(topic.name)).count();
-        return (cx.topic_count() - internal, internal);
+        return (cx.topic_count().saturating_sub(internal), internal);
     }
     let from = cx.topics_from(Bound::Included(prefix));
     let total = from
@@ -319,7 +321,7 @@ fn limit(request: &Request<'_>) -> Result<usize, Refusal> {
 }
 
 fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
+    let mut out = Vec::with_capacity(text.len().saturating_add(2));
     push_string(&mut out, text.as_bytes());
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -4,6 +4,8 @@
 //! A channel is the topic of the same name, so that these clients, bare WebSockets and curl hear each other, and presence
 //! counts them all.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 mod replay;
 
 use std::cell::RefCell;
@@ -200,7 +202,7 @@ impl Centrifugo {
                 })
             }
             Request::Presence { channel } => may_hear(gate, session, channel).and_then(|()| {
-                session.share.pay(presence.stats(channel).clients * MEMBER_BYTES)?;
+                session.share.pay(presence.stats(channel).clients.saturating_mul(MEMBER_BYTES))?;
                 members(presence, To::Command(id), channel, out)
             }),
             Request::PresenceStats { channel } => may_hear(gate, session, channel)
@@ -332,6 +334,7 @@ impl Centrifugo {
 }
 
 /// How many bytes a message takes as a push, at most about.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 pub(crate) fn encoded_len(message: wsfast::TopicMessage<'_>) -> usize {
     let data = match message.kind {
         // As it is, or as a string.
@@ -416,7 +419,8 @@ fn members(
     let mut listed = Vec::new();
     for (peer, user) in presence.members(channel) {
         let client = peer.to_string();
-        let len = MEMBER_BYTES + 2 * client.len() + user.len();
+        let names = client.len().saturating_mul(2).saturating_add(user.len());
+        let len = names.saturating_add(MEMBER_BYTES);
         room = room.checked_sub(len).ok_or(ReplyError::LimitExceeded)?;
         listed.push((client, user));
     }

@@ -28,6 +28,8 @@
 //!
 //! What is not asked for is not looked at: without `--jwt-secret` any token is let pass, without any key any X-API-Key.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 mod cors;
 mod key;
 mod pattern;

@@ -35,7 +35,7 @@ use rustix::net::{
 };
 use signal_hook::consts::SIGUSR2;
 use wsfast::state::{Corrupt, Reader, Saved as _};
-use wsfast::{Remote, Server};
+use wsfast::{MadeFile, Remote, Server};
 
 use crate::app::hub::Hub;
 use crate::app::inherited::{self, KnownAs, LeftSocket};
@@ -104,14 +104,16 @@ pub(crate) fn receive() -> Result<Option<Left>, Unreceived> {
     memory.rewind().and_then(|()| memory.read_to_end(&mut bytes)).map_err(Unreceived::Io)?;
     let mut from = Reader::new(&bytes);
     logs::go_on(Dropped::restore(&mut from).map_err(Unreceived::State)?);
-    let known: Vec<KnownAs> = Vec::restore(&mut from).map_err(Unreceived::State)?;
+    let known: Vec<(KnownAs, Option<MadeFile>)> =
+        Vec::restore(&mut from).map_err(Unreceived::State)?;
     let state = Vec::restore(&mut from).map_err(Unreceived::State)?;
     if known.len() > sockets.len() {
         return Err(Unreceived::State(Corrupt));
     }
     let connections = sockets.split_off(known.len()).into();
     let listeners = known.into_iter().zip(sockets);
-    let listeners = listeners.map(|(known_as, socket)| LeftSocket { known_as, socket }).collect();
+    let left = |((known_as, file), socket)| LeftSocket { known_as, file, socket };
+    let listeners = listeners.map(left).collect();
     Ok(Some(Left { listeners, state, connections }))
 }
 
@@ -217,7 +219,8 @@ impl Successor {
         let handed = server.hand_over();
         let mut start = Vec::new();
         log_dropped.save(&mut start);
-        known.to_vec().save(&mut start);
+        let known: Vec<_> = known.iter().cloned().zip(handed.files).collect();
+        known.save(&mut start);
         handed.state.len().save(&mut start);
         let mut memory = memory_file()?;
         memory.write_all(&start)?;

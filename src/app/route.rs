@@ -2,6 +2,8 @@
 //!
 //! Pure functions over a request. Whether the caller may have it is `access`'.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use wsfast::proto::handshake::{Request, Status};
 use wsfast::saved;
 use wsfast::{Kind, MessageId, Refusal, Since};
@@ -128,7 +130,7 @@ pub(crate) fn transport(request: &Request<'_>) -> Transport {
         Transport::Lines
     } else {
         let seconds = query(request, "wait").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        Transport::Poll { wait_ms: seconds.min(WAIT_S_MAX) * 1000 }
+        Transport::Poll { wait_ms: seconds.min(WAIT_S_MAX).saturating_mul(1000) }
     }
 }
 

@@ -9,6 +9,8 @@
 //!
 //! What a form looks like, and what becomes of who lost messages, is the handler's to say.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::rc::Rc;
 
 use crate::net::handler::{Handler, Lag};
@@ -48,6 +50,7 @@ impl Batch {
 
 impl<H: Handler> Server<H> {
     /// Writes what was published to those who keep up.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn fan_out(&mut self) {
         while let Some(at) = self.turn.topics.dirty.pop() {
             let Some(mut topic) = self.turn.topics.take_out(at) else { continue };
@@ -70,6 +73,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn end_of_run(&self, topic: &Topic, from: u64) -> u64 {
         let mut to = from.max(topic.first);
         let mut len = 0;
@@ -77,12 +81,13 @@ impl<H: Handler> Server<H> {
             && (len == 0 || len + message.payload.len() <= RUN_BYTES_MAX)
         {
             len += message.payload.len() + 1;
-            to += 1;
+            to = to.saturating_add(1);
         }
         to
     }
 
     /// Writes the messages `from..to` to everyone who has all before them. Bytes of the forms that were made.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn fan_out_run(&mut self, topic: &mut Topic, from: u64, to: u64) -> usize {
         let Self { peers, turn, handler, .. } = self;
         let mut batches: Vec<(Class, Option<Batch>)> = Vec::new();
@@ -122,7 +127,7 @@ impl<H: Handler> Server<H> {
                 continue;
             };
             delivered += batch.bytes().len() + CALL_UNITS;
-            topic.subscribers[at].next = from + tx.give(key, batch, turn);
+            topic.subscribers[at].next = from.saturating_add(tx.give(key, batch, turn));
         }
         turn.work.spend_at_once(delivered);
         grown
@@ -130,6 +135,7 @@ impl<H: Handler> Server<H> {
 
     /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it. `is_slow`: the kernel
     /// refused something before.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn catch_up(&mut self, key: usize, is_slow: bool) {
         let skips = is_slow && self.turn.topics.gives_latest();
         let mut given = 0;
@@ -159,7 +165,7 @@ impl<H: Handler> Server<H> {
     fn pull(&mut self, key: usize, skips: bool) -> usize {
         let mut room = Room { chunks: PULLED_CHUNKS_MAX, bytes: PULLED_BYTES_MAX, pulled: 0 };
         let Some(subscriptions) = self.peers.tx[key].subscriptions.take() else { return 0 };
-        self.turn.work.spend(subscriptions.len() * LOOK_UNITS);
+        self.turn.work.spend(subscriptions.len().saturating_mul(LOOK_UNITS));
         let mut is_between = self.pull_partial(key, &mut room);
         for &subscription in subscriptions.iter() {
             let has_room = room.chunks > 0 && room.bytes > 0;
@@ -223,7 +229,7 @@ impl<H: Handler> Server<H> {
         {
             let offset = subscriber.next;
             if subscriber.mutes_own && is_own(&topic, offset, key, tx) {
-                subscriber.next += 1;
+                subscriber.next = subscriber.next.saturating_add(1);
                 continue;
             }
             let from = match skips && !topic.replays(&subscriber) {
@@ -239,14 +245,14 @@ impl<H: Handler> Server<H> {
                 && let Reading::Stream { partial, .. } = &mut rx.reading
             {
                 *partial = topic.partial(offset, class.form).map(Box::new);
-                subscriber.next += 1;
+                subscriber.next = subscriber.next.saturating_add(1);
                 break;
             }
             let Some(bytes) = encoding(handler, turn, &mut topic, offset, class, &mut grown) else {
                 tx.end_for_memory(key, turn);
                 break;
             };
-            subscriber.next += 1;
+            subscriber.next = subscriber.next.saturating_add(1);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
         }
@@ -264,9 +270,9 @@ struct Room {
 
 impl Room {
     fn take(&mut self, len: usize) {
-        self.chunks -= 1;
+        self.chunks = self.chunks.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(len);
-        self.pulled += len;
+        self.pulled = self.pulled.saturating_add(len);
     }
 }
 
@@ -295,9 +301,9 @@ fn bridge_gap<H: Handler>(
     subscriber: &mut Subscriber,
     room: &mut Room,
 ) {
-    turn.counters.gaps += 1;
-    let id = |offset| MessageId { epoch: topic.epoch, offset };
-    let gap = Gap { from: id(subscriber.next - 1), to: id(to - 1) };
+    turn.counters.gaps = turn.counters.gaps.saturating_add(1);
+    let before = |offset: u64| MessageId { epoch: topic.epoch, offset: offset.saturating_sub(1) };
+    let gap = Gap { from: before(subscriber.next), to: before(to) };
     let mut notice = Vec::new();
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
         lag @ (Lag::Told(kind) | Lag::Ended(kind)) => {
@@ -319,6 +325,7 @@ fn says_any(topic: &Topic, from: u64, to: u64, key: usize, tx: &Tx) -> bool {
 
 /// A run of messages for all who take this form and keep up; `None`: it is made for each as it takes it, being long, or memory
 /// short.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 fn batch_of<H: Handler>(
     handler: &H,
     turn: &mut Turn,
@@ -348,6 +355,7 @@ fn batch_of<H: Handler>(
 }
 
 /// A message's encoding, made if need be; `None`: there is no memory for it.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 pub(crate) fn encoding<H: Handler>(
     handler: &H,
     turn: &mut Turn,
@@ -389,7 +397,7 @@ pub(crate) fn encoding<H: Handler>(
 
 /// What an encoding takes while it is made: what the handler writes, and what is shared.
 fn encoding_bytes<H: Handler>(handler: &H, form: Form, message: TopicMessage<'_>) -> usize {
-    2 * handler.encoded_len(form, message)
+    handler.encoded_len(form, message).saturating_mul(2)
 }
 
 /// What the handler wrote, as it leaves.
@@ -406,6 +414,10 @@ fn frame(form: Form, kind: Kind, text: &[u8]) -> Rc<[u8]> {
 impl Tx {
     /// Writes a batch to a peer whose output is flushed; how many of its messages it has now, be it that the last of them
     /// waits for the kernel.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "the last end within what was taken, and parts of a batch"
+    )]
     fn give(&mut self, key: usize, batch: &Batch, turn: &mut Turn) -> u64 {
         if batch.class.window_at.is_some() {
             self.packing.forget();

@@ -13,6 +13,8 @@
 //! nothing: writing changes no peer, and a socket is in both images until one of them ends. How bytes and sockets get there, and
 //! whether the other image takes them, is the application's.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mio::{Interest, Token};
@@ -28,6 +30,7 @@ use crate::net::peers::PeerId;
 use crate::net::rx::{Reading, Rx};
 use crate::net::server::{Ended, Error, Server, TOKENS_FROM};
 use crate::net::tx::{Phase, Tx, to_u32};
+use crate::net::unix_socket::MadeFile;
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::state::{Corrupt, Reader, Saved};
@@ -39,6 +42,8 @@ pub struct HandOver<'a> {
     pub state: Vec<u8>,
     /// The sockets that it listens on, in the order of [`Server::local_addrs`].
     pub listeners: Vec<BorrowedFd<'a>>,
+    /// The files that were made for them, in the same order, where they are Unix sockets of its own.
+    pub files: Vec<Option<MadeFile>>,
     /// The connections, in the order in which `state` has them.
     pub connections: Vec<BorrowedFd<'a>>,
 }
@@ -121,7 +126,8 @@ impl<H: Handler> Server<H> {
             save_framed(&mut out, |out| self.save_peer(key, rx, tx, out));
         }
         let listeners = self.listeners.iter().map(Listener::socket).collect();
-        HandOver { state: out, listeners, connections }
+        let files = self.listeners.iter().map(|listener| listener.file().cloned()).collect();
+        HandOver { state: out, listeners, files, connections }
     }
 
     fn save_peer(&self, key: usize, rx: &Rx<H::State>, tx: &Tx, out: &mut Vec<u8>) {
@@ -225,12 +231,12 @@ impl<H: Handler> Server<H> {
         let subscriptions = tx.iter().flat_map(|(key, tx)| {
             tx.subscriptions.iter().flat_map(|mine| mine.iter()).map(|it| (*key, *it))
         });
-        let mut held = 0;
+        let mut held = 0_usize;
         for (key, subscription) in subscriptions {
             if !self.turn.topics.holds(subscription, key) {
                 return Err(Corrupt);
             }
-            held += 1;
+            held = held.saturating_add(1);
         }
         if held != self.turn.topics.subscriber_count() {
             return Err(Corrupt);
@@ -269,8 +275,9 @@ impl<H: Handler> Server<H> {
             self.addresses.add(key, owner);
         }
         self.peers.name(key, PeerAddr::restore(from)?);
-        self.excess_count += usize::from(tx.is_excess);
-        self.admin_count += usize::from(tx.side == Side::Admin);
+        self.excess_count = self.excess_count.saturating_add(usize::from(tx.is_excess));
+        let is_admin = usize::from(tx.side == Side::Admin);
+        self.admin_count = self.admin_count.saturating_add(is_admin);
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))
     }
 
@@ -301,8 +308,8 @@ impl<H: Handler> Server<H> {
         self.turn.compressors.grant_takeover(false);
         let mut handing_over =
             HandingOver { awaited: Vec::new(), until_ms: 0, ended: Ending::default() };
-        handing_over.until_ms =
-            self.turn.now_ms + GOODBYE_MS.min(self.turn.limits.close_timeout_ms);
+        let goodbye_ms = GOODBYE_MS.min(self.turn.limits.close_timeout_ms);
+        handing_over.until_ms = self.turn.now_ms.saturating_add(goodbye_ms);
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(why) = self.why_it_stays(key) else { continue };
@@ -395,6 +402,7 @@ impl<H: Handler> Server<H> {
 }
 
 impl Ending {
+    #[expect(clippy::arithmetic_side_effects, reason = "one for each connection")]
     const fn count(&mut self, why: Stays) {
         *match why {
             Stays::Tls => &mut self.tls,
@@ -405,6 +413,7 @@ impl Ending {
 }
 
 /// Writes something behind its length.
+#[expect(clippy::arithmetic_side_effects, reason = "places in what was written")]
 fn save_framed(out: &mut Vec<u8>, save: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     0_u64.save(out);

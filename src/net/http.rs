@@ -10,6 +10,8 @@
 //! What is served where is the handler's; how a topic's messages become a response is `reply`'s. A body is read whole, and only if it is within its limit; one whose length is not
 //! declared is refused.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
@@ -126,6 +128,10 @@ pub(crate) enum Next {
 
 impl<H: Handler> Server<H> {
     /// Serves the request whose head is the first `head_len` of `bytes`, and those behind it.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "places in `bytes`, and the length of a body that is within its limit"
+    )]
     pub(crate) fn serve_http(
         &mut self,
         key: usize,
@@ -209,7 +215,8 @@ impl<H: Handler> Server<H> {
             self.peers.tx[key].uncork(key, InPlace::NOTHING, &mut self.turn);
         }
         self.peers.rx[key].reading = Reading::Body(Box::new(gathering));
-        let until_ms = self.turn.now_ms + self.turn.limits.handshake_timeout_ms;
+        let timeout_ms = self.turn.limits.handshake_timeout_ms;
+        let until_ms = self.turn.now_ms.saturating_add(timeout_ms);
         self.turn.timers.set(key, until_ms);
     }
 
@@ -221,7 +228,7 @@ impl<H: Handler> Server<H> {
         }
         peers.rx[key].reading = Reading::Later(Box::new(gathering));
         peers.tx[key].await_work(key, turn);
-        turn.timers.set(key, turn.now_ms + turn.limits.send_timeout_ms);
+        turn.timers.set(key, turn.now_ms.saturating_add(turn.limits.send_timeout_ms));
     }
 
     /// It is the turn of a request that was put off.
@@ -268,7 +275,9 @@ impl<H: Handler> Server<H> {
     pub(crate) fn keep_early(&mut self, key: usize, bytes: &[u8]) {
         let most = self.turn.limits.head_bytes_max;
         match &mut self.peers.rx[key].reading {
-            Reading::Waiting(waiting) if waiting.early.len() + bytes.len() <= most => {
+            Reading::Waiting(waiting)
+                if waiting.early.len().saturating_add(bytes.len()) <= most =>
+            {
                 return waiting.early.extend_from_slice(bytes);
             }
             Reading::Waiting(_) => {}
@@ -303,7 +312,8 @@ impl<H: Handler> Server<H> {
         let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
         let answer = handler.on_request(&request, &bytes[head_len..], from, cx);
         // One that is put off is counted once.
-        self.turn.counters.requests += u64::from(!matches!(answer, Answer::Later));
+        let requests = &mut self.turn.counters.requests;
+        *requests = requests.saturating_add(u64::from(!matches!(answer, Answer::Later)));
         match answer {
             Answer::Respond(response) => self.respond(key, response, after),
             Answer::Later => Next::Later,
@@ -329,7 +339,7 @@ impl<H: Handler> Server<H> {
 
     fn respond(&mut self, key: usize, response: Response, after: After) -> Next {
         let Self { peers, turn, .. } = self;
-        turn.work.spend(response.body.len() + CALL_UNITS);
+        turn.work.spend(response.body.len().saturating_add(CALL_UNITS));
         let tx = &mut peers.tx[key];
         let length = Length::Bytes(response.body.len());
         http::encode_head(&mut turn.cork, &response, length, after.end);
@@ -368,7 +378,7 @@ impl<H: Handler> Server<H> {
             true => self.turn.limits.keep_alive_ms,
             false => self.turn.limits.handshake_timeout_ms,
         };
-        self.turn.timers.set(key, self.turn.now_ms + timeout_ms);
+        self.turn.timers.set(key, self.turn.now_ms.saturating_add(timeout_ms));
         self.peers.rx[key].reading = Reading::Head(Head::following(from));
         if !rest.is_empty() {
             self.resume_head(key, rest);
@@ -393,7 +403,7 @@ impl<H: Handler> Server<H> {
         tx.uncork(key, InPlace::NOTHING, turn);
         match turn.limits.ping_interval_ms {
             0 => turn.timers.clear(key),
-            interval => turn.timers.set(key, turn.now_ms + interval),
+            interval => turn.timers.set(key, turn.now_ms.saturating_add(interval)),
         }
         let generation = tx.generation;
         let tx = &mut peers.tx;
@@ -412,13 +422,13 @@ impl<H: Handler> Server<H> {
                 tx.uncork(key, InPlace::NOTHING, turn);
             } else if rx.pinged_ms > rx.last_rx_ms {
                 // It took nothing since it was last looked at.
-                turn.counters.silent += 1;
+                turn.counters.silent = turn.counters.silent.saturating_add(1);
                 tx.closed = Closed::Silent;
                 return tx.doom(key, turn);
             } else {
                 rx.pinged_ms = turn.now_ms;
             }
-            turn.timers.set(key, turn.now_ms + turn.limits.ping_interval_ms);
+            turn.timers.set(key, turn.now_ms.saturating_add(turn.limits.ping_interval_ms));
         }
     }
 
@@ -427,13 +437,13 @@ impl<H: Handler> Server<H> {
         let Self { peers, turn, .. } = self;
         let (rx, tx) = (&mut peers.rx[key], &mut peers.tx[key]);
         let timeout_ms = turn.limits.send_timeout_ms;
-        let gone_at_ms = rx.last_rx_ms + timeout_ms;
+        let gone_at_ms = rx.last_rx_ms.saturating_add(timeout_ms);
         if tx.is_flushed() {
-            turn.timers.set(key, turn.now_ms + timeout_ms);
+            turn.timers.set(key, turn.now_ms.saturating_add(timeout_ms));
         } else if turn.now_ms < gone_at_ms {
             turn.timers.set(key, gone_at_ms);
         } else {
-            turn.counters.silent += 1;
+            turn.counters.silent = turn.counters.silent.saturating_add(1);
             tx.closed = Closed::Silent;
             tx.doom(key, turn);
         }
@@ -470,7 +480,7 @@ impl<H: Handler> Server<H> {
         }
         // "Now" is now, and not when there is something.
         waiting.since = Since::Id(position.last);
-        turn.timers.set(key, turn.now_ms + wait_ms);
+        turn.timers.set(key, turn.now_ms.saturating_add(wait_ms));
         peers.rx[key].reading = Reading::Waiting(Box::new(waiting));
         Next::Other
     }

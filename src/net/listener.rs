@@ -22,7 +22,7 @@ use crate::net::link::{Link, Stream};
 use crate::net::peers::PeerId;
 use crate::net::tls::{TlsConfig, TlsLink};
 use crate::net::trust::ProxyProtocol;
-use crate::net::unix_socket::{self, SocketFile};
+use crate::net::unix_socket::{self, MadeFile, SocketFile};
 use crate::proto::proxy_protocol::Versions;
 
 /// One thing to listen on.
@@ -76,7 +76,8 @@ pub enum ListenAt {
         /// Whether other processes of the same user may listen there, too (SO_REUSEPORT).
         reuse_port: bool,
     },
-    /// A Unix socket, made at `path` and removed when the server no longer listens.
+    /// A Unix socket, made at `path` and removed when the server no longer listens. While it is made, the process has another umask:
+    /// what other threads create at that moment may be accessible to others than it should be.
     Unix {
         /// Where nothing is, or a socket that nobody listens on, which is replaced.
         path: PathBuf,
@@ -89,8 +90,8 @@ pub enum ListenAt {
     HandedOver {
         /// It listens already.
         socket: OwnedFd,
-        /// Its file, if that is removed when the server no longer listens.
-        path: Option<PathBuf>,
+        /// Its file, if that is removed when the server no longer listens ([`crate::HandOver::files`]).
+        file: Option<MadeFile>,
     },
 }
 
@@ -200,7 +201,7 @@ impl From<Errno> for ListenError {
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// Dropped before the socket, as it asks for.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     socket: OwnedFd,
     pub(crate) addr: LocalAddr,
     over: Over,
@@ -250,16 +251,16 @@ impl Listener {
                 take_over(&socket)?;
                 (None, socket)
             }
-            ListenAt::HandedOver { socket, path } => {
+            ListenAt::HandedOver { socket, file } => {
                 take_over(&socket)?;
-                (path.and_then(SocketFile::adopt), socket)
+                (file.and_then(SocketFile::adopt), socket)
             }
         };
         let own = own_address(&socket).ok_or(ListenError::NotListening)?;
         let addr = LocalAddr { socket: own, scheme: over.scheme() };
         let (waiting, token) = (Waiting::Nothing, Token(0));
         Ok(Self {
-            _file: file,
+            file,
             socket,
             addr,
             over,
@@ -285,6 +286,11 @@ impl Listener {
     /// The socket, to be handed over.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// The file that was made for it, if it is still there as far as is known.
+    pub(crate) fn file(&self) -> Option<&MadeFile> {
+        self.file.as_ref().map(SocketFile::made)
     }
 
     /// Whether its connections can be handed over to another image of the program.

@@ -20,6 +20,7 @@ pub mod outqueue;
 mod addresses;
 mod clock;
 mod compressors;
+mod cursor;
 mod fan_out;
 mod handover;
 mod http;
@@ -57,8 +58,9 @@ pub use remote::Remote;
 pub use server::{Ended, Error, Server};
 pub use tls::{PemContent, TlsConfig, TlsError};
 pub use topics::{
-    BadMessageId, Form, Framing, Gap, MessageId, Position, Published, Since, TopicError, TopicInfo,
-    TopicMessage,
+    BadMessageId, Form, Framing, Gap, Kept, MessageId, Position, Published, Since, TopicError,
+    TopicInfo, TopicMessage,
 };
 pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::{Counters, FAULT};
+pub use unix_socket::MadeFile;

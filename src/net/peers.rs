@@ -4,6 +4,8 @@
 //! the handler; with one slab these borrows would conflict. Both columns see the same inserts and removes in the same
 //! order, so that they give out the same keys. What only the log asks for has a third column, which no message touches.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use slab::Slab;
 
 use crate::net::addr::PeerAddr;
@@ -96,7 +98,7 @@ impl<S> Peers<S> {
     /// The peer under `key` is `addr`.
     pub(crate) fn name(&mut self, key: usize, addr: PeerAddr) {
         if self.addrs.len() <= key {
-            self.addrs.resize(key + 1, PeerAddr::Unix);
+            self.addrs.resize(key.saturating_add(1), PeerAddr::Unix);
         }
         self.addrs[key] = addr;
     }

@@ -12,6 +12,8 @@
 //!
 //! Waits for no topic: that is `http`'s. Whether there is work left for a part is `work`'s.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::rc::Rc;
 
 use crate::net::fan_out::encoding;
@@ -120,8 +122,8 @@ impl<H: Handler> Server<H> {
                 Stage::Begun(_) => self.write_chunk(key, &mut replying),
             };
             let Ok(len) = written else { return self.cut_reply(key, &replying) };
-            self.turn.work.spend(len + CALL_UNITS);
-            given += len;
+            self.turn.work.spend(len.saturating_add(CALL_UNITS));
+            given = given.saturating_add(len);
             let tx = &mut self.peers.tx[key];
             tx.flush(key, &mut self.turn);
             if tx.phase == Phase::Doomed {
@@ -189,7 +191,7 @@ impl<H: Handler> Server<H> {
 
     fn keep_replying(&mut self, key: usize, replying: Box<Replying>) -> Next {
         let Self { peers, turn, .. } = self;
-        turn.timers.set(key, turn.now_ms + turn.limits.send_timeout_ms);
+        turn.timers.set(key, turn.now_ms.saturating_add(turn.limits.send_timeout_ms));
         let rx = &mut peers.rx[key];
         rx.last_rx_ms = turn.now_ms;
         rx.reading = Reading::Replying(replying);
@@ -223,7 +225,7 @@ impl<H: Handler> Server<H> {
             (Body::Sent, Length::Chunked) => part.queue_as_chunk(tx),
         }
         *stage = Stage::Begun(cursor);
-        Ok(head.len() + part.len)
+        Ok(head.len().saturating_add(part.len))
     }
 
     /// Queues the next part as a chunk, and with the last one the end; how many bytes.
@@ -303,16 +305,18 @@ fn end_of_reply(topic: &Topic, next: u64) -> u64 {
     while let Some(entry) = topic.entry(end)
         && (end == next || len < RESPONSE_BYTES_MAX)
     {
-        len += entry.payload().len() + MESSAGE_COST;
-        end += 1;
+        len = entry.payload().len().saturating_add(MESSAGE_COST).saturating_add(len);
+        end = end.saturating_add(1);
     }
     end
 }
 
 impl Part {
     fn add(&mut self, piece: Rc<[u8]>) {
-        self.len += piece.len();
-        self.copied += if piece.len() <= COPIED_BYTES_MAX { piece.len() } else { 0 };
+        self.len = self.len.saturating_add(piece.len());
+        if piece.len() <= COPIED_BYTES_MAX {
+            self.copied = self.copied.saturating_add(piece.len());
+        }
         self.pieces.push(piece);
     }
 
@@ -370,7 +374,7 @@ impl Part {
                 continue;
             };
             let offset = cursor.next;
-            cursor.next += 1;
+            cursor.next = cursor.next.saturating_add(1);
             if Partial::suits(form, entry.payload()) {
                 cursor.partial = topic.partial(offset, form);
                 return Ok(());

@@ -9,10 +9,12 @@
 //! ```
 //!
 //! Each form of a message (framed, compressed, as a server-sent event ...) is made once, when the first subscriber needs it.
-//! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's.
+//! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's. Where a place that a
+//! client names lies is `cursor`'s.
+
+#![deny(clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
 use std::rc::Rc;
@@ -25,6 +27,8 @@ use crate::net::partial::Partial;
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
 use crate::state::{Corrupt, Reader, Saved};
+
+pub use crate::net::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
 
 /// The topics of one loop.
 #[derive(Debug)]
@@ -148,58 +152,13 @@ impl Class {
     }
 }
 
-/// Names a message of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageId {
-    /// Which life of the topic.
-    pub epoch: u64,
-    /// Which message of it, from 1 on; 0 is before the first.
-    pub offset: u64,
-}
-
 saved!(struct Subscriber { key, form, mutes_own, next });
 saved!(struct Subscription { topic, at });
 saved!(struct Form { id, framing });
 saved!(enum Framing { 0 => Message, 1 => Bytes, 2 => Response });
-saved!(struct MessageId { epoch, offset });
-saved!(enum Since { 0 => Now, 1 => Id(id), 2 => Last(count), 3 => All });
 saved!(struct Topic {
     name, epoch, ring, payload_bytes, first, fanned, subscribers, replays, is_dirty, unused_since_ms,
 });
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}:{}", self.epoch, self.offset)
-    }
-}
-
-impl std::str::FromStr for MessageId {
-    type Err = BadMessageId;
-
-    /// Parses what `Display` writes.
-    fn from_str(text: &str) -> Result<Self, BadMessageId> {
-        let (epoch, offset) = text.split_once(':').ok_or(BadMessageId)?;
-        let is_hex = |byte: u8| byte.is_ascii_hexdigit();
-        if !epoch.bytes().all(is_hex) || !offset.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(BadMessageId);
-        }
-        let epoch = u64::from_str_radix(epoch, 16).map_err(|_| BadMessageId)?;
-        let offset = offset.parse().map_err(|_| BadMessageId)?;
-        Ok(Self { epoch, offset })
-    }
-}
-
-/// Not a message's name, `EPOCH:OFFSET`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadMessageId;
-
-impl fmt::Display for BadMessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a message's id, EPOCH:OFFSET")
-    }
-}
-
-impl std::error::Error for BadMessageId {}
 
 /// A message of a topic, as it is lent to who writes it.
 #[derive(Clone, Copy, Debug)]
@@ -228,39 +187,6 @@ pub struct TopicInfo<'a> {
     pub bytes: usize,
     /// Its last message, kept or not.
     pub last: MessageId,
-}
-
-/// Messages that a subscriber was not given, since they fell off the ring first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The last message before the gap.
-    pub from: MessageId,
-    /// The last message in it: who goes on behind this one misses nothing more.
-    pub to: MessageId,
-}
-
-impl Gap {
-    /// How many messages are gone; `None`: nobody knows, since they were of another life of the topic.
-    pub const fn lost(&self) -> Option<u64> {
-        if self.from.epoch == self.to.epoch {
-            Some(self.to.offset - self.from.offset)
-        } else {
-            None
-        }
-    }
-}
-
-/// Where to begin listening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// With the next message.
-    Now,
-    /// Behind this one.
-    Id(MessageId),
-    /// With the last so many that are there.
-    Last(u64),
-    /// With all that are there.
-    All,
 }
 
 /// What became of a message that was published.
@@ -388,6 +314,7 @@ impl Topics {
     }
 
     /// Puts a topic back; `grown` bytes of forms were made meanwhile.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn put_back(&mut self, at: u32, topic: Topic, grown: usize) {
         self.bytes += grown;
         if let Some(place) = self.slab.get_mut(at as usize) {
@@ -397,6 +324,7 @@ impl Topics {
     }
 
     /// Appends a message to a topic's ring; `from`: the peer that says it.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn publish(
         &mut self,
         name: &str,
@@ -409,7 +337,7 @@ impl Topics {
             return Err(TopicError::MessageTooBig);
         }
         // Itself, and one form of it.
-        if !self.make_room(2 * (payload.len() + ENTRY_BYTES)) {
+        if !self.make_room((payload.len() + ENTRY_BYTES).saturating_mul(2)) {
             return Err(TopicError::OutOfMemory);
         }
         let at = self.obtain(name)?;
@@ -446,7 +374,7 @@ impl Topics {
         let subscription = Subscription { topic: at, at: len_u32(topic.subscribers.len()) };
         topic.subscribers.push(Subscriber { key, form, mutes_own, next: position.next });
         if self.limits.lag == LagPolicy::Latest && position.next <= position.last.offset {
-            topic.replays.insert(key, position.last.offset + 1);
+            topic.replays.insert(key, position.last.offset.saturating_add(1));
         }
         Ok((subscription, position))
     }
@@ -532,10 +460,10 @@ impl Topics {
                 assert!(peers.contains(subscriber.key as usize), "a subscriber that is gone");
             }
         }
-        let mut held = 0;
+        let mut held = 0_usize;
         for (key, tx) in peers {
             for hold in tx.subscriptions.as_deref().into_iter().flatten() {
-                held += 1;
+                held = held.saturating_add(1);
                 let topic = &self.slab[hold.topic as usize];
                 assert_eq!(topic.subscribers[hold.at as usize].key as usize, key);
             }
@@ -561,7 +489,7 @@ impl Topics {
         if !self.make_room(TOPIC_BYTES) {
             return Err(TopicError::OutOfMemory);
         }
-        self.epochs += 1;
+        self.epochs = self.epochs.wrapping_add(1);
         // Of 52 bits, so that it is a number in every language.
         let epoch = self.random.hash_one(self.epochs) >> 12;
         let name: Rc<str> = name.into();
@@ -584,7 +512,8 @@ impl Topics {
             let (len, bytes) = (topic.ring.len(), topic.payload_bytes);
             let is_over = len > messages_max.max(1) || bytes > topic_bytes_max;
             // What was not fanned out yet is lost to all if it goes: only a flood may have that.
-            let is_flood = len > messages_max + UNFANNED_MAX || bytes > 8 * topic_bytes_max;
+            let is_flood = len > messages_max.saturating_add(UNFANNED_MAX)
+                || bytes > topic_bytes_max.saturating_mul(8);
             if len <= 1 || !is_over || topic.first >= topic.fanned && !is_flood {
                 break;
             }
@@ -627,7 +556,7 @@ impl Topics {
     /// Forgets the places of messages that are gone, once they are most of the list.
     fn compact_order(&mut self) {
         let Self { order, slab, messages, .. } = self;
-        if order.len() > 2 * *messages + 1024 {
+        if order.len() / 2 > messages.saturating_add(512) {
             order.retain(|&(at, offset)| {
                 slab.get(at as usize).is_some_and(|topic| topic.entry(offset).is_some())
             });
@@ -635,6 +564,10 @@ impl Topics {
     }
 
     /// Drops a message if it is its ring's first.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "sums that the message is part of, and an offset below the next"
+    )]
     fn drop_if_first(&mut self, at: u32, offset: u64) {
         let Some(topic) = self.slab.get_mut(at as usize) else { return };
         if topic.first != offset {
@@ -659,24 +592,6 @@ impl Topics {
     }
 }
 
-/// Where a subscriber begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The topic's last message so far.
-    pub last: MessageId,
-    /// The offset of the first message that the subscriber is given.
-    pub(crate) next: u64,
-    /// What it asked for and is gone.
-    pub gap: Option<Gap>,
-}
-
-impl Position {
-    /// The offset of the first message that is there and was asked for; one behind the last, if there is none.
-    pub const fn next(&self) -> u64 {
-        self.next
-    }
-}
-
 impl Topic {
     fn is_unused(&self) -> bool {
         self.subscribers.is_empty() && self.ring.is_empty() && !self.is_dirty
@@ -693,38 +608,24 @@ impl Topic {
         }
     }
 
+    /// Which messages are there.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::new(self.epoch, self.first, self.ring.len() as u64)
+    }
+
     /// The offset of the next message that is published.
     pub(crate) fn next(&self) -> u64 {
-        self.first + self.ring.len() as u64
+        self.kept().next()
     }
 
     /// The last message's name.
     pub(crate) fn last(&self) -> MessageId {
-        MessageId { epoch: self.epoch, offset: self.next() - 1 }
+        self.kept().last()
     }
 
     /// Where who asks for `since` begins.
     pub(crate) fn position(&self, since: Since) -> Position {
-        let last = self.last();
-        let next = match since {
-            Since::Now => self.next(),
-            Since::All => self.first,
-            Since::Last(count) => self.next().saturating_sub(count).max(self.first),
-            Since::Id(id) if id.epoch == self.epoch && id.offset < self.next() => {
-                (id.offset + 1).max(self.first)
-            }
-            // Of another life of the topic, or of the future.
-            Since::Id(_) => self.first,
-        };
-        let gap = match since {
-            Since::Id(from) => {
-                let to = MessageId { epoch: self.epoch, offset: next - 1 };
-                let is_whole = from.epoch == self.epoch && from.offset + 1 == next;
-                (!is_whole).then_some(Gap { from, to })
-            }
-            Since::Now | Since::All | Since::Last(_) => None,
-        };
-        Position { last, next, gap }
+        self.kept().position(since)
     }
 
     /// The message at `offset`, if it is there.
@@ -787,6 +688,7 @@ impl Entry {
         self.forms.iter().find(|(of, _)| *of == class).map(|(_, bytes)| bytes)
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn bytes(&self) -> usize {
         // Forms that come to the same bytes share them.
         let is_shared = |at: usize, bytes: &Rc<[u8]>| {
@@ -848,14 +750,17 @@ impl Topics {
     }
 
     /// Reads what `save` wrote; there are no topics yet.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
         let topics: Vec<(usize, Topic)> = Vec::restore(from)?;
         for (key, topic) in &topics {
             let at = u32::try_from(*key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
+            let next = topic.next();
+            let is_place = |place| (1..=next).contains(&place) || place == LOST_TRACK;
             let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
-                && topic.fanned <= topic.next()
+                && topic.fanned <= next
                 && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
-                && topic.subscribers.iter().all(|it| it.next > 0);
+                && topic.subscribers.iter().all(|it| is_place(it.next));
             if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
                 return Err(Corrupt);
             }

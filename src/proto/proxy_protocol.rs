@@ -99,6 +99,7 @@ const V1_BYTES_MAX: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED_BYTES: usize = 16;
 
+#[expect(clippy::arithmetic_side_effects, reason = "places in the first 107 bytes")]
 fn parse_v1(bytes: &[u8]) -> Result<Parsed<Source>, ProxyHeaderError> {
     let within = &bytes[..bytes.len().min(V1_BYTES_MAX)];
     // The CR is the last but one at most; a byte further on changes nothing.

@@ -85,6 +85,38 @@ fn sockets_are_read_and_written_in_one_file() {
     }
 }
 
+/// Numbers of strangers: an addition that may wrap does not compile there, unless a reason says what bounds it. In a module with
+/// others in it, it holds for all of them.
+#[test]
+fn numbers_from_outside_are_not_added_up_unlooked_at() {
+    for file in [
+        "src/proto/mod.rs",
+        "src/state.rs",
+        "src/net/cursor.rs",
+        "src/net/fan_out.rs",
+        "src/net/handover.rs",
+        "src/net/http.rs",
+        "src/net/peers.rs",
+        "src/net/proxied.rs",
+        "src/net/publication.rs",
+        "src/net/topics.rs",
+        "src/net/trust.rs",
+        "src/app/admin.rs",
+        "src/app/centrifugo.rs",
+        "src/app/client/mod.rs",
+        "src/app/dialects/mod.rs",
+        "src/app/expiry.rs",
+        "src/app/gate.rs",
+        "src/app/inherited.rs",
+        "src/app/route.rs",
+        "src/cli/values.rs",
+    ] {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let denies = source.lines().any(|it| it == "#![deny(clippy::arithmetic_side_effects)]");
+        assert!(denies, "{file} does not deny it");
+    }
+}
+
 /// HTTP is parsed in one place, and so is a WebSocket key proved.
 #[test]
 fn libraries_stay_behind_the_files_that_wrap_them() {

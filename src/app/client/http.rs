@@ -33,6 +33,7 @@ struct Head {
     body_len: Option<usize>,
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "places in what came")]
 impl Conn {
     pub(crate) const fn new(link: Link) -> Self {
         Self { link, buf: Vec::new(), taken: 0 }

@@ -3,6 +3,8 @@
 //! Blocking sockets of the standard library, one thread, no event loop: a client has one connection to wait for. What goes
 //! over it is the crate's own protocol in the client's role. Knows no proxy, no Unix sockets and no compression.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 pub(crate) mod publish;
 pub(crate) mod sub;
 

@@ -93,13 +93,14 @@ impl Sub {
             }
             complain(&format_args!("{url}: {failure}; trying again"));
             thread::sleep(backoff(listener.waits));
-            listener.waits += 1;
+            listener.waits = listener.waits.saturating_add(1);
         }
     }
 }
 
 /// How long to wait before the next try, the first being 0: twice as long each time up to a bound, less up to a half by
 /// chance, so that a server that comes back does not meet everybody at once.
+#[expect(clippy::arithmetic_side_effects, reason = "a part of at most half")]
 fn backoff(tries: u32) -> Duration {
     let longest = BACKOFF_MIN.saturating_mul(1 << tries.min(16)).min(BACKOFF_MAX);
     let chance = random::<2>().map_or(0, u16::from_le_bytes);
@@ -248,7 +249,7 @@ impl Listener {
             }
         }
         let left = self.left.as_mut()?;
-        *left -= 1;
+        *left = left.saturating_sub(1);
         (*left == 0).then_some(Complete)
     }
 
@@ -276,13 +277,13 @@ struct Session {
 impl Session {
     /// Takes in all that came.
     fn walk(&mut self, listener: &mut Listener) -> Result<Option<Complete>, Failure> {
-        let mut at = 0;
+        let mut at = 0_usize;
         let mut complete = None;
         let mut answers = Vec::new();
         while complete.is_none() {
             let step = self.inbound.step(&mut self.buf[at..], &mut self.pool);
             let (used, step) = step.map_err(Failure::Protocol)?;
-            at += used;
+            at = at.saturating_add(used);
             match step {
                 Step::NeedBytes(_) => break,
                 Step::Absorbed | Step::Pong(_) => {}
@@ -364,7 +365,7 @@ fn read_note(payload: &[u8]) -> Note<'_> {
             _ => {}
         }
     }
-    note.body = &payload[end + 2..];
+    note.body = &payload[end..][2..];
     note
 }
 

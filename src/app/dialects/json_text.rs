@@ -5,7 +5,7 @@
 
 /// Appends `text` as a JSON string, with its quotes.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &[u8]) {
-    out.reserve(escaped_len(text) + 2);
+    out.reserve(escaped_len(text).saturating_add(2));
     out.push(b'"');
     push_escaped(out, text);
     out.push(b'"');
@@ -70,6 +70,7 @@ const ESCAPES: [([u8; 6], u8); 256] = {
 };
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test that wraps panics")]
 mod tests {
     use proptest::prelude::*;
 

@@ -7,6 +7,8 @@
 //! | meta | `id: EPOCH:OFFSET`, a blank line, the payload | `gap: {"from":..,"to":..,"lost":..}`, a blank line |
 //! | SSE | `id:`, a `data:` for each line; binary is `event: binary` in base64 | `event: gap`, its `id:` the last that is lost |
 //! | lines | `{"id":..,"text":..}` or `{"id":..,"base64":..}` | `{"gap":{"from":..,"to":..,"lost":..}}` |
+//!
+//! `lost` is null where nobody knows: a client named a place of another life of the topic, or of its future.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,10 +59,12 @@ pub(crate) fn encode_gap(form: Form, gap: Gap, out: &mut Vec<u8>) -> Lag {
         EVENTS => format!("id: {}\nevent: gap\ndata: {json}\n\n", gap.to),
         LINES | POLL => format!("{{\"gap\":{json}}}\n"),
         _ => {
-            return Lag::Close(
-                StatusCode::TRY_AGAIN_LATER,
-                format!("too slow; go on with ?since={}", gap.from),
-            );
+            let reason = match gap.lost() {
+                Some(_) => format!("too slow; go on with ?since={}", gap.from),
+                // A client that came back with this place would be told the same again.
+                None => format!("nothing is known of {}; go on with ?since={}", gap.from, gap.to),
+            };
+            return Lag::Close(StatusCode::TRY_AGAIN_LATER, reason);
         }
     };
     out.extend_from_slice(notice.as_bytes());
@@ -82,6 +86,7 @@ struct Part<'m> {
 
 /// Writes a part of a message in one of the forms of streams and responses: what comes of its payload from byte `at` on. Where
 /// the next part begins.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 pub(crate) fn encode_part(
     form: Form,
     message: TopicMessage<'_>,
@@ -104,6 +109,7 @@ pub(crate) fn encode_part(
 }
 
 /// How many bytes `encode` writes, at most about.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 pub(crate) fn encoded_len(form: Form, message: TopicMessage<'_>) -> usize {
     let payload = message.payload;
     let data = match (form.id, message.kind) {
@@ -139,6 +145,7 @@ fn encode_event(part: &Part<'_>, out: &mut Vec<u8>) {
 }
 
 /// Begins a line of data behind each CR, LF or CRLF: all end a line (HTML §9.2.6).
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 fn push_lines(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
@@ -170,6 +177,7 @@ fn encode_line(part: &Part<'_>, out: &mut Vec<u8>) {
 }
 
 /// Without a copy of the text.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
@@ -184,6 +192,7 @@ const PART_BYTES: usize = 3 * 21_845;
 const MARKS_BYTES: usize = 80;
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test that wraps panics")]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -270,6 +279,11 @@ mod tests {
                 "id: e:9\nevent: gap\ndata: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":6}\n\n",
             ),
             (
+                META,
+                Gap { from: id(14, u64::MAX), ..gap },
+                "gap: {\"from\":\"e:18446744073709551615\",\"to\":\"e:9\",\"lost\":null}\n\n",
+            ),
+            (
                 LINES,
                 Gap { from: id(1, 3), ..gap },
                 "{\"gap\":{\"from\":\"1:3\",\"to\":\"e:9\",\"lost\":null}}\n",
@@ -279,8 +293,19 @@ mod tests {
             assert_eq!(encode_gap(form, gap, &mut out), Lag::Told(Kind::Text));
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
-        let told = encode_gap(BARE, gap, &mut Vec::new());
-        let reason = "too slow; go on with ?since=e:3".to_owned();
-        assert_eq!(told, Lag::Close(StatusCode::TRY_AGAIN_LATER, reason));
+        let far = MessageId { epoch: u64::MAX, offset: u64::MAX };
+        for (gap, reason) in [
+            (gap, "too slow; go on with ?since=e:3"),
+            (Gap { from: id(14, 12), ..gap }, "nothing is known of e:12; go on with ?since=e:9"),
+            (
+                Gap { from: far, to: MessageId { epoch: u64::MAX - 1, ..far } },
+                "nothing is known of ffffffffffffffff:18446744073709551615; \
+                 go on with ?since=fffffffffffffffe:18446744073709551615",
+            ),
+        ] {
+            let told = encode_gap(BARE, gap, &mut Vec::new());
+            assert_eq!(told, Lag::Close(StatusCode::TRY_AGAIN_LATER, reason.to_owned()));
+            assert!(reason.len() <= 123, "a Close frame has room for no more");
+        }
     }
 }

@@ -6,6 +6,8 @@
 //! /http/ID/LEN        a response of that length; a body comes back
 //! /stream/ID/TOPIC    a response that is the topic's messages
 //! /wait/ID/TOPIC/LIFE/OFFSET/MS   a response with what follows, once there is something
+//!
+//! LIFE is a number of `truth`'s, `-` for a client that knows of none, and `x` for one that the topic never had.
 //! ```
 
 use crate::net::context::{Context, Sent};
@@ -14,7 +16,7 @@ use crate::net::http::Answer;
 use crate::net::listener::Arrival;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::{Cursor, SharedTruth};
-use crate::net::topics::{Form, Framing, Gap, MessageId, Since, TopicMessage};
+use crate::net::topics::{Form, Framing, Gap, MessageId, Position, Since, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::{Request, Status, Upgrade};
 use crate::proto::http::Response;
@@ -53,6 +55,12 @@ pub(crate) fn page(len: usize) -> Vec<u8> {
 
 const MESSAGES: Framing = Framing::Message;
 
+/// Epochs have fewer bits.
+const NO_EPOCH: u64 = u64::MAX;
+
+/// Offsets that no topic of a simulation reaches.
+pub(crate) const FAR: [u64; 5] = [1 << 32, 1 << 60, i64::MAX as u64, u64::MAX - 1, u64::MAX];
+
 impl Handler for App {
     type State = Peer;
 
@@ -88,6 +96,7 @@ impl Handler for App {
         let since = match peer.client % 4 {
             0 => Since::All,
             1 => Since::Last(3),
+            2 => self.any_place(peer, cx),
             _ => Since::Now,
         };
         self.subscribe(peer, since, cx);
@@ -195,6 +204,7 @@ impl Handler for App {
         if form.id == 1 {
             return Lag::Close(StatusCode::TRY_AGAIN_LATER, "too slow".to_owned());
         }
+        truth.check_gap(topic, gap);
         let life = truth.life_of(topic, gap.to.epoch);
         out.extend_from_slice(format!("\x01G{topic} {life} {}", gap.to.offset).as_bytes());
         if form.framing != MESSAGES {
@@ -242,6 +252,7 @@ impl App {
         let Does::Listen { topic, form, mutes_own } = &peer.does else { return };
         let Ok(position) = cx.subscribe(topic, *form, *mutes_own, since) else { return };
         let mut truth = self.truth.borrow_mut();
+        truth.check_position(topic, since, position);
         let life = truth.life_of(topic, position.last.epoch);
         truth.clients[peer.client].cursors.push_back(Cursor {
             topic: topic.clone(),
@@ -250,6 +261,25 @@ impl App {
             mutes_own: *mutes_own,
             end: None,
         });
+    }
+
+    /// A place that a client may name: of its topic, of its future, or of nothing.
+    fn any_place(&self, peer: &Peer, cx: &Context<'_>) -> Since {
+        let Does::Listen { topic, .. } = &peer.does else { return Since::Now };
+        let last = cx.topic_position(topic, Since::Now).map(|it: Position| it.last);
+        let MessageId { epoch, offset } = last.unwrap_or(MessageId { epoch: 1, offset: 0 });
+        let random = &mut self.truth.borrow_mut().random;
+        let near = [0, offset / 2, offset.saturating_sub(1), offset, offset + 1, offset + 2];
+        let offset = match random.once_in(2) {
+            true => random.pick(&near),
+            false => random.pick(&FAR),
+        };
+        match random.below(8) {
+            0 => Since::Last(offset),
+            1 => Since::Id(MessageId { epoch: 0, offset }),
+            2 => Since::Id(MessageId { epoch: NO_EPOCH, offset }),
+            _ => Since::Id(MessageId { epoch, offset }),
+        }
     }
 
     /// Sends to the client that speaks, and writes it down.
@@ -340,14 +370,17 @@ impl App {
     fn wait(&mut self, rest: &str) -> Option<Answer<Peer>> {
         let mut words = rest.split('/');
         let topic = words.next()?;
+        let life = words.next()?;
         let mut number = || words.next()?.parse::<u64>().ok();
-        let (life, offset, wait_ms) = (number()?, number()?, number()?);
+        let (offset, wait_ms) = (number()?, number()?);
         let truth = self.truth.borrow();
-        let life = usize::try_from(life).unwrap();
-        let life = truth.topics.get(topic).and_then(|lives| lives.get(life));
         let since = match life {
-            Some(life) => Since::Id(MessageId { epoch: life.epoch, offset }),
-            None => Since::All,
+            "-" => Since::All,
+            "x" => Since::Id(MessageId { epoch: NO_EPOCH, offset }),
+            life => {
+                let life: usize = life.parse().ok()?;
+                Since::Id(MessageId { epoch: truth.topics.get(topic)?.get(life)?.epoch, offset })
+            }
         };
         let form = Form { id: 0, framing: Framing::Response };
         Some(Answer::Wait { topic: topic.to_owned(), form, since, wait_ms, headers: Vec::new() })

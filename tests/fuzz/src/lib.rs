@@ -7,6 +7,7 @@
 //! library, std, or its own inverse. Opens no socket; the server as a whole is not fuzzed here.
 
 pub mod bodies;
+pub mod cursors;
 pub mod extensions;
 pub mod header;
 pub mod http;

@@ -164,7 +164,7 @@ pub(crate) fn lines(
     limits: JsonLimits,
 ) -> Result<impl Iterator<Item = &[u8]>, Malformed> {
     let lines = message.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    match lines.clone().take(limits.commands_max + 1).count() {
+    match lines.clone().take(limits.commands_max.saturating_add(1)).count() {
         0 => Err(Malformed::NoCommand),
         count if count > limits.commands_max => Err(Malformed::TooManyCommands),
         _ => Ok(lines),
@@ -261,7 +261,7 @@ fn outline<'t, 'd>(members: Members<'t, 'd>) -> Result<Outline<'t, 'd>, Fault> {
     let mut id = 0;
     let mut is_empty = true;
     let mut found: Option<(Method, Value<'t, 'd>)> = None;
-    let mut methods = 0;
+    let mut methods = 0_u8;
     for (name, value) in members {
         is_empty = false;
         if name == "id" {
@@ -272,7 +272,7 @@ fn outline<'t, 'd>(members: Members<'t, 'd>) -> Result<Outline<'t, 'd>, Fault> {
         {
             // The same name again replaces what it said before.
             if found.is_none_or(|(before, _)| before != method) {
-                methods += 1;
+                methods = methods.saturating_add(1);
             }
             found = Some((method, value));
         }

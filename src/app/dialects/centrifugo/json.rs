@@ -8,6 +8,11 @@
 //! an integer is asked for. Numbers outside of f64's range are refused: no JavaScript client could hold them. Of members with
 //! the same name the last one counts, as in JavaScript; here, all are seen, in order.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "counts of nodes and marks of a text that was read"
+)]
+
 use std::mem;
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};

@@ -10,6 +10,7 @@ pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// A JSON number.
+#[expect(clippy::arithmetic_side_effects, reason = "a digit of the 20 at a time")]
 pub(super) fn number(out: &mut Vec<u8>, mut number: u64) {
     // u64::MAX has 20 digits.
     let mut digits = [b'0'; 20];
