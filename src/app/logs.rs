@@ -21,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
+use crate::app::deceptive::{self, is_deceptive};
 use crate::app::outlet::{Dropped, Outlet};
 use crate::app::wall;
 use crate::cli::{Log, LogFormat};
@@ -264,23 +265,14 @@ fn escape(line: &str) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
     let mut escaped = String::with_capacity(line.len());
     for c in text.chars() {
-        if c.is_control() || is_deceptive(c) {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        if is_deceptive(c) {
+            deceptive::escape(c, &mut escaped);
         } else {
             escaped.push(c);
         }
     }
     escaped.push_str(end);
     escaped
-}
-
-/// Whether a character breaks lines, turns the direction of what follows, or is not to be seen. All are below U+10000, so that four
-/// digits name them.
-const fn is_deceptive(c: char) -> bool {
-    matches!(
-        c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-    )
 }
 
 #[cfg(test)]
@@ -322,7 +314,7 @@ mod tests {
         for line in [&text, &json] {
             let (last, rest) = line.as_bytes().split_last().unwrap();
             assert_eq!(*last, b'\n', "{line:?}");
-            let is_raw = |c: char| c.is_control() || is_deceptive(c);
+            let is_raw = is_deceptive;
             assert!(!std::str::from_utf8(rest).unwrap().chars().any(is_raw), "{line:?}");
             assert!(line.contains('é'), "{line:?}");
         }

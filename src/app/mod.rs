@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod admin;
 pub(crate) mod centrifugo;
 pub(crate) mod client;
+pub(crate) mod deceptive;
 pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
 pub(crate) mod dialects;
