@@ -118,7 +118,7 @@ impl fmt::Display for Access {
     /// Says what is open to whom and which flag changes it, for the start-up lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.reach {
-            Reach::Loopback => "open to this machine only (--listen), ",
+            Reach::Loopback => "open to loopback addresses only (--listen), ",
             Reach::Local => "open to this machine and its proxies (--listen), ",
             Reach::Network => "open to the network (--listen), ",
         })?;
@@ -141,7 +141,7 @@ impl fmt::Display for Access {
 /// From where a server can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reach {
-    /// By loopback TCP addresses alone: whoever connects runs on this machine.
+    /// By loopback TCP addresses alone: whoever connects runs on this machine, be it a proxy that passes on what others say.
     Loopback,
     /// Also by who runs on this machine and may speak for others: by a Unix socket, or by the PROXY protocol.
     Local,
@@ -169,7 +169,7 @@ pub(crate) enum Denied {
     Null,
     /// An origin that nobody allowed.
     Foreign,
-    /// A Host that is not this machine's, on a server that is for this machine only.
+    /// A Host that is not this machine's, on a server that listens on loopback alone.
     ForeignHost,
     /// The same, for who watches over the server.
     ForeignAdminHost,
@@ -215,6 +215,19 @@ pub(crate) enum AllowedOrigin {
     Null,
     /// This origin and no other.
     Exactly(Origin),
+}
+
+impl AllowedOrigin {
+    /// Whether pages of it come from a web server on this machine. Of the others any can be somewhere else: `null` is what any page
+    /// can make itself, and apps on other devices have schemes of their own.
+    pub(crate) fn is_this_machines(&self) -> bool {
+        match self {
+            Self::Any | Self::Null => false,
+            Self::Exactly(Origin { scheme, host, .. }) => {
+                matches!(&**scheme, "http" | "https") && host.is_this_machine()
+            }
+        }
+    }
 }
 
 impl FromStr for AllowedOrigin {
@@ -357,6 +370,11 @@ impl Host {
             Self::Ipv6(ip) => ip.to_canonical().is_loopback(),
         }
     }
+}
+
+/// Whether a Host is one of this machine's names, with a port or without.
+pub(crate) fn is_this_machines(host: &str) -> bool {
+    parse_authority(host).is_some_and(|(host, _)| host.is_this_machine())
 }
 
 /// Parses `host[:port]`. User information, paths, spaces and empty parts are all refused.
@@ -719,7 +737,7 @@ mod tests {
             (
                 "127.0.0.1",
                 &[][..],
-                "open to this machine only (--listen), to pages of the same origin or of localhost (--allow-origin)",
+                "open to loopback addresses only (--listen), to pages of the same origin or of localhost (--allow-origin)",
             ),
             (
                 "0.0.0.0",
@@ -734,7 +752,7 @@ mod tests {
             (
                 "::1",
                 &["*"],
-                "open to this machine only (--listen), to pages of any origin (--allow-origin)",
+                "open to loopback addresses only (--listen), to pages of any origin (--allow-origin)",
             ),
         ] {
             assert_eq!(access(bind, allowed).to_string(), expected);

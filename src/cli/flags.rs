@@ -105,7 +105,7 @@ pub(super) struct Flags {
     #[arg(allow_hyphen_values = true, help_heading = ACCESS)]
     publish_key: Vec<Secret>,
 
-    /// Publish what clients send: on, off or auto (on while all is open to this machine only)
+    /// Publish what clients send: on, off or auto (for this machine alone, while it is open)
     #[arg(
         long,
         env = "WSFAST_CLIENT_PUBLISH",
@@ -589,8 +589,8 @@ Where to listen:
   --trust-proxy and by Unix sockets begin with a PROXY header, and the peer is whom it names.
 
 Who can connect:
-  127.0.0.1 and ::1 are for this machine only; --bind 0.0.0.0 opens all of IPv4, --bind :: all of
-  IPv6. Browsers also say which page asks (its Origin). Pages with the server's own host and port
+  127.0.0.1 and ::1 are reached from this machine, and by proxies on it; --bind 0.0.0.0 opens all
+  of IPv4, --bind :: all of IPv6. Browsers also say which page asks (its Origin). Pages with the server's own host and port
   may connect and, while it listens on loopback addresses only, pages from localhost, 127.0.0.1
   and [::1] at any port. --allow-origin adds others: scheme://host or scheme://host:port, 'null'
   for local files, '*' for all. Programs that are not browsers send no Origin and may connect.
@@ -598,7 +598,10 @@ Who can connect:
   resolve to 127.0.0.1; a proxy here that passes on its own needs --allow-origin with it.
 
 Who can subscribe and publish:
-  On loopback alone everyone, until --publish-key or --jwt-secret is given. Elsewhere everyone may
+  On loopback alone this machine may, until --publish-key, --jwt-secret or an --allow-origin that is
+  not this machine's is given. What shows a proxy (Forwarded, X-Forwarded-*, X-Real-IP, Via, and the
+  like) or asks for another name is not this machine. A proxy that shows none of it cannot be told
+  from this machine: with one in front, give --publish-key or --jwt-secret. All others may
   subscribe; publishing over HTTP needs a --publish-key (X-API-Key or Authorization: Bearer), and
   what clients send is published with --client-publish on. With --jwt-secret all need a token: a
   JWT signed with HS256 whose claims 'subscribe' and 'publish' list topics ('news', 'news/*' for
@@ -612,7 +615,7 @@ Watching over it:
   An address that others reach needs a --publish-key, which all but /ready then asks for.
 
 Examples:
-  wsfast                                        this machine only, port 8002
+  wsfast                                        loopback only, port 8002
   wsfast --port 0                               a free port; the first line says which
   wsfast --bind 0.0.0.0 --bind ::1 --port 80    all of IPv4, and IPv6 on this machine
   wsfast --listen unix:/run/wsfast.sock         for a proxy on this machine

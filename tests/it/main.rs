@@ -37,6 +37,7 @@ mod replies;
 mod signals;
 mod stdin;
 mod support;
+mod this_machine;
 mod tls;
 mod topics;
 

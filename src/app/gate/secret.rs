@@ -53,7 +53,7 @@ pub(crate) enum ClientPublish {
     On,
     /// They don't, whatever their token says.
     Off,
-    /// As `On` where everything is open, that is on loopback without keys and tokens, or where tokens decide; else as `Off`.
+    /// As `On` where tokens decide, and for this machine where everything is open to it; else as `Off`.
     #[default]
     Auto,
 }
