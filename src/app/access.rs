@@ -15,6 +15,9 @@
 //! | none, on an upgrade (not a browser)           | yes                    | yes             |
 //! | none, on any other request                    | if Host is ours        | yes             |
 //!
+//! The last row has an exception: where a browser says that a page of another origin makes the request (`fetch_site`), it gets the
+//! server's pages, if it goes there, and nothing else. A picture's address, say, makes no topic and holds no place.
+//!
 //! "Ours" is a Host that only this machine answers to (localhost and names below it, 127.0.0.0/8, `[::1]`), or the host of an
 //! origin that is allowed. Whoever owns a name can have it resolve to 127.0.0.1 once their page is loaded (DNS rebinding);
 //! then the page's origin and its Host agree, and only the name itself tells. Browsers send no Origin with a page's GET to its own
@@ -25,6 +28,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use crate::app::fetch_site::Site;
 
 /// Who may connect. Built once at start; asked at each opening handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +71,27 @@ impl Access {
         Err(Denied::Foreign)
     }
 
-    /// Decides on a request that asks for no upgrade: as [`Access::check`] does, and without an Origin by its Host.
+    /// Decides on a request that asks for no upgrade: as [`Access::check`] does, and without an Origin by its Host and by what the
+    /// browser says of the page. `sees_page`: all that it gets is a page.
     ///
     /// # Errors
     ///
     /// The rule that keeps this page out.
-    pub(crate) fn check_plain(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
-        match origin {
-            Some(_) => self.check(origin, host),
-            None => self.check_host(host),
+    pub(crate) fn check_plain(
+        &self,
+        origin: Option<&str>,
+        host: &str,
+        site: Site,
+        sees_page: bool,
+    ) -> Result<(), Denied> {
+        if origin.is_some() {
+            return self.check(origin, host);
+        }
+        self.check_host(host)?;
+        match site {
+            Site::Own => Ok(()),
+            Site::Visit if sees_page => Ok(()),
+            Site::Visit | Site::Foreign => Err(Denied::ForeignSite),
         }
     }
 
@@ -83,8 +100,16 @@ impl Access {
     /// # Errors
     ///
     /// The rule that keeps this page out.
-    pub(crate) fn check_admin(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
+    pub(crate) fn check_admin(
+        &self,
+        origin: Option<&str>,
+        host: &str,
+        site: Site,
+    ) -> Result<(), Denied> {
         self.check_host(host).map_err(|_| Denied::ForeignAdminHost)?;
+        if site != Site::Own {
+            return Err(Denied::NoPage);
+        }
         match origin.map(Origin::parse) {
             None => Ok(()),
             Some(Some(origin)) if origin.is_same_as_host(host) => Ok(()),
@@ -175,6 +200,8 @@ pub(crate) enum Denied {
     ForeignAdminHost,
     /// A page from anywhere, where there is none to come from.
     NoPage,
+    /// A page of another origin, which the browser says without naming it.
+    ForeignSite,
 }
 
 impl Denied {
@@ -197,6 +224,10 @@ impl Denied {
             }
             Self::NoPage => {
                 "Pages of other origins have no access to --admin, whatever --allow-origin says"
+            }
+            Self::ForeignSite => {
+                "A page of another origin may only link to this server's pages. For more it needs an Origin that is allowed: \
+                 fetch with mode 'cors', and --allow-origin"
             }
             Self::ForeignHost => {
                 "The Host header is not this machine's, which this server is for. Use localhost or 127.0.0.1, or start the \
@@ -450,15 +481,19 @@ mod tests {
         ];
         for (origin, host, expected) in table {
             let access = Access::new(Reach::Loopback, Vec::new());
-            assert_eq!(access.check_admin(origin, host), expected, "{origin:?} {host}");
+            assert_eq!(access.check_admin(origin, host, Site::Own), expected, "{origin:?} {host}");
+            for site in [Site::Visit, Site::Foreign] {
+                let expected = expected.and(Err(Denied::NoPage));
+                assert_eq!(access.check_admin(origin, host, site), expected, "{origin:?} {host}");
+            }
         }
         // Behind a Unix socket, or elsewhere, any name may be its own.
         for reach in [Reach::Local, Reach::Network] {
             let access = Access::new(reach, Vec::new());
             let (origin, host) = (Some("https://ops.example"), "ops.example");
-            assert_eq!(access.check_admin(origin, host), Ok(()));
+            assert_eq!(access.check_admin(origin, host, Site::Own), Ok(()));
             let foreign = Some("https://example.com");
-            assert_eq!(access.check_admin(foreign, host), Err(Denied::NoPage));
+            assert_eq!(access.check_admin(foreign, host, Site::Own), Err(Denied::NoPage));
         }
     }
 
@@ -601,7 +636,28 @@ mod tests {
             (&open, None, "evil.example", Ok(()), Ok(())),
         ] {
             assert_eq!(access.check(origin, host), upgrade, "{origin:?} to {host:?}");
-            assert_eq!(access.check_plain(origin, host), plain, "{origin:?} to {host:?}, plain");
+            let told = access.check_plain(origin, host, Site::Own, false);
+            assert_eq!(told, plain, "{origin:?} to {host:?}, plain");
+        }
+    }
+
+    /// An Origin that is allowed says more than that the page is another's.
+    #[test]
+    fn a_page_of_another_origin_that_is_not_named_sees_pages_alone() {
+        let foreign = Err(Denied::ForeignSite);
+        let access = access("127.0.0.1", &["https://chat.example"]);
+        for (origin, site, sees_page, expected) in [
+            (None, Site::Own, false, Ok(())),
+            (None, Site::Visit, true, Ok(())),
+            (None, Site::Visit, false, foreign),
+            (None, Site::Foreign, true, foreign),
+            (None, Site::Foreign, false, foreign),
+            (Some("https://chat.example"), Site::Foreign, false, Ok(())),
+            (Some("http://localhost:3000"), Site::Foreign, false, Ok(())),
+            (Some("https://evil.example"), Site::Own, true, Err(Denied::Foreign)),
+        ] {
+            let told = access.check_plain(origin, HOST, site, sees_page);
+            assert_eq!(told, expected, "{origin:?} {site:?} {sees_page}");
         }
     }
 
@@ -610,7 +666,7 @@ mod tests {
         for reach in [Reach::Local, Reach::Network] {
             let access = Access::new(reach, Vec::new());
             assert_eq!(access.check(Some("https://chat.example"), "chat.example"), Ok(()));
-            assert_eq!(access.check_plain(None, "chat.example"), Ok(()));
+            assert_eq!(access.check_plain(None, "chat.example", Site::Own, false), Ok(()));
         }
     }
 

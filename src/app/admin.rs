@@ -22,6 +22,7 @@ use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::plain::encode_string;
+use crate::app::fetch_site::Site;
 use crate::app::gate::Gate;
 use crate::app::metrics;
 use crate::app::presence::{self, Transport};
@@ -158,7 +159,7 @@ impl Admin {
 
     fn admit(&self, request: &Request<'_>, gate: &Gate) -> Result<(), Refusal> {
         self.access
-            .check_admin(request.origin(), request.host())
+            .check_admin(request.origin(), request.host(), Site::of(request))
             .map_err(|denied| refusal(Status::Forbidden, denied.reason()))?;
         let is_free = !self.asks_for_key || route(request) == Some(Route::Ready);
         if is_free || gate.shows_key(request) {

@@ -44,10 +44,12 @@ use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{Refusal, saved};
 
 use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
+use crate::app::fetch_site::Site;
 use crate::app::gate::key::{Digest, Keys};
 use crate::app::gate::place::Place;
 use crate::app::gate::secret::{ClientPublish, Credentials};
 use crate::app::gate::token::{Claims, Tokens};
+use crate::app::route;
 
 pub(crate) use crate::app::gate::cors::Cors;
 pub(crate) use crate::app::gate::token::BadToken;
@@ -119,7 +121,10 @@ impl Gate {
         let (origin, host) = (request.origin(), request.host());
         match upgrade {
             Some(_) => self.access.check(origin, host),
-            None => self.access.check_plain(origin, host),
+            None => {
+                let (site, sees_page) = (Site::of(request), route::sees_page(request));
+                self.access.check_plain(origin, host, site, sees_page)
+            }
         }
         .map_err(|denied: Denied| Refusal { status: Status::Forbidden, reason: denied.reason() })?;
         let bearer = bearer(request);

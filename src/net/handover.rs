@@ -267,7 +267,9 @@ impl<H: Handler> Server<H> {
             self.addresses.add(key, owner);
         }
         self.excess_count += usize::from(tx.is_excess);
-        self.admin_count += usize::from(tx.side == Side::Admin);
+        if tx.side == Side::Admin {
+            self.admins.add(key, None);
+        }
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 mod admin;
+mod admin_places;
 mod backpressure;
 mod bounds;
 mod capacity;
@@ -30,6 +31,7 @@ mod listen;
 mod memory;
 mod metrics;
 mod open;
+mod pages;
 mod presence;
 mod readme;
 mod reload;
