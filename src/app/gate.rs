@@ -16,6 +16,9 @@
 //! | `--jwt-secret`               | with a token for it | with a token for it    | with a token for it, unless `--client-publish off` |
 //! | both                         | with a token for it | with a key or a token for it | with a key or a token for it; `off`: with a key |
 //!
+//! With a secret for tokens, who shows neither a key nor a token holds no connection, be it one that reaches no topic
+//! ([`Gate::may_stay`]), unless `--allow-anonymous` says so: it would take a place from who may.
+//!
 //! 401 is for who shows nothing, or something that does not hold; 403 for who is known and may not. A key may publish anywhere, by
 //! message too, and subscribes to nothing. A token that does not hold is refused at once, whatever it was needed for.
 //!
@@ -47,7 +50,7 @@ use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
 use crate::app::fetch_site::Site;
 use crate::app::gate::key::{Digest, Keys};
 use crate::app::gate::place::Place;
-use crate::app::gate::secret::{ClientPublish, Credentials};
+use crate::app::gate::secret::{Anonymous, ClientPublish, Credentials};
 use crate::app::gate::token::{Claims, Tokens};
 use crate::app::route;
 
@@ -65,6 +68,7 @@ pub(crate) struct Gate {
     /// Whether nothing is asked for over HTTP of who is [`Place::Here`].
     is_open: bool,
     messages: Messages,
+    anonymous: Anonymous,
 }
 
 /// Who publishes by message, but for those who have a key.
@@ -90,7 +94,7 @@ pub(crate) enum Via {
 impl Gate {
     /// The gate of a server that can be reached from there, with what `--allow-origin` adds.
     pub(crate) fn new(reach: Reach, origins: Vec<AllowedOrigin>, credentials: Credentials) -> Self {
-        let Credentials { keys, tokens, client_publish, .. } = credentials;
+        let Credentials { keys, tokens, client_publish, anonymous, .. } = credentials;
         let is_open = reach == Reach::Loopback
             && keys.is_empty()
             && tokens.is_none()
@@ -102,7 +106,7 @@ impl Gate {
             ClientPublish::Auto if is_open => Messages::ThisMachine,
             ClientPublish::Auto => Messages::Nobody,
         };
-        Self { access: Access::new(reach, origins), keys, tokens, is_open, messages }
+        Self { access: Access::new(reach, origins), keys, tokens, is_open, messages, anonymous }
     }
 
     /// Lets a request in: its page may connect, and its credentials hold. `upgrade` if it asks for a WebSocket.
@@ -170,6 +174,28 @@ impl Gate {
     /// What a response to `request`'s page must carry so that it may be read; `None`: there is no page, or it may not read.
     pub(crate) fn cors<'a>(&self, request: &Request<'a>) -> Option<Cors<'a>> {
         self.access.readable_by(request.origin()?, request.host()).map(Cors::new)
+    }
+
+    /// Whether topics are for who has a token alone, so that what one gets of them is no other's.
+    pub(crate) const fn asks_for_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether the caller may hold a connection that reaches no topic, or none yet: where tokens are asked for, it shows one, or a
+    /// key.
+    ///
+    /// # Errors
+    ///
+    /// 401.
+    pub(crate) fn may_stay(&self, caller: &Caller) -> Result<(), Refusal> {
+        let is_known = caller.claims().is_some() || self.holds_key(caller);
+        if is_known || self.tokens.is_none() || self.anonymous == Anonymous::Allowed {
+            return Ok(());
+        }
+        Err(unauthorized(
+            "A connection needs a token: Authorization: Bearer TOKEN, ?token=TOKEN, or the subprotocol bearer.TOKEN. For those \
+             without, start the server with --allow-anonymous",
+        ))
     }
 
     /// Whether the caller may read `topic`, which has no slash in front.

@@ -11,7 +11,7 @@ use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
 use crate::app::dialects::centrifugo::json::JsonLimits;
-use crate::app::gate::secret::{ClientPublish, GateConfig, Secret};
+use crate::app::gate::secret::{Anonymous, ClientPublish, GateConfig, Secret};
 use crate::app::tls_files::TlsFiles;
 use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
@@ -121,6 +121,11 @@ pub(super) struct Flags {
     #[arg(long, env = "WSFAST_JWT_SECRET", hide_env = true, value_name = "SECRET", help_heading = ACCESS)]
     #[arg(allow_hyphen_values = true)]
     jwt_secret: Option<Secret>,
+
+    /// With --jwt-secret, let who has no token connect to the echo and by Centrifugo's protocol, without rights
+    #[arg(long, env = "WSFAST_ALLOW_ANONYMOUS", hide_env = true, action = ArgAction::SetTrue, help_heading = ACCESS)]
+    #[arg(value_parser = values::switch)]
+    allow_anonymous: bool,
 
     /// Connections at a time; past it, 503 [default: what 'ulimit -n' allows]
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS", hide_env = true, value_name = "COUNT")]
@@ -527,6 +532,10 @@ impl Flags {
                 publish_keys: self.publish_key,
                 client_publish: self.client_publish.into(),
                 jwt_secret: self.jwt_secret,
+                anonymous: match self.allow_anonymous {
+                    true => Anonymous::Allowed,
+                    false => Anonymous::Refused,
+                },
             },
             tls,
             stdin: self.stdin,
@@ -606,7 +615,8 @@ Who can subscribe and publish:
   what clients send is published with --client-publish on. With --jwt-secret all need a token: a
   JWT signed with HS256 whose claims 'subscribe' and 'publish' list topics ('news', 'news/*' for
   all below it, '*' for all), valid from 'nbf' until 'exp'. It comes as Authorization: Bearer,
-  as ?token=, or as the subprotocol bearer.TOKEN, beside another one for the server to choose.
+  as ?token=, or as the subprotocol bearer.TOKEN, beside another one for the server to choose. Who
+  has none holds no connection to / and /echo, nor by Centrifugo's protocol (--allow-anonymous).
   A secret has 16 bytes or more ('openssl rand -hex 32' makes one); @FILE keeps it out of 'ps'.
 
 Watching over it:

@@ -7,6 +7,7 @@
 
 mod admin;
 mod admin_places;
+mod anonymous;
 mod backpressure;
 mod bounds;
 mod capacity;

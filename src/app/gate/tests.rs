@@ -2,7 +2,7 @@
 
 use wsfast::proto::handshake::HeadLimits;
 
-use super::secret::{GateConfig, Secret};
+use super::secret::{Anonymous, GateConfig, Secret};
 use super::token::signed::token;
 use super::*;
 
@@ -387,6 +387,7 @@ fn gate(
         publish_keys: key.map(given).into_iter().collect(),
         client_publish,
         jwt_secret: secret.map(given),
+        anonymous: Anonymous::Refused,
     };
     let origins = origins.iter().map(|text| text.parse().unwrap()).collect();
     Gate::new(reach, origins, config.load().unwrap())
