@@ -25,6 +25,7 @@ use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::json_text::push_string;
+use crate::app::fetch_site::Site;
 use crate::app::gate::Gate;
 use crate::app::metrics;
 use crate::app::presence::{self, Transport};
@@ -179,7 +180,7 @@ impl Admin {
 
     fn admit(&self, request: &Request<'_>, gate: &Gate) -> Result<(), Refusal> {
         self.access
-            .check_admin(request.origin(), request.host())
+            .check_admin(request.origin(), request.host(), Site::of(request))
             .map_err(|denied| refusal(Status::Forbidden, denied.reason()))?;
         let is_free = !self.asks_for_key || route(request) == Some(Route::Ready);
         if is_free || gate.shows_key(request) {

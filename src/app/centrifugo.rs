@@ -176,6 +176,7 @@ impl Centrifugo {
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
                 }
+                gate.may_stay(&session.caller).map_err(|_| Disconnect::InvalidToken)?;
                 let client = cx.id().to_string();
                 let version = env!("CARGO_PKG_VERSION");
                 reply::connect(out, id, &Connected { client: &client, version, ping_s: *ping_s });

@@ -108,7 +108,7 @@ impl Hub {
                     "{{\"id\":\"{}\",\"subscribers\":{}}}\n",
                     published.id, published.subscribers
                 );
-                self.respond_to(request, Response::new(Status::Ok, "application/json", json))
+                self.respond_to(request, json_response(json))
             }
             Err(error) => {
                 let (status, reason) = reason_of(error);
@@ -122,12 +122,13 @@ impl Hub {
         if let Err(refusal) = self.gate.may_subscribe(&caller, &target.topic) {
             return Answer::Refuse(refusal);
         }
-        let cors = self.cors(request);
+        let mut headers = vec![self.caching()];
+        headers.extend(self.cors(request));
         // Nobody waits for longer than the token holds.
         let now = Now { wall_ms: wall::now_ms(), loop_ms: 0 };
         let left_ms = caller.ends_at_s().map(|end_s| Until::TokenEnds(end_s).left_ms(now));
         let state = |target, form| Peer::Listener(Box::new(Listener { target, form, caller }));
-        stream(request, target, cors, left_ms.unwrap_or(u64::MAX), state)
+        stream(request, target, headers, left_ms.unwrap_or(u64::MAX), state)
     }
 
     /// Answers a request of `--admin`.
@@ -143,7 +144,7 @@ impl Hub {
             Asked::Events => {
                 let target = route::listen_to(presence::EVENTS.to_owned(), request)?;
                 let state = |target, form| Peer::Watcher(Box::new(Watcher { target, form }));
-                stream(request, target, Vec::new(), u64::MAX, state)
+                stream(request, target, vec![no_store()], u64::MAX, state)
             }
         })
     }
@@ -161,6 +162,15 @@ impl Hub {
     fn respond_to(&self, request: &Request<'_>, mut response: Response) -> Answer<Peer> {
         response.headers.extend(self.cors(request));
         Answer::Respond(response)
+    }
+
+    /// Whether what one gets of a topic may be stored: not where it is for who has a token.
+    fn caching(&self) -> (&'static str, String) {
+        if self.gate.asks_for_tokens() {
+            no_store()
+        } else {
+            ("Cache-Control", "no-cache".to_owned())
+        }
     }
 
     /// What lets a page from elsewhere, which `admit` let in, read the answer (Fetch §3.2).
@@ -195,7 +205,8 @@ impl Hub {
         let target = match self.route(request)? {
             Route::Topic(target) => target,
             Route::Root | Route::Echo | Route::Health | Route::Api(_) => {
-                return Ok(Accept::new(Peer::Echo));
+                self.gate.may_stay(&caller)?;
+                return Ok(Accept::new(Peer::echo(&caller)));
             }
             Route::Centrifugo => {
                 return Ok(Accept::new(Peer::Session(Box::new(Session::new(caller)))));
@@ -249,10 +260,7 @@ impl Hub {
                 Ok(()) => {
                     let json = self.centrifugo.on_api(&method, body, &self.presence, cx);
                     match json {
-                        Some(json) => {
-                            let response = Response::new(Status::Ok, "application/json", json);
-                            self.respond_to(request, response)
-                        }
+                        Some(json) => self.respond_to(request, json_response(json)),
                         None => refuse(Status::NotFound, "the API has no such method"),
                     }
                 }
@@ -306,6 +314,9 @@ impl Handler for Hub {
         status: Status,
     ) -> Vec<(&'static str, String)> {
         let mut lines = self.cors(request);
+        if self.gate.asks_for_tokens() {
+            lines.push(no_store());
+        }
         if status == Status::MethodNotAllowed
             && let Ok(route) = route::route(request)
         {
@@ -326,7 +337,7 @@ impl Handler for Hub {
                 let _told = subscribe(&watcher.target, watcher.form, cx);
                 return;
             }
-            Peer::Echo => (None, Transport::WebSocket),
+            Peer::Echo { .. } => (None, Transport::WebSocket),
             Peer::Session(session) => (Some(session.caller()), Transport::Centrifugo),
             Peer::Listener(listener) => (Some(&listener.caller), transport_of(listener.form)),
         };
@@ -351,7 +362,7 @@ impl Handler for Hub {
             return state.guest(cx.id()).end(until, cx);
         }
         let listener = match state {
-            Peer::Echo => {
+            Peer::Echo { .. } => {
                 // A peer that does not take its replies is paused and in the end closed by the server.
                 let _sent = cx.send(message.kind(), message.payload());
                 return;
@@ -489,7 +500,7 @@ impl Handler for Hub {
         match state {
             Peer::Listener(listener) => plain::keep_alive(listener.form),
             Peer::Watcher(watcher) => plain::keep_alive(watcher.form),
-            Peer::Echo | Peer::Session(_) => b"",
+            Peer::Echo { .. } | Peer::Session(_) => b"",
         }
     }
 
@@ -506,7 +517,7 @@ impl Handler for Hub {
                 self.presence.leave(&listener.target.topic, transport, cx);
             }
             Peer::Session(session) => self.centrifugo.on_close(&session, &mut self.presence, cx),
-            Peer::Echo | Peer::Watcher(_) => {}
+            Peer::Echo { .. } | Peer::Watcher(_) => {}
         }
     }
 
@@ -543,6 +554,18 @@ fn brief(text: &str) -> &str {
 }
 
 const LOGGED_BYTES_MAX: usize = 200;
+
+/// What came of publishing, or of a call to the API.
+fn json_response(json: impl Into<Vec<u8>>) -> Response {
+    let mut response = Response::new(Status::Ok, "application/json", json);
+    response.headers.push(no_store());
+    response
+}
+
+/// What no cache keeps, not even to ask whether it has changed (RFC 9111 §5.2.2.5).
+fn no_store() -> (&'static str, String) {
+    ("Cache-Control", "no-store".to_owned())
+}
 
 fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
     Answer::Refuse(Refusal { status, reason })

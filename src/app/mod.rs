@@ -9,6 +9,7 @@ pub(crate) mod descriptors;
 pub(crate) mod dev_cert;
 pub(crate) mod dialects;
 pub(crate) mod expiry;
+pub(crate) mod fetch_site;
 pub(crate) mod gate;
 pub(crate) mod handover;
 pub(crate) mod heap;

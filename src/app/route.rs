@@ -111,6 +111,11 @@ pub(crate) fn wants_page(request: &Request<'_>) -> bool {
     accepts(request, "text/html") && query(request, "wait").is_none()
 }
 
+/// Whether a request is answered with one of the server's pages, or a word on its health, and changes nothing.
+pub(crate) fn sees_page(request: &Request<'_>) -> bool {
+    matches!(request.method(), "GET" | "HEAD") && wants_page(request)
+}
+
 /// Whether Accept lists this media type, however willingly.
 fn accepts(request: &Request<'_>, media_type: &str) -> bool {
     let names_it = |value: &[u8]| {

@@ -3,7 +3,7 @@ use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{CompressionMode, LagPolicy};
 
 use crate::app::dialects::centrifugo::json::JsonLimits;
-use crate::app::gate::secret::{ClientPublish, Secret};
+use crate::app::gate::secret::{Anonymous, ClientPublish, Secret};
 use crate::cli::listens::AskList;
 
 use super::*;
@@ -307,8 +307,10 @@ fn secrets_stand_in_place_or_in_files() {
             publish_keys: vec![inline("one"), Secret::File("/run/two".into()), inline("-three")],
             client_publish: ClientPublish::On,
             jwt_secret: Some(Secret::File("/run/jwt,1".into())),
+            anonymous: Anonymous::Refused,
         }
     );
+    assert_eq!(config(&["--allow-anonymous"]).gate.anonymous, Anonymous::Allowed);
     for (text, expected) in
         [("off", ClientPublish::Off), ("auto", ClientPublish::Auto), ("on", ClientPublish::On)]
     {

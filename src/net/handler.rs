@@ -24,7 +24,8 @@ pub trait Handler {
 
     /// Decides on an opening handshake that is in order (RFC 6455 §4.2): take the peer in, or refuse it.
     ///
-    /// The place for checks of path, Origin (§10.2) and credentials. If it is taken in, the next call is its `on_open`.
+    /// The place for checks of path, Origin (§10.2) and credentials. If it is taken in, the next call is its `on_open`, unless
+    /// [`Side::Admin`](crate::Side::Admin) has as many as may stay.
     ///
     /// # Errors
     ///
@@ -46,7 +47,7 @@ pub trait Handler {
     fn on_drain(&mut self, _state: &mut Self::State, _cx: &mut Context<'_>) {}
 
     /// Answers a request that is no opening handshake; its body came whole. If the answer is a stream, the next call is its
-    /// `on_open`, but for the answer to HEAD, which has none.
+    /// `on_open`, but for the answer to HEAD, which has none, and where [`Side::Admin`](crate::Side::Admin) has as many as may stay.
     fn on_request(
         &mut self,
         _request: &Request<'_>,

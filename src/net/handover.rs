@@ -276,8 +276,9 @@ impl<H: Handler> Server<H> {
         }
         self.peers.name(key, PeerAddr::restore(from)?);
         self.excess_count = self.excess_count.saturating_add(usize::from(tx.is_excess));
-        let is_admin = usize::from(tx.side == Side::Admin);
-        self.admin_count = self.admin_count.saturating_add(is_admin);
+        if tx.side == Side::Admin {
+            self.admins.add(key, None);
+        }
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))
     }
 

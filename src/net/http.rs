@@ -12,6 +12,7 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+use crate::net::admins::NO_ROOM_TO_STAY;
 use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
@@ -325,6 +326,10 @@ impl<H: Handler> Server<H> {
             Answer::Stream { response, .. } if after.body == Body::LeftOut => {
                 self.respond(key, response, After { end: End::Stream, ..after })
             }
+            Answer::Stream { .. } if !self.has_room_to_stay(from.side) => {
+                self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
+                Next::Other
+            }
             Answer::Stream { response, state, keep_alive } => {
                 self.stream(key, &response, state, keep_alive);
                 Next::Other
@@ -456,6 +461,10 @@ impl<H: Handler> Server<H> {
         let has_any = position.is_some_and(|at| at.next <= at.last.offset || at.gap.is_some());
         if has_any || wait_ms == 0 {
             return self.reply(key, waiting.into_reply());
+        }
+        if !self.has_room_to_stay(waiting.from.side) {
+            self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
+            return Next::Other;
         }
         let Self { peers, turn, .. } = self;
         let generation = peers.tx[key].generation;

@@ -45,8 +45,9 @@ pub enum Side {
     /// Clients.
     #[default]
     Public,
-    /// Who watches over the server: 16 connections at most, which take no client's place. Served while it drains, until the
-    /// last client is gone.
+    /// Who watches over the server: 16 connections at most, which take no client's place; 12 of them may be WebSockets, streams and
+    /// requests that wait, past which there is a 503. Past 16 the next takes the place of one that asks for nothing, be it
+    /// after 250 ms. Served while the server drains, until the last client is gone.
     Admin,
 }
 
@@ -222,8 +223,8 @@ pub(crate) enum Waiting {
     Nothing,
     /// Perhaps some: look again in the next turn.
     Perhaps,
-    /// Perhaps some, but there is no descriptor: look again when a peer was reaped, or at `retry_ms`.
-    ForDescriptor { retry_ms: u64 },
+    /// Perhaps some, but there is no descriptor, or no place: look again when a peer was reaped, or at `retry_ms`.
+    ForRoom { retry_ms: u64 },
 }
 
 /// What one accept brought.

@@ -18,6 +18,7 @@ pub mod link;
 pub mod outqueue;
 
 mod addresses;
+mod admins;
 mod clock;
 mod compressors;
 mod cursor;

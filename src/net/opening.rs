@@ -3,6 +3,7 @@
 //! A head that comes whole is parsed where it lies; only one that is cut is kept. Rules of the head are
 //! `proto::handshake`'s, the decision is the handler's, the deadline is `server`'s.
 
+use crate::net::admins::NO_ROOM_TO_STAY;
 use crate::net::context::Context;
 use crate::net::handler::{Handler, Refusal};
 use crate::net::http::is_http;
@@ -45,6 +46,8 @@ struct Accepted<S> {
 enum Refused {
     ByRule(HandshakeError),
     ByHandler(Refusal),
+    /// As many of its side are open as may be.
+    NoRoom,
 }
 
 impl Head {
@@ -186,6 +189,9 @@ impl<H: Handler> Server<H> {
         let upgrade = request.upgrade().map_err(Refused::ByRule)?;
         let chosen =
             self.handler.on_upgrade(&request, &upgrade, from).map_err(Refused::ByHandler)?;
+        if !self.has_room_to_stay(from.side) {
+            return Err(Refused::NoRoom);
+        }
         let terms = self.turn.compressors.terms();
         Ok(Accepted {
             accept: upgrade.accept(),
@@ -235,6 +241,9 @@ impl<H: Handler> Server<H> {
             },
             Refused::ByHandler(Refusal { status, reason }) => {
                 self.give_refusal(key, status, reason, &[]);
+            }
+            Refused::NoRoom => {
+                self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
             }
         }
     }

@@ -130,6 +130,11 @@ impl<S> Rx<S> {
         matches!(&self.reading, Reading::Head(head) if head.is_idle())
     }
 
+    /// Whether its request waits for a topic's messages.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(&self.reading, Reading::Waiting(_))
+    }
+
     /// Bytes that came and are kept.
     pub(crate) fn kept_bytes(&self) -> usize {
         match &self.reading {

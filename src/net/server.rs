@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::{ConfigError, Limits};
 use crate::net::addr::{LocalAddr, PeerAddr};
 use crate::net::addresses::Addresses;
+use crate::net::admins::{ADMINS_MAX, Admins};
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
@@ -67,7 +68,7 @@ pub struct Server<H: Handler> {
     /// How many of them there may be.
     excess_max: usize,
     /// Connections of `Side::Admin`, which take no place of clients.
-    pub(crate) admin_count: usize,
+    pub(crate) admins: Admins,
     pub(crate) addresses: Addresses,
     /// Since when the server drains, and until when.
     pub(crate) draining_until_ms: Option<u64>,
@@ -208,7 +209,7 @@ impl<H: Handler> Server<H> {
             generation: 0,
             excess_count: 0,
             excess_max,
-            admin_count: 0,
+            admins: Admins::default(),
             addresses,
             draining_until_ms: None,
             handing_over: None,
@@ -322,7 +323,7 @@ impl<H: Handler> Server<H> {
             return Some(Duration::ZERO);
         }
         let retries = self.listeners.iter().filter_map(|listener| match listener.waiting {
-            Waiting::ForDescriptor { retry_ms } => Some(retry_ms),
+            Waiting::ForRoom { retry_ms } => Some(retry_ms),
             Waiting::Nothing | Waiting::Perhaps => None,
         });
         let keeps_any = self.turn.pool.idle_bytes() > 0 || self.turn.topics.bytes() > 0;
@@ -483,7 +484,9 @@ impl<H: Handler> Server<H> {
         }
         let (generation, closed) = (tx.generation, tx.closed);
         self.excess_count -= usize::from(tx.is_excess);
-        self.admin_count -= usize::from(tx.side == Side::Admin);
+        if tx.side == Side::Admin {
+            self.admins.remove(key);
+        }
         self.turn.compressors.release(&tx.packing);
         if tx.link.is_tls() {
             self.turn.memory.remove_session();
@@ -497,7 +500,7 @@ impl<H: Handler> Server<H> {
             self.handler.on_close(state, closed, &mut cx);
         }
         for listener in &mut self.listeners {
-            if matches!(listener.waiting, Waiting::ForDescriptor { .. }) {
+            if matches!(listener.waiting, Waiting::ForRoom { .. }) {
                 listener.waiting = Waiting::Perhaps;
             }
         }
@@ -510,9 +513,9 @@ impl<H: Handler> Server<H> {
                 continue;
             }
             match self.listeners[at].waiting {
-                Waiting::ForDescriptor { retry_ms } if retry_ms > self.turn.now_ms => {}
+                Waiting::ForRoom { retry_ms } if retry_ms > self.turn.now_ms => {}
                 Waiting::Nothing => {}
-                Waiting::Perhaps | Waiting::ForDescriptor { .. } => {
+                Waiting::Perhaps | Waiting::ForRoom { .. } => {
                     self.listeners[at].waiting = self.accept_from(at);
                 }
             }
@@ -521,6 +524,9 @@ impl<H: Handler> Server<H> {
 
     fn accept_from(&mut self, at: usize) -> Waiting {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
+            if self.listeners[at].side == Side::Admin && !self.has_admin_place() {
+                return Waiting::ForRoom { retry_ms: self.turn.now_ms + ADMIN_RETRY_MS };
+            }
             match self.listeners[at].accept() {
                 Accepted::Stream(stream, peer) => self.add(at, stream, peer),
                 Accepted::Nobody => return Waiting::Nothing,
@@ -528,7 +534,7 @@ impl<H: Handler> Server<H> {
                 Accepted::Exhausted(error) => {
                     self.turn.counters.accepts_paused += 1;
                     tracing::debug!(target: FAULT, %error, "accepting pauses until a descriptor is free");
-                    return Waiting::ForDescriptor { retry_ms: self.turn.now_ms + RETRY_MS };
+                    return Waiting::ForRoom { retry_ms: self.turn.now_ms + RETRY_MS };
                 }
             }
         }
@@ -540,7 +546,7 @@ impl<H: Handler> Server<H> {
         self.turn.counters.accepted += 1;
         // Those who are being refused hold a place of the reserve, and no slot.
         let side = self.listeners[at].side;
-        if side == Side::Admin && self.admin_count >= ADMINS_MAX {
+        if side == Side::Admin && !self.take_admin_place() {
             return;
         }
         let versions = self.listeners[at].proxy_versions(peer);
@@ -560,7 +566,6 @@ impl<H: Handler> Server<H> {
             Some(versions) => Reading::Proxied(Proxied::new(versions, from)),
             None => Reading::Head(Head::new(from)),
         };
-        self.admin_count += usize::from(side == Side::Admin);
         if link.is_tls() {
             self.turn.memory.add_session();
         }
@@ -568,6 +573,9 @@ impl<H: Handler> Server<H> {
         let key = self.peers.insert(rx, Tx::new(link, self.generation), peer);
         self.peers.tx[key].is_excess = shortage.is_some();
         self.peers.tx[key].side = side;
+        if side == Side::Admin {
+            self.admins.add(key, Some(self.turn.now_ms));
+        }
         let socket = self.peers.tx[key].link.source();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
@@ -584,7 +592,7 @@ impl<H: Handler> Server<H> {
 
     /// What there is too little of for one more client, of `owner` if that is known by now.
     fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<&'static str> {
-        let clients = self.peers.len() - self.excess_count - self.admin_count;
+        let clients = self.peers.len() - self.excess_count - self.admins.len();
         let counters = &mut self.turn.counters;
         if clients >= self.turn.limits.peers_max {
             counters.over_capacity += 1;
@@ -779,7 +787,7 @@ impl<H: Handler> Server<H> {
     fn are_clients_gone(&self) -> bool {
         self.draining_until_ms.is_some()
             && !self.listeners.is_empty()
-            && self.peers.len() == self.admin_count
+            && self.peers.len() == self.admins.len()
     }
 
     /// Stops listening for one side, and says goodbye to it: 503 to a handshake in progress, Close 1001 to an open peer.
@@ -830,7 +838,7 @@ impl<H: Handler> Server<H> {
         let until_ms = self.draining_until_ms?;
         match self.peers.len() {
             0 => Some(Ended::Drained),
-            left if self.turn.now_ms >= until_ms => match left - self.admin_count {
+            left if self.turn.now_ms >= until_ms => match left - self.admins.len() {
                 0 => Some(Ended::Drained),
                 clients => Some(Ended::DrainTimedOut(clients)),
             },
@@ -865,6 +873,9 @@ const fn listener_token(at: usize) -> Token {
 /// Events taken from the kernel at once.
 const EVENTS_PER_TURN_MAX: usize = 1024;
 
+/// How soon it is looked again whether an admin gives its place up.
+const ADMIN_RETRY_MS: u64 = 10;
+
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_PER_TURN_MAX: usize = 256;
 
@@ -873,9 +884,6 @@ const DEADLINES_PER_TURN_MAX: usize = 256;
 
 /// Connections past `peers_max` that are told so; more are cut at once.
 const REFUSALS_MAX: usize = 64;
-
-/// Connections of `Side::Admin`, out of those; more are cut at once.
-const ADMINS_MAX: usize = 16;
 
 const CROWDED_REASON: &str = "too many connections from this address";
 

@@ -264,17 +264,23 @@ fn it_has_room_where_clients_have_none() {
     drop(client);
     while json(admin, "/connections")["total"] != 0 {}
     // Those who watch take no client's place, and have 16 of their own.
-    let mut watchers = Vec::new();
-    while watchers.len() < 15 {
-        let mut watcher = RawClient::connect(admin);
-        watcher.send_in_vain("GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        // Those of before may not be gone yet.
-        if !watcher.is_over_within(DEADLINE) {
+    let mut watchers: Vec<RawClient> = (0..15)
+        .map(|_| {
+            let mut watcher = RawClient::connect(admin);
+            watch::get(&mut watcher, "/ready", "");
             assert_eq!(watcher.response().status, 200);
-            watchers.push(watcher);
-        }
+            watcher
+        })
+        .collect();
+    // One more takes the place of the one that has been idle for the longest, and of no other.
+    let mut next = RawClient::connect(admin);
+    watch::get(&mut next, "/ready", "");
+    assert_eq!(next.response().status, 200);
+    assert!(watchers.remove(0).is_over_within(DEADLINE));
+    for watcher in &mut watchers {
+        watch::get(watcher, "/ready", "");
+        assert_eq!(watcher.response().status, 200);
     }
-    assert!(RawClient::connect(admin).is_over_within(DEADLINE));
     let _next = listen(server.addr, "t", "sse");
     watch.expect_first("t", "sse");
 }

@@ -430,10 +430,14 @@ fn a_token_comes_with_connect() {
     let mut late = connect(&token(&claims(now_s - 60)));
     assert_eq!(text(&mut late), r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#);
     connect(&token(&claims(now_s + 600)).replace('.', ".x")).expect_close(3500);
+    let nothing = "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"news\"},\"id\":2}";
     let mut nobody = open(server.addr, "/connection/websocket");
-    nobody.send(wire::text(
-        "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"news\"},\"id\":2}",
-    ));
+    nobody.send(wire::text(nothing));
+    nobody.expect_close(3500);
+    // Where it may stay all the same, it has no rights.
+    let lenient = Process::start(&["--jwt-secret", SECRET, "--allow-anonymous"]);
+    let mut nobody = open(lenient.addr, "/connection/websocket");
+    nobody.send(wire::text(nothing));
     assert!(
         text(&mut nobody)
             .ends_with(r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#)

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 mod admin;
+mod admin_places;
+mod anonymous;
 mod backpressure;
 mod bounds;
 mod capacity;
@@ -31,6 +33,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod open;
+mod pages;
 mod presence;
 mod readme;
 mod reload;
@@ -38,6 +41,7 @@ mod replies;
 mod signals;
 mod stdin;
 mod support;
+mod this_machine;
 mod tls;
 mod topics;
 

@@ -109,7 +109,7 @@ impl Checks {
         let excess = server.peers.tx.iter().filter(|(_, tx)| tx.is_excess).count();
         assert_eq!(server.excess_count, excess);
         assert!(server.peers.len() - excess <= server.turn.limits.peers_max);
-        assert_eq!(server.admin_count, 0);
+        assert_eq!(server.admins.len(), 0);
     }
 
     /// A turn that is called for at once has something to do.

@@ -59,6 +59,11 @@ impl<'a> Fields<'a> {
             .map(|line| line.value)
     }
 
+    /// All names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.lines.iter().map(|line| line.name)
+    }
+
     /// The only value under `name`; `duplicate` if there are more.
     pub(crate) fn single(
         &self,

@@ -120,6 +120,11 @@ impl<'a> Request<'a> {
         self.fields.values(name)
     }
 
+    /// The names of the header lines, in their order.
+    pub fn header_names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.fields.names()
+    }
+
     /// The header lines, for the proof of an upgrade.
     pub(crate) const fn fields(&self) -> &Fields<'a> {
         &self.fields
@@ -481,6 +486,7 @@ mod tests {
         assert_eq!(request.header("z"), Some(&b""[..]));
         assert_eq!(request.header("x"), None);
         assert_eq!(request.headers("x-Y").collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(request.header_names().collect::<Vec<_>>(), ["Host", "X-Y", "Z", "x-y"]);
     }
 
     #[test]
