@@ -72,8 +72,11 @@ pub struct TopicLimits {
     pub history_bytes_max: usize,
     /// Age at which a message goes.
     pub history_ttl_ms: u64,
-    /// Topics at a time: those that somebody listens to, or that keep a message.
+    /// Topics at a time: those that somebody listens to, or that keep a message. Past it the oldest goes that nobody listens to.
     pub topics_max: usize,
+    /// Topics at a time that one owner made ([`Context::set_owner`](crate::Context::set_owner)): past it the oldest of them that
+    /// nobody listens to goes, or no more can be made. `None`: a tenth of `topics_max`, but as many as one peer may listen to.
+    pub topics_per_owner_max: Option<usize>,
     /// Topics that one peer listens to.
     pub subscriptions_max: usize,
     /// Bytes of a topic's name.
@@ -102,10 +105,18 @@ impl Default for TopicLimits {
             history_bytes_max: 64 << 20,
             history_ttl_ms: 5 * 60_000,
             topics_max: 100_000,
+            topics_per_owner_max: None,
             subscriptions_max: 128,
             name_bytes_max: 255,
             lag: LagPolicy::Gap,
         }
+    }
+}
+
+impl TopicLimits {
+    /// [`TopicLimits::topics_per_owner_max`], whether it is given or not.
+    pub fn topics_per_owner(&self) -> usize {
+        self.topics_per_owner_max.unwrap_or((self.topics_max / 10).max(self.subscriptions_max))
     }
 }
 
@@ -235,10 +246,15 @@ impl Limits {
         let per_ip = self
             .peers_per_ip_max
             .map(|count| ("max-connections-per-ip", count as u64, 1, PEERS_MAX as u64));
+        let per_owner = self
+            .topics
+            .topics_per_owner_max
+            .map(|count| ("max-topics-per-owner", count as u64, 1, 1 << 24));
         match table
             .into_iter()
             .chain(memory)
             .chain(per_ip)
+            .chain(per_owner)
             .find(|&(_, value, least, most)| value < least || value > most)
         {
             Some((name, value, least, most)) => Err(ConfigError { name, value, least, most }),

@@ -65,9 +65,9 @@ pub use config::{
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
     Ended, Ending, Error, FAULT, FannedOut, Form, Framing, Gap, HandOver, Handler, Lag, Listen,
-    ListenAt, ListenError, LocalAddr, LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId,
-    PemContent, Position, ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server,
-    Side, Since, TakenOver, TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
+    ListenAt, ListenError, LocalAddr, LocalSocket, MessageBatch, MessageId, Over, Owner, PeerAddr,
+    PeerId, PemContent, Position, ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent,
+    Server, Side, Since, TakenOver, TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// A value that can be written as bytes and read again.
@@ -362,6 +362,16 @@ fn save_text(text: &str, out: &mut Vec<u8>) {
 }
 
 impl Saved for SocketAddr {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.to_string().save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        String::restore(from)?.parse().map_err(|_| Corrupt)
+    }
+}
+
+impl Saved for IpAddr {
     fn save(&self, out: &mut Vec<u8>) {
         self.to_string().save(out);
     }

@@ -168,7 +168,10 @@ impl Centrifugo {
             Request::Connect(asked) => 'connect: {
                 if let Some(token) = asked.token {
                     match gate.with_token(&session.caller, token, wall::now_s()) {
-                        Ok(caller) => session.show(caller),
+                        Ok(caller) => {
+                            session.show(caller);
+                            cx.set_owner(gate.owner(&session.caller));
+                        }
                         Err(BadToken::Expired) => break 'connect Err(ReplyError::TokenExpired),
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
@@ -425,7 +428,9 @@ const MEMBER_BYTES: usize = 28;
 fn error_of(error: TopicError) -> ReplyError {
     match error {
         TopicError::Subscribed => ReplyError::AlreadySubscribed,
-        TopicError::TooManySubscriptions | TopicError::MessageTooBig => ReplyError::LimitExceeded,
+        TopicError::TooManySubscriptions
+        | TopicError::TooManyTopicsOfOwner
+        | TopicError::MessageTooBig => ReplyError::LimitExceeded,
         TopicError::TooManyTopics | TopicError::OutOfMemory => ReplyError::TooManyRequests,
         TopicError::NameTooLong => ReplyError::BadRequest,
         // `TopicError` is non-exhaustive.

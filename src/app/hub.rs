@@ -11,7 +11,7 @@ use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::state::{Corrupt, Reader, Saved as _};
 use wsfast::{
     Accept, Answer, Arrival, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits,
-    Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
+    Message, MessageId, Owner, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
@@ -21,7 +21,9 @@ use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
-use crate::app::listening::{NAME_TOO_LONG, form_of, reason_of, stream, subscribe, transport_of};
+use crate::app::listening::{
+    NAME_TOO_LONG, close_code_of, form_of, reason_of, stream, subscribe, transport_of,
+};
 use crate::app::pages::{INDEX, PAGE, page};
 use crate::app::peer::{Guest, Listener, Peer, Watcher};
 use crate::app::presence::{self, Presence, Transport, Watch};
@@ -224,6 +226,7 @@ impl Hub {
             Ok(caller) => caller,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        cx.set_owner(self.gate.owner(&caller));
         let route = match self.route(request) {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
@@ -321,6 +324,7 @@ impl Handler for Hub {
         }
         let (caller, transport) = match state {
             Peer::Watcher(watcher) => {
+                cx.set_owner(Owner::Nobody);
                 let _told = subscribe(&watcher.target, watcher.form, cx);
                 return;
             }
@@ -328,6 +332,9 @@ impl Handler for Hub {
             Peer::Session(session) => (Some(session.caller()), Transport::Centrifugo),
             Peer::Listener(listener) => (Some(&listener.caller), transport_of(listener.form)),
         };
+        if let Some(caller) = caller {
+            cx.set_owner(self.gate.owner(caller));
+        }
         let user: Option<Rc<str>> = caller.and_then(Caller::subject).map(Rc::from);
         if let Some(admin) = &mut self.admin {
             admin.opened(cx.id(), user.clone(), transport);
@@ -379,7 +386,7 @@ impl Handler for Hub {
             return cx.close(StatusCode::POLICY_VIOLATION, refusal.reason);
         }
         if let Err(error) = cx.publish(topic, message.kind(), message.payload()) {
-            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
+            cx.close(close_code_of(error), reason_of(error).1);
         }
     }
 

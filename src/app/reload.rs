@@ -226,6 +226,7 @@ const LIVE: &[&str] = &[
     "history-bytes",
     "history-ttl",
     "max-topics",
+    "max-topics-per-owner",
     "max-subscriptions",
     "verbose",
 ];

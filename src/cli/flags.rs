@@ -296,7 +296,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TOPICS)]
     history_ttl: Millis,
 
-    /// Topics at a time; past it, 503 or 1013
+    /// Topics at a time; past it the oldest that nobody listens to goes, else 503 or 1013
     #[arg(
         long,
         env = "WSFAST_MAX_TOPICS",
@@ -306,6 +306,11 @@ pub(super) struct Flags {
     )]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topics: usize,
+
+    /// Topics that one user made, or one address; past it 429, 1008 or error 106 [default: a tenth of --max-topics]
+    #[arg(long, env = "WSFAST_MAX_TOPICS_PER_OWNER", hide_env = true, value_name = "COUNT")]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_topics_per_owner: Option<usize>,
 
     /// Topics that one connection listens to; past it, the protocol's error
     #[arg(
@@ -491,6 +496,7 @@ impl Flags {
         topics.history_bytes_max = self.history_bytes;
         topics.history_ttl_ms = self.history_ttl.0;
         topics.topics_max = self.max_topics;
+        topics.topics_per_owner_max = self.max_topics_per_owner;
         topics.subscriptions_max = self.max_subscriptions;
         topics.name_bytes_max = self.max_topic_name_bytes;
         topics.lag = self.lag.into();

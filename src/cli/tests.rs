@@ -50,6 +50,7 @@ fn every_flag_reaches_its_limit() {
         "--history-bytes=14M",
         "--history-ttl=15m",
         "--max-topics=16",
+        "--max-topics-per-owner=23",
         "--max-subscriptions=17",
         "--lag=latest",
         "--compression=dedicated",
@@ -75,6 +76,7 @@ fn every_flag_reaches_its_limit() {
     assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
     assert_eq!((topics.subscriptions_max, topics.lag), (17, LagPolicy::Latest));
     assert_eq!(topics.name_bytes_max, 20);
+    assert_eq!(topics.topics_per_owner_max, Some(23));
     let json = config(&["--max-json-depth=21", "--max-commands=22"]).json;
     assert_eq!((json.depth_max, json.commands_max), (21, 22));
     assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
@@ -264,6 +266,7 @@ fn every_limit_has_a_hard_range() {
         ("history-bytes", ["65535", "64K"], "1024G", "1099511627777"),
         ("history-ttl", ["0", "1ms"], "720h", "2592000001ms"),
         ("max-topics", ["0", "1"], "16777216", "16777217"),
+        ("max-topics-per-owner", ["0", "1"], "16777216", "16777217"),
         ("max-subscriptions", ["0", "1"], "65536", "65537"),
         ("max-topic-name-bytes", ["15", "16"], "255", "256"),
         ("max-commands", ["0", "1"], "10000", "10001"),

@@ -28,8 +28,8 @@ pub(crate) struct Compressors {
 /// How one peer's messages are compressed.
 #[derive(Debug)]
 pub(crate) struct Packing {
-    /// Messages below this length go as they are; `usize::MAX`, which no message reaches: all do.
-    pub(crate) bytes_min: usize,
+    /// Messages below this length go as they are; `NEVER`: all do.
+    bytes_min: u32,
     /// Base 2 logarithm of the farthest that a message may refer back.
     window_bits: u8,
     own: Option<Box<Own>>,
@@ -46,7 +46,17 @@ struct Own {
 
 impl Packing {
     /// Nothing is compressed.
-    pub(crate) const NONE: Self = Self { bytes_min: usize::MAX, window_bits: 15, own: None };
+    pub(crate) const NONE: Self = Self { bytes_min: NEVER, window_bits: 15, own: None };
+
+    /// Whether a message of this length is compressed.
+    pub(crate) const fn is_for(&self, len: usize) -> bool {
+        len >= self.bytes_min as usize
+    }
+
+    /// Whether any message is.
+    pub(crate) const fn is_agreed(&self) -> bool {
+        self.bytes_min != NEVER
+    }
 
     /// Which of a message's encodings for many peers is this peer's.
     pub(crate) fn window_at(&self) -> usize {
@@ -62,7 +72,7 @@ impl Packing {
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         let Self { bytes_min, window_bits, own } = self;
         debug_assert!(own.is_none());
-        (*bytes_min != usize::MAX).then_some(*window_bits).save(out);
+        (*bytes_min != NEVER).then_some(*window_bits).save(out);
     }
 
     /// Says that the peer is sent a compressed message that its own compressor knows nothing of.
@@ -105,7 +115,11 @@ impl Compressors {
         self.granted_bytes += granted_bytes;
         let own = (granted_bytes > 0)
             .then(|| Box::new(Own { deflater: None, server_takeover, granted_bytes }));
-        Packing { bytes_min: self.config.bytes_min, window_bits: server_window_bits, own }
+        Packing { bytes_min: self.bytes_min(), window_bits: server_window_bits, own }
+    }
+
+    fn bytes_min(&self) -> u32 {
+        u32::try_from(self.config.bytes_min).unwrap_or(NEVER).min(NEVER - 1)
     }
 
     /// Whether takeover is granted, where there is memory for it.
@@ -118,7 +132,7 @@ impl Compressors {
         match Option::<u8>::restore(from)? {
             None => Ok(Packing::NONE),
             Some(window_bits) if (WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits) => {
-                Ok(Packing { bytes_min: self.config.bytes_min, window_bits, own: None })
+                Ok(Packing { bytes_min: self.bytes_min(), window_bits, own: None })
             }
             Some(_) => Err(Corrupt),
         }
@@ -199,6 +213,9 @@ pub(crate) fn compressed_frame(kind: Kind, packed: &[u8]) -> Rc<[u8]> {
     outbound::append_compressed(&mut frame, kind, packed);
     frame.into()
 }
+
+/// A length that no message reaches.
+const NEVER: u32 = u32::MAX;
 
 /// How many windows a compressor can have.
 pub(crate) const WINDOWS: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN) as usize + 1;

@@ -13,6 +13,7 @@
 //! nothing: writing changes no peer, and a socket is in both images until one of them ends. How bytes and sockets get there, and
 //! whether the other image takes them, is the application's.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mio::{Interest, Token};
@@ -132,7 +133,9 @@ impl<H: Handler> Server<H> {
             save_framed(out, |out| self.handler.save_peer(state, out));
         }
         reading.save(out);
-        self.addresses.owner_of(key).save(out);
+        let ip = self.turn.addresses.ip(tx.address);
+        ip.map(|ip| SocketAddr::new(ip, 0)).save(out);
+        self.turn.topics.owners.save_held(tx.owner, out);
     }
 
     /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: `state`, and its
@@ -245,7 +248,7 @@ impl<H: Handler> Server<H> {
         from: &mut Reader<'_>,
     ) -> Result<(Rx<H::State>, Tx), Corrupt> {
         let Self { turn, handler, .. } = self;
-        let tx = Tx::restore(link, &turn.compressors, from)?;
+        let mut tx = Tx::restore(link, &turn.compressors, from)?;
         let (last_rx_ms, pinged_ms, deadline_ms) = <(u64, u64, Option<u64>)>::restore(from)?;
         let id = PeerId { key: to_u32(key), generation: tx.generation };
         let state = match bool::restore(from)? {
@@ -263,9 +266,10 @@ impl<H: Handler> Server<H> {
         if let Some(deadline_ms) = deadline_ms {
             turn.timers.set(key, deadline_ms);
         }
-        if let Some(owner) = Option::restore(from)? {
-            self.addresses.add(key, owner);
+        if let Some(addr) = Option::<SocketAddr>::restore(from)? {
+            tx.address = turn.addresses.add(addr.into());
         }
+        tx.owner = turn.topics.owners.restore_held(from)?;
         self.excess_count += usize::from(tx.is_excess);
         self.admin_count += usize::from(tx.side == Side::Admin);
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))

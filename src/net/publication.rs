@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use crate::config::TopicLimits;
 use crate::net::handler::Handler;
 use crate::net::server::Server;
-use crate::net::topics::TopicError;
+use crate::net::topics::{Maker, TopicError};
 use crate::proto::message::Kind;
 
 /// Messages for one topic, to be published in this order by [`crate::Remote::publish`].
@@ -94,7 +94,8 @@ impl<H: Handler> Server<H> {
                 run = 0;
             }
             let now_ms = self.turn.now_ms;
-            match self.turn.topics.publish(&batch.topic, kind, payload, None, now_ms) {
+            let maker = Maker::nobody(&self.turn.addresses);
+            match self.turn.topics.publish(&batch.topic, kind, payload, maker, now_ms) {
                 Ok(_) => {
                     published += 1;
                     run += cost;

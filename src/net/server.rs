@@ -16,7 +16,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
 use crate::net::addr::{LocalAddr, PeerAddr};
-use crate::net::addresses::Addresses;
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
@@ -68,7 +67,6 @@ pub struct Server<H: Handler> {
     excess_max: usize,
     /// Connections of `Side::Admin`, which take no place of clients.
     pub(crate) admin_count: usize,
-    pub(crate) addresses: Addresses,
     /// Since when the server drains, and until when.
     pub(crate) draining_until_ms: Option<u64>,
     /// Who is awaited before the server is handed over; `None`: it is not to be.
@@ -187,7 +185,6 @@ impl<H: Handler> Server<H> {
         let excess_max = REFUSALS_MAX - if has_admin { ADMINS_MAX } else { 0 };
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
         let (sender, commands) = mpsc::channel();
-        let addresses = Addresses::new(limits.peers_per_ip_max);
         let turn = Turn::new(limits);
         let room = (turn.limits.peers_max + REFUSALS_MAX).min(PREPARED_PEERS_MAX);
         // It is counted as taken from the start.
@@ -209,7 +206,6 @@ impl<H: Handler> Server<H> {
             excess_count: 0,
             excess_max,
             admin_count: 0,
-            addresses,
             draining_until_ms: None,
             handing_over: None,
             taken_over: None,
@@ -440,14 +436,14 @@ impl<H: Handler> Server<H> {
     /// Removes one peer: its socket is closed here, and its state goes back to the handler.
     fn reap(&mut self, key: usize) {
         self.turn.timers.clear(key);
-        self.addresses.remove(key);
         let (rx, mut tx) = self.peers.remove(key);
+        self.turn.addresses.remove(tx.address);
         if let Some(subscriptions) = tx.subscriptions.take() {
             for subscription in subscriptions.into_iter() {
                 unsubscribe(&mut self.peers.tx, &mut self.turn.topics, subscription);
             }
         }
-        let (generation, closed) = (tx.generation, tx.closed);
+        let (generation, closed, owner) = (tx.generation, tx.closed, tx.owner);
         self.excess_count -= usize::from(tx.is_excess);
         self.admin_count -= usize::from(tx.side == Side::Admin);
         self.turn.compressors.release(&tx.packing);
@@ -467,6 +463,7 @@ impl<H: Handler> Server<H> {
             let mut cx = Context::new(key, generation, tx, turn, InPlace::NOTHING);
             self.handler.on_close(state, closed, &mut cx);
         }
+        self.turn.topics.owners.release(owner);
         for listener in &mut self.listeners {
             if matches!(listener.waiting, Waiting::ForDescriptor { .. }) {
                 listener.waiting = Waiting::Perhaps;
@@ -548,7 +545,7 @@ impl<H: Handler> Server<H> {
             return self.answer_refusal(key, Status::ServiceUnavailable, reason);
         }
         if let Some(owner) = owner {
-            self.addresses.add(key, owner);
+            self.peers.tx[key].address = self.turn.addresses.add(owner);
         }
         self.turn.timers.set(key, self.turn.now_ms + self.turn.limits.handshake_timeout_ms);
     }
@@ -563,7 +560,7 @@ impl<H: Handler> Server<H> {
         } else if self.turn.memory.is_used_up() {
             counters.short_of_memory += 1;
             Some(SHORT_REASON)
-        } else if owner.is_some_and(|owner| !self.addresses.has_room(owner)) {
+        } else if owner.is_some_and(|owner| !self.turn.addresses.has_room(owner)) {
             counters.over_per_ip += 1;
             Some(CROWDED_REASON)
         } else {
@@ -576,8 +573,8 @@ impl<H: Handler> Server<H> {
         if self.peers.tx[key].side == Side::Admin {
             return true;
         }
-        if self.addresses.has_room(owner) {
-            self.addresses.add(key, owner);
+        if self.turn.addresses.has_room(owner) {
+            self.peers.tx[key].address = self.turn.addresses.add(owner);
             return true;
         }
         self.turn.counters.over_per_ip += 1;

@@ -19,7 +19,9 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
+use crate::net::addresses::{AddressId, Addresses};
 use crate::net::memory::Memory;
+use crate::net::owners::{Name, OwnerId, Owners, Standing};
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
 use crate::state::{Corrupt, Reader, Saved};
@@ -41,9 +43,9 @@ pub(crate) struct Topics {
     messages: usize,
     /// Bytes of all rings: payloads, and forms made of them.
     bytes: usize,
-    /// Topics that nothing is left of, in the order in which that came about. They are kept for a while, so that who polls
-    /// them goes on where it was; those that are in use again are passed over.
-    lingering: VecDeque<(u32, u64)>,
+    /// Whose each topic is, and which goes first. One that nothing is left of is kept for a while, so that a client that polls it
+    /// goes on where it was.
+    pub(crate) owners: Owners,
     /// The time as of this turn.
     pub(crate) now_ms: u64,
     /// Draws the epochs.
@@ -68,8 +70,8 @@ pub(crate) struct Topic {
     /// Where the replays of subscribers end, by their keys; kept for [`LagPolicy::Latest`] alone.
     replays: BTreeMap<u32, u64>,
     is_dirty: bool,
-    /// Since when nothing is left of it.
-    unused_since_ms: Option<u64>,
+    /// Since when its standing is what it is, where nothing is left of it.
+    unused_since_ms: u64,
 }
 
 /// A message in a ring.
@@ -257,14 +259,29 @@ pub struct Published {
     pub subscribers: usize,
 }
 
+/// Who publishes or subscribes; asked only where a topic is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maker<'a> {
+    /// `None`: nobody, and no topic of it counts.
+    pub(crate) peer: Option<PeerId>,
+    /// What the handler says of it.
+    pub(crate) owner: OwnerId,
+    pub(crate) address: AddressId,
+    pub(crate) addresses: &'a Addresses,
+}
+
 /// Why something was not published or subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicError {
     /// The name is empty or longer than [`TopicLimits::name_bytes_max`](crate::TopicLimits::name_bytes_max).
     NameTooLong,
-    /// There are as many topics as there may be.
+    /// There are as many topics as there may be, and they are listened to; or so few places are left that a peer with so many
+    /// subscriptions may not take one.
     TooManyTopics,
+    /// The peer's owner ([`Context::set_owner`](crate::Context::set_owner)) has as many topics as one may have, and they are
+    /// listened to.
+    TooManyTopicsOfOwner,
     /// The peer has as many subscriptions as it may have.
     TooManySubscriptions,
     /// The message is larger than a topic's ring.
@@ -275,6 +292,27 @@ pub enum TopicError {
     Subscribed,
     /// The peer is not open, or gone.
     Gone,
+}
+
+impl Maker<'_> {
+    /// The server itself, or another thread.
+    pub(crate) const fn nobody(addresses: &Addresses) -> Maker<'_> {
+        let (owner, address) = (OwnerId::NOBODY, AddressId::NONE);
+        Maker { peer: None, owner, address, addresses }
+    }
+
+    /// Whom what it makes counts against; `None`: nobody.
+    fn name(&self, owners: &Owners) -> Option<Name> {
+        let connection = self.peer?;
+        match self.owner {
+            OwnerId::NOBODY => None,
+            OwnerId::UNSAID => {
+                let ip = self.addresses.telling_ip(self.address);
+                Some(ip.map_or(Name::Connection(connection), Name::Address))
+            }
+            said => owners.name(said).cloned(),
+        }
+    }
 }
 
 impl Topics {
@@ -289,7 +327,7 @@ impl Topics {
             order: VecDeque::new(),
             messages: 0,
             bytes: 0,
-            lingering: VecDeque::new(),
+            owners: Owners::new(),
             now_ms: 0,
             random: RandomState::new(),
             epochs: 0,
@@ -361,16 +399,18 @@ impl Topics {
         if let Some(place) = self.slab.get_mut(at as usize) {
             *place = topic;
             self.bound(at);
+            // It may have been emptied before it was fanned out.
+            self.settle(at);
         }
     }
 
-    /// Appends a message to a topic's ring; `from`: the peer that says it.
+    /// Appends a message to a topic's ring.
     pub(crate) fn publish(
         &mut self,
         name: &str,
         kind: Kind,
         payload: &[u8],
-        from: Option<PeerId>,
+        maker: Maker<'_>,
         now_ms: u64,
     ) -> Result<Published, TopicError> {
         if payload.len() > self.limits.topic_bytes_max {
@@ -380,26 +420,34 @@ impl Topics {
         if !self.make_room(2 * (payload.len() + ENTRY_BYTES)) {
             return Err(TopicError::OutOfMemory);
         }
-        let at = self.obtain(name)?;
+        let at = self.obtain(name, maker)?;
         let topic = &mut self.slab[at as usize];
         let offset = topic.next();
-        let entry = Entry { kind, payload: payload.into(), from, at_ms: now_ms, forms: Vec::new() };
+        let (payload_len, payload) = (payload.len(), payload.into());
+        let entry = Entry { kind, payload, from: maker.peer, at_ms: now_ms, forms: Vec::new() };
         self.bytes += entry.bytes();
         self.messages += 1;
-        topic.payload_bytes += payload.len();
+        topic.payload_bytes += payload_len;
         topic.ring.push_back(entry);
         if !std::mem::replace(&mut topic.is_dirty, true) {
             self.dirty.push(at);
         }
         let id = MessageId { epoch: topic.epoch, offset };
         let published = Published { id, subscribers: topic.subscribers.len() };
+        if published.subscribers == 0 && !self.owners.stand(at, Standing::Kept) {
+            self.owners.touch(at);
+        }
         self.order.push_back((at, offset));
         self.bound(at);
         self.compact_order();
         Ok(published)
     }
 
-    /// Adds a subscriber. Whether there is something to be given to it at once.
+    /// Adds a subscriber, that has `held` subscriptions. Whether there is something to be given to it at once.
+    ///
+    /// A topic that is listened to cannot give way to others. So the more of them a peer has, the more places it leaves: with 128
+    /// subscriptions a quarter of all. A few that take whatever they can get leave places for those who want one.
+    #[expect(clippy::too_many_arguments, reason = "a subscriber's parts, and who makes the topic")]
     pub(crate) fn subscribe(
         &mut self,
         name: &str,
@@ -407,8 +455,15 @@ impl Topics {
         form: Form,
         mutes_own: bool,
         since: Since,
+        held: usize,
+        maker: Maker<'_>,
     ) -> Result<(Subscription, Position), TopicError> {
-        let at = self.obtain(name)?;
+        let is_listened = self.find(name).is_some_and(|topic| !topic.subscribers.is_empty());
+        let left = self.limits.topics_max.saturating_sub(self.owners.listened());
+        if !is_listened && held * self.limits.topics_max / LEFT_PER_HELD > left {
+            return Err(TopicError::TooManyTopics);
+        }
+        let at = self.obtain(name, maker)?;
         let topic = &mut self.slab[at as usize];
         let position = topic.position(since);
         let subscription = Subscription { topic: at, at: len_u32(topic.subscribers.len()) };
@@ -416,6 +471,7 @@ impl Topics {
         if self.limits.lag == LagPolicy::Latest && position.next <= position.last.offset {
             topic.replays.insert(key, position.last.offset + 1);
         }
+        self.owners.stand(at, Standing::Listened);
         Ok((subscription, position))
     }
 
@@ -431,7 +487,7 @@ impl Topics {
             let was = Subscription { at: len_u32(topic.subscribers.len()), ..subscription };
             (moved.key, was)
         });
-        self.linger_if_unused(subscription.topic);
+        self.settle(subscription.topic);
         moved
     }
 
@@ -447,14 +503,17 @@ impl Topics {
 
     /// Drops messages that are older than they may get, and topics that nothing is left of.
     pub(crate) fn trim(&mut self, now_ms: u64) {
-        let oldest_ms = now_ms.saturating_sub(self.limits.history_ttl_ms);
+        let ttl_ms = self.limits.history_ttl_ms;
         while let Some(&(at, offset)) = self.order.front() {
             let Some(topic) = self.slab.get_mut(at as usize) else {
                 self.order.pop_front();
                 continue;
             };
             if topic.first == offset
-                && topic.ring.front().is_some_and(|entry| entry.at_ms > oldest_ms)
+                && topic
+                    .ring
+                    .front()
+                    .is_some_and(|entry| now_ms < entry.at_ms.saturating_add(ttl_ms))
             {
                 break;
             }
@@ -467,27 +526,37 @@ impl Topics {
 
     /// Forgets topics that have lingered for long enough, at `now_ms`.
     fn end_lingering(&mut self, now_ms: u64) {
-        while let Some(&(at, since_ms)) = self.lingering.front() {
-            if now_ms < since_ms.saturating_add(LINGER_MS) {
+        while let Some(at) = self.owners.oldest_lingering() {
+            if now_ms < self.slab[at as usize].unused_since_ms.saturating_add(LINGER_MS) {
                 return;
             }
-            self.lingering.pop_front();
-            self.forget(at, since_ms);
+            self.forget(at);
         }
     }
 
-    /// Forgets a topic that nothing is left of since `since_ms`.
-    fn forget(&mut self, at: u32, since_ms: u64) {
-        let Some(topic) = self.slab.get(at as usize) else { return };
-        if topic.is_unused() && topic.unused_since_ms == Some(since_ms) {
-            let topic = self.slab.remove(at as usize);
-            self.by_name.remove(&topic.name);
-        }
+    /// Forgets a topic that nobody listens to, with what it keeps.
+    fn forget(&mut self, at: u32) {
+        let topic = self.slab.remove(at as usize);
+        debug_assert!(topic.subscribers.is_empty());
+        self.bytes -= topic.ring.iter().map(Entry::bytes).sum::<usize>();
+        self.messages -= topic.ring.len();
+        self.by_name.remove(&topic.name);
+        self.owners.remove(at);
+    }
+
+    /// Forgets the topic that goes first, of this owner or of all; false: all are listened to.
+    fn forget_oldest(&mut self, owner: Option<OwnerId>) -> bool {
+        let oldest = self.owners.oldest(owner);
+        oldest.inspect(|&at| self.forget(at)).is_some()
     }
 
     /// Sums are what they are sums of, and each subscriber knows its place.
     #[cfg(test)]
     pub(crate) fn audit(&self, peers: &Slab<crate::net::tx::Tx>) {
+        let standings = self.slab.iter().map(|(at, topic)| (len_u32(at), topic.standing()));
+        let held: Vec<_> = peers.iter().map(|(_, tx)| tx.owner).collect();
+        self.owners.audit(&standings.collect::<Vec<_>>(), &held);
+        assert!(self.slab.len() <= self.limits.topics_max);
         let entries = || self.slab.iter().flat_map(|(_, topic)| &topic.ring);
         assert_eq!(self.bytes, entries().map(Entry::bytes).sum(), "bytes of all rings");
         assert_eq!(self.messages, entries().count(), "messages of all rings");
@@ -511,19 +580,15 @@ impl Topics {
     }
 
     /// The topic of this name, made if need be.
-    fn obtain(&mut self, name: &str) -> Result<u32, TopicError> {
+    fn obtain(&mut self, name: &str, maker: Maker<'_>) -> Result<u32, TopicError> {
         if let Some(&at) = self.by_name.get(name) {
             return Ok(at);
         }
         if name.is_empty() || name.len() > self.limits.name_bytes_max {
             return Err(TopicError::NameTooLong);
         }
-        if self.slab.len() >= self.limits.topics_max {
-            self.end_lingering(u64::MAX);
-        }
-        if self.slab.len() >= self.limits.topics_max {
-            return Err(TopicError::TooManyTopics);
-        }
+        let owner = maker.name(&self.owners);
+        self.make_place(owner.as_ref())?;
         if !self.make_room(TOPIC_BYTES) {
             return Err(TopicError::OutOfMemory);
         }
@@ -535,7 +600,29 @@ impl Topics {
             Topic { name: Rc::clone(&name), epoch, first: 1, fanned: 1, ..Topic::default() };
         let at = len_u32(self.slab.insert(topic));
         self.by_name.insert(name, at);
+        let owner = owner.map_or(OwnerId::NOBODY, |owner| self.owners.intern(owner));
+        self.owners.add(at, owner, Standing::Lingering);
         Ok(at)
+    }
+
+    /// Has topics that nobody listens to give way to one more: the owner's if it has its share, then anybody's.
+    fn make_place(&mut self, owner: Option<&Name>) -> Result<(), TopicError> {
+        let owner = owner.and_then(|owner| self.owners.find(owner));
+        if let Some(owner) = owner {
+            let over =
+                (self.owners.topics_of(owner) + 1).saturating_sub(self.limits.topics_per_owner());
+            if !self.give_way(over, Some(owner)) {
+                return Err(TopicError::TooManyTopicsOfOwner);
+            }
+        }
+        let over = (self.slab.len() + 1).saturating_sub(self.limits.topics_max);
+        if self.give_way(over, None) { Ok(()) } else { Err(TopicError::TooManyTopics) }
+    }
+
+    /// Forgets topics where there are `over` too many, the oldest of this owner or of all; false: there are not fewer now.
+    fn give_way(&mut self, over: usize, owner: Option<OwnerId>) -> bool {
+        let places = over.min(PLACES_PER_TOPIC);
+        over == 0 || (0..places).take_while(|_| self.forget_oldest(owner)).count() > 0
     }
 
     /// Keeps the ring of the topic that was just published to, and all together, within their bounds. The message itself
@@ -611,15 +698,15 @@ impl Topics {
             topic.payload_bytes -= entry.payload.len();
             topic.first += 1;
         }
-        self.linger_if_unused(at);
+        self.settle(at);
     }
 
-    fn linger_if_unused(&mut self, at: u32) {
-        let now_ms = self.now_ms;
+    /// Has a topic stand where it belongs, if that may have changed.
+    fn settle(&mut self, at: u32) {
         let Some(topic) = self.slab.get_mut(at as usize) else { return };
-        if topic.is_unused() && topic.unused_since_ms != Some(now_ms) {
-            topic.unused_since_ms = Some(now_ms);
-            self.lingering.push_back((at, now_ms));
+        let standing = topic.standing();
+        if self.owners.stand(at, standing) {
+            topic.unused_since_ms = self.now_ms;
         }
     }
 }
@@ -643,8 +730,14 @@ impl Position {
 }
 
 impl Topic {
-    fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.ring.is_empty() && !self.is_dirty
+    fn standing(&self) -> Standing {
+        if !self.subscribers.is_empty() {
+            Standing::Listened
+        } else if self.ring.is_empty() && !self.is_dirty {
+            Standing::Lingering
+        } else {
+            Standing::Kept
+        }
     }
 
     /// How it is.
@@ -785,7 +878,7 @@ impl Topics {
             order,
             messages: _,
             bytes: _,
-            lingering,
+            owners,
             now_ms: _,
             random: _,
             epochs: _,
@@ -796,7 +889,7 @@ impl Topics {
             topic.save(out);
         }
         order.save(out);
-        lingering.save(out);
+        owners.save(out);
     }
 
     /// Reads what `save` wrote; there are no topics yet.
@@ -819,8 +912,9 @@ impl Topics {
         }
         self.slab = topics.into_iter().collect();
         self.order = VecDeque::restore(from)?;
-        self.lingering = VecDeque::restore(from)?;
-        Ok(())
+        let slab = &self.slab;
+        let count = self.owners.restore(from, |at| slab.get(at as usize).map(Topic::standing))?;
+        if count == self.slab.len() { Ok(()) } else { Err(Corrupt) }
     }
 
     /// Whether a peer's hold on its place is one.
@@ -852,6 +946,12 @@ const STEP_BYTES: usize = 1 << 20;
 /// The same each time that it is looked after.
 const TRIM_STEP_BYTES: usize = 32 << 20;
 
+/// A peer leaves this part of all places for each subscription that it has.
+const LEFT_PER_HELD: usize = 512;
+
+/// Topics that give way to a new one: two, so that there are fewer in the end where the limit was lowered.
+const PLACES_PER_TOPIC: usize = 2;
+
 /// How long a topic is kept that nothing is left of: longer than it takes a client to poll again.
 const LINGER_MS: u64 = 60_000;
 
@@ -870,11 +970,25 @@ fn len_u32(len: usize) -> u32 {
 mod tests {
     use super::*;
 
+    /// One of the first millisecond included.
+    #[test]
+    fn a_message_is_kept_for_its_time() {
+        let mut topics = Topics::new(TopicLimits::default(), Memory::new(None));
+        let addresses = Addresses::new(None);
+        topics.publish("t", Kind::Text, b"first", Maker::nobody(&addresses), 0).unwrap();
+        let ttl_ms = TopicLimits::default().history_ttl_ms;
+        for (now_ms, is_there) in [(5000, true), (ttl_ms - 1, true), (ttl_ms, false)] {
+            topics.trim(now_ms);
+            assert_eq!(topics.bytes() > 0, is_there, "{now_ms}");
+        }
+    }
+
     /// A short message is sent as it is, also to who agreed on compression: one encoding, kept under two classes.
     #[test]
     fn bytes_that_two_classes_share_are_counted_once() {
         let mut topics = Topics::new(TopicLimits::default(), Memory::new(None));
-        topics.publish("t", Kind::Text, b"short", None, 0).unwrap();
+        let addresses = Addresses::new(None);
+        topics.publish("t", Kind::Text, b"short", Maker::nobody(&addresses), 0).unwrap();
         let at = topics.key_of("t").unwrap();
         let without = topics.bytes();
         let mut topic = topics.take_out(at).unwrap();

@@ -3,6 +3,7 @@
 //! Owns no peer and decides nothing.
 
 use crate::config::{Limits, TopicLimits};
+use crate::net::addresses::Addresses;
 use crate::net::compressors::Compressors;
 use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
@@ -21,6 +22,7 @@ pub(crate) struct Turn {
     pub(crate) memory: Memory,
     pub(crate) pool: BodyPool,
     pub(crate) compressors: Compressors,
+    pub(crate) addresses: Addresses,
     pub(crate) topics: Topics,
     pub(crate) timers: Timers,
     /// Peers that another peer's handler queued output for.
@@ -49,6 +51,7 @@ impl Turn {
         compression.memory_bytes_max = memory.share(25, compression.memory_bytes_max);
         Self {
             compressors: Compressors::new(compression),
+            addresses: Addresses::new(limits.peers_per_ip_max),
             topics: Topics::new(topics, memory.clone()),
             limits,
             now_ms: 0,

@@ -34,6 +34,7 @@ mod presence;
 mod readme;
 mod reload;
 mod replies;
+mod shares;
 mod signals;
 mod stdin;
 mod support;
