@@ -32,6 +32,7 @@ mod prepared;
 mod proxied;
 mod publication;
 mod readiness;
+mod retention;
 mod rx;
 mod scratch;
 mod signals;

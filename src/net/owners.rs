@@ -47,6 +47,11 @@ pub(crate) struct OwnerId(u32);
 impl OwnerId {
     /// The owner of what has none.
     pub(crate) const NOBODY: Self = Self(0);
+    /// Its place, for what others keep by owner.
+    pub(crate) const fn at(self) -> usize {
+        self.0 as usize
+    }
+
     /// Not said: what is known of the peer counts.
     pub(crate) const UNSAID: Self = Self(u32::MAX);
 }
@@ -171,6 +176,11 @@ impl Owners {
             account.holders -= 1;
             self.forget_if_unused(owner.0);
         }
+    }
+
+    /// Whose a topic is.
+    pub(crate) fn owner_of(&self, topic: u32) -> OwnerId {
+        OwnerId(self.places[topic as usize].owner)
     }
 
     /// Topics of an owner.

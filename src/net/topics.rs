@@ -23,6 +23,7 @@ use crate::net::addresses::{AddressId, Addresses};
 use crate::net::memory::Memory;
 use crate::net::owners::{Name, OwnerId, Owners, Standing};
 use crate::net::peers::PeerId;
+use crate::net::retention::Retention;
 use crate::proto::message::Kind;
 use crate::state::{Corrupt, Reader, Saved};
 
@@ -37,12 +38,10 @@ pub(crate) struct Topics {
     slab: Slab<Topic>,
     /// Those with messages that were not fanned out.
     pub(crate) dirty: Vec<u32>,
-    /// Every message in the order of publication, as its topic and offset; those that are gone already are passed over.
-    order: VecDeque<(u32, u64)>,
-    /// Messages in all rings.
-    messages: usize,
-    /// Bytes of all rings: payloads, and forms made of them.
-    bytes: usize,
+    /// Messages that were published; the last one's number.
+    published: u64,
+    /// Whose the bytes of all rings are, payloads and forms made of them, and which message goes first.
+    retention: Retention,
     /// Whose each topic is, and which goes first. One that nothing is left of is kept for a while, so that a client that polls it
     /// goes on where it was.
     pub(crate) owners: Owners,
@@ -82,6 +81,8 @@ pub(crate) struct Entry {
     /// Who published it, if it was a peer.
     pub(crate) from: Option<PeerId>,
     at_ms: u64,
+    /// Its number among the messages of all topics.
+    number: u64,
     forms: Vec<(Class, Rc<[u8]>)>,
 }
 
@@ -324,9 +325,8 @@ impl Topics {
             by_name: HashMap::new(),
             slab: Slab::new(),
             dirty: Vec::new(),
-            order: VecDeque::new(),
-            messages: 0,
-            bytes: 0,
+            published: 0,
+            retention: Retention::default(),
             owners: Owners::new(),
             now_ms: 0,
             random: RandomState::new(),
@@ -336,7 +336,7 @@ impl Topics {
 
     /// Changes the limits. What is kept beyond them goes in steps, so that no turn is long.
     pub(crate) fn adopt(&mut self, limits: TopicLimits) {
-        let kept = self.bytes.min(self.limits.history_bytes_max);
+        let kept = self.bytes().min(self.limits.history_bytes_max);
         self.history_bytes_aim = limits.history_bytes_max;
         self.limits = limits;
         self.limits.history_bytes_max = kept.max(self.history_bytes_aim);
@@ -346,19 +346,16 @@ impl Topics {
     fn bound_all(&mut self, step_bytes: usize) {
         let next = self.limits.history_bytes_max.saturating_sub(step_bytes);
         self.limits.history_bytes_max = next.max(self.history_bytes_aim);
-        while self.bytes > self.limits.history_bytes_max {
-            let Some((oldest, offset)) = self.order.pop_front() else { return };
-            if self.order.is_empty() {
-                self.order.push_front((oldest, offset));
-                return;
-            }
-            self.drop_if_first(oldest, offset);
+        while self.bytes() > self.limits.history_bytes_max {
+            // The newest of all stays, however large it is.
+            let Some(at) = self.goes_first(Spares::Newest) else { return };
+            self.drop_first(at);
         }
     }
 
     /// Bytes of all rings.
     pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+        self.retention.bytes()
     }
 
     /// Whether who is slow is given the newest message alone.
@@ -395,7 +392,7 @@ impl Topics {
 
     /// Puts a topic back; `grown` bytes of forms were made meanwhile.
     pub(crate) fn put_back(&mut self, at: u32, topic: Topic, grown: usize) {
-        self.bytes += grown;
+        self.retention.grow(self.owners.owner_of(at), grown);
         if let Some(place) = self.slab.get_mut(at as usize) {
             *place = topic;
             self.bound(at);
@@ -424,9 +421,14 @@ impl Topics {
         let topic = &mut self.slab[at as usize];
         let offset = topic.next();
         let (payload_len, payload) = (payload.len(), payload.into());
-        let entry = Entry { kind, payload, from: maker.peer, at_ms: now_ms, forms: Vec::new() };
-        self.bytes += entry.bytes();
-        self.messages += 1;
+        self.published += 1;
+        let (from, number) = (maker.peer, self.published);
+        let entry = Entry { kind, payload, from, at_ms: now_ms, number, forms: Vec::new() };
+        let owner = self.owners.owner_of(at);
+        self.retention.grow(owner, entry.bytes());
+        if topic.ring.is_empty() {
+            self.retention.set_first(at, owner, Some(number));
+        }
         topic.payload_bytes += payload_len;
         topic.ring.push_back(entry);
         if !std::mem::replace(&mut topic.is_dirty, true) {
@@ -437,9 +439,7 @@ impl Topics {
         if published.subscribers == 0 && !self.owners.stand(at, Standing::Kept) {
             self.owners.touch(at);
         }
-        self.order.push_back((at, offset));
         self.bound(at);
-        self.compact_order();
         Ok(published)
     }
 
@@ -494,31 +494,18 @@ impl Topics {
     /// Drops a topic's messages.
     pub(crate) fn clear(&mut self, name: &str) {
         let Some(at) = self.key_of(name) else { return };
-        while let Some(first) =
-            self.slab.get(at as usize).filter(|it| !it.ring.is_empty()).map(|it| it.first)
-        {
-            self.drop_if_first(at, first);
-        }
+        while self.drop_first(at) {}
     }
 
     /// Drops messages that are older than they may get, and topics that nothing is left of.
     pub(crate) fn trim(&mut self, now_ms: u64) {
         let ttl_ms = self.limits.history_ttl_ms;
-        while let Some(&(at, offset)) = self.order.front() {
-            let Some(topic) = self.slab.get_mut(at as usize) else {
-                self.order.pop_front();
-                continue;
-            };
-            if topic.first == offset
-                && topic
-                    .ring
-                    .front()
-                    .is_some_and(|entry| now_ms < entry.at_ms.saturating_add(ttl_ms))
-            {
+        while let Some(at) = self.retention.oldest() {
+            let oldest = self.slab[at as usize].ring.front();
+            if oldest.is_none_or(|entry| now_ms < entry.at_ms.saturating_add(ttl_ms)) {
                 break;
             }
-            self.order.pop_front();
-            self.drop_if_first(at, offset);
+            self.drop_first(at);
         }
         self.end_lingering(now_ms);
         self.bound_all(TRIM_STEP_BYTES);
@@ -538,8 +525,9 @@ impl Topics {
     fn forget(&mut self, at: u32) {
         let topic = self.slab.remove(at as usize);
         debug_assert!(topic.subscribers.is_empty());
-        self.bytes -= topic.ring.iter().map(Entry::bytes).sum::<usize>();
-        self.messages -= topic.ring.len();
+        let owner = self.owners.owner_of(at);
+        self.retention.shrink(owner, topic.ring.iter().map(Entry::bytes).sum());
+        self.retention.set_first(at, owner, None);
         self.by_name.remove(&topic.name);
         self.owners.remove(at);
     }
@@ -552,14 +540,20 @@ impl Topics {
 
     /// Sums are what they are sums of, and each subscriber knows its place.
     #[cfg(test)]
-    pub(crate) fn audit(&self, peers: &Slab<crate::net::tx::Tx>) {
+    pub(crate) fn audit(&mut self, peers: &Slab<crate::net::tx::Tx>) {
         let standings = self.slab.iter().map(|(at, topic)| (len_u32(at), topic.standing()));
         let held: Vec<_> = peers.iter().map(|(_, tx)| tx.owner).collect();
         self.owners.audit(&standings.collect::<Vec<_>>(), &held);
         assert!(self.slab.len() <= self.limits.topics_max);
-        let entries = || self.slab.iter().flat_map(|(_, topic)| &topic.ring);
-        assert_eq!(self.bytes, entries().map(Entry::bytes).sum(), "bytes of all rings");
-        assert_eq!(self.messages, entries().count(), "messages of all rings");
+        let owned = || {
+            self.slab
+                .iter()
+                .map(|(at, topic)| (len_u32(at), self.owners.owner_of(len_u32(at)), topic))
+        };
+        let held = owned().map(|(_, owner, it)| (owner, it.ring.iter().map(Entry::bytes).sum()));
+        let firsts =
+            owned().filter_map(|(at, owner, it)| Some((at, owner, it.ring.front()?.number)));
+        self.retention.audit(&held.collect::<Vec<_>>(), &firsts.collect::<Vec<_>>());
         for (_, topic) in &self.slab {
             let payloads: usize = topic.ring.iter().map(|entry| entry.payload.len()).sum();
             assert_eq!(topic.payload_bytes, payloads);
@@ -640,65 +634,60 @@ impl Topics {
             if len <= 1 || !is_over || topic.first >= topic.fanned && !is_flood {
                 break;
             }
-            let first = topic.first;
-            self.drop_if_first(at, first);
+            self.drop_first(at);
         }
         self.bound_all(STEP_BYTES);
     }
 
-    /// Gives history up, the oldest first, until so much more memory may be taken; false: it may not be. What was not fanned
+    /// Gives history up until so much more memory may be taken; false: it may not be. What was not fanned
     /// out yet stays.
     pub(crate) fn make_room(&mut self, bytes: usize) -> bool {
         while !self.memory.has_room(bytes) {
-            if !self.drop_oldest() {
+            if !self.drop_one() {
                 return false;
             }
         }
         true
     }
 
-    /// Gives history up, the oldest first, while memory is tight and there is more of it than `keep_bytes`.
+    /// Gives history up while memory is tight and there is more of it than `keep_bytes`.
     pub(crate) fn give_up(&mut self, keep_bytes: usize) {
-        while self.memory.is_tight() && self.bytes > keep_bytes && self.drop_oldest() {}
+        while self.memory.is_tight() && self.bytes() > keep_bytes && self.drop_one() {}
     }
 
-    /// Drops the oldest message, and forgets its topic if nothing is left of it; false: it was not fanned out yet, or there
-    /// is none.
-    fn drop_oldest(&mut self) -> bool {
-        let Some(&(at, offset)) = self.order.front() else { return false };
-        let topic = self.slab.get(at as usize);
-        if topic.is_some_and(|topic| offset >= topic.fanned && topic.entry(offset).is_some()) {
-            return false;
-        }
-        self.order.pop_front();
-        self.drop_if_first(at, offset);
+    /// Drops the message that goes first, and forgets its topic if nothing is left of it; false: there is none that was fanned out.
+    fn drop_one(&mut self) -> bool {
+        let Some(at) = self.goes_first(Spares::Unfanned) else { return false };
+        self.drop_first(at);
         self.end_lingering(u64::MAX);
         true
     }
 
-    /// Forgets the places of messages that are gone, once they are most of the list.
-    fn compact_order(&mut self) {
-        let Self { order, slab, messages, .. } = self;
-        if order.len() > 2 * *messages + 1024 {
-            order.retain(|&(at, offset)| {
-                slab.get(at as usize).is_some_and(|topic| topic.entry(offset).is_some())
-            });
-        }
+    /// The topic whose first message goes first: that of whoever holds most, else the oldest of all.
+    fn goes_first(&mut self, spares: Spares) -> Option<u32> {
+        let Self { retention, slab, limits, published, .. } = self;
+        let may_go = |at: &u32| {
+            let topic = &slab[*at as usize];
+            match spares {
+                Spares::Newest => topic.ring.front().is_some_and(|it| it.number < *published),
+                Spares::Unfanned => topic.first < topic.fanned,
+            }
+        };
+        let most = retention.gives_first(limits.history_bytes_max).filter(may_go);
+        most.or_else(|| retention.oldest().filter(may_go))
     }
 
-    /// Drops a message if it is its ring's first.
-    fn drop_if_first(&mut self, at: u32, offset: u64) {
-        let Some(topic) = self.slab.get_mut(at as usize) else { return };
-        if topic.first != offset {
-            return;
-        }
-        if let Some(entry) = topic.ring.pop_front() {
-            self.bytes -= entry.bytes();
-            self.messages -= 1;
-            topic.payload_bytes -= entry.payload.len();
-            topic.first += 1;
-        }
+    /// Drops a ring's first message; false: there is none.
+    fn drop_first(&mut self, at: u32) -> bool {
+        let Some(topic) = self.slab.get_mut(at as usize) else { return false };
+        let Some(entry) = topic.ring.pop_front() else { return false };
+        topic.payload_bytes -= entry.payload.len();
+        topic.first += 1;
+        let owner = self.owners.owner_of(at);
+        self.retention.shrink(owner, entry.bytes());
+        self.retention.set_first(at, owner, topic.ring.front().map(|entry| entry.number));
         self.settle(at);
+        true
     }
 
     /// Has a topic stand where it belongs, if that may have changed.
@@ -847,11 +836,12 @@ impl Entry {
 /// Without its forms, which are made again.
 impl Saved for Entry {
     fn save(&self, out: &mut Vec<u8>) {
-        let Self { kind, payload, from, at_ms, forms: _ } = self;
+        let Self { kind, payload, from, at_ms, number, forms: _ } = self;
         kind.save(out);
         payload.save(out);
         from.save(out);
         at_ms.save(out);
+        number.save(out);
     }
 
     fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
@@ -860,6 +850,7 @@ impl Saved for Entry {
             payload: Box::restore(from)?,
             from: Option::restore(from)?,
             at_ms: u64::restore(from)?,
+            number: u64::restore(from)?,
             forms: Vec::new(),
         })
     }
@@ -875,9 +866,8 @@ impl Topics {
             by_name: _,
             slab,
             dirty: _,
-            order,
-            messages: _,
-            bytes: _,
+            published,
+            retention: _,
             owners,
             now_ms: _,
             random: _,
@@ -888,7 +878,7 @@ impl Topics {
             key.save(out);
             topic.save(out);
         }
-        order.save(out);
+        published.save(out);
         owners.save(out);
     }
 
@@ -904,17 +894,30 @@ impl Topics {
             if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
                 return Err(Corrupt);
             }
-            self.messages += topic.ring.len();
-            self.bytes += topic.ring.iter().map(Entry::bytes).sum::<usize>();
             if topic.is_dirty {
                 self.dirty.push(at);
             }
         }
         self.slab = topics.into_iter().collect();
-        self.order = VecDeque::restore(from)?;
+        self.published = u64::restore(from)?;
         let slab = &self.slab;
         let count = self.owners.restore(from, |at| slab.get(at as usize).map(Topic::standing))?;
-        if count == self.slab.len() { Ok(()) } else { Err(Corrupt) }
+        if count != self.slab.len() {
+            return Err(Corrupt);
+        }
+        for (at, topic) in &self.slab {
+            let at = len_u32(at);
+            let owner = self.owners.owner_of(at);
+            let mut numbers = topic.ring.iter().map(|entry| entry.number);
+            if !numbers.clone().is_sorted_by(|one, next| one < next)
+                || numbers.clone().any(|number| number == 0 || number > self.published)
+            {
+                return Err(Corrupt);
+            }
+            self.retention.grow(owner, topic.ring.iter().map(Entry::bytes).sum());
+            self.retention.set_first(at, owner, numbers.next());
+        }
+        Ok(())
     }
 
     /// Whether a peer's hold on its place is one.
@@ -928,6 +931,15 @@ impl Topics {
     pub(crate) fn subscriber_count(&self) -> usize {
         self.iter().map(|topic| topic.subscribers.len()).sum()
     }
+}
+
+/// Which messages stay, wherever they stand.
+#[derive(Clone, Copy)]
+enum Spares {
+    /// The newest of all.
+    Newest,
+    /// Those that were not fanned out yet.
+    Unfanned,
 }
 
 /// More topics than there ever are, and offsets than are ever reached.
@@ -956,7 +968,7 @@ const PLACES_PER_TOPIC: usize = 2;
 const LINGER_MS: u64 = 60_000;
 
 /// What a message costs beyond its bytes.
-const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u32, u64)>();
+const ENTRY_BYTES: usize = size_of::<Entry>();
 
 /// What a topic costs without its messages, at most about.
 pub(crate) const TOPIC_BYTES: usize = 512;

@@ -197,6 +197,40 @@ fn topics_are_counted_by_address_behind_a_proxy() {
     }
 }
 
+/// Who publishes most gives its own history up, and neither a stranger's nor that of whoever has a key.
+#[test]
+fn history_of_others_does_not_give_way_to_one_that_publishes_much() {
+    let key = "sixteen-or-more-bytes";
+    let server =
+        Process::start(&[&TOKENS[..], &["--history-bytes=4M", "--publish-key", key]].concat());
+    let publish = |topic: &str, credentials: &str, len: usize| {
+        let mut client = RawClient::connect(server.addr);
+        client.send(format!(
+            "POST /{topic} HTTP/1.1\r\nHost: localhost\r\n{credentials}Content-Length: {len}\r\n\r\n{}",
+            "x".repeat(len)
+        ));
+        assert_eq!(client.response().status, 200);
+    };
+    let with_key = format!("X-API-Key: {key}\r\n");
+    publish("u/bob/kept", &bearer(&token("bob")), 1000);
+    (0..6).for_each(|at| publish(&format!("u/bob/news/{at}"), &with_key, 400_000));
+    let mallory = bearer(&token("mallory"));
+    (0..40).for_each(|at| publish(&format!("u/mallory/{}", at % 13), &mallory, 300_000));
+    let keeps = |topic: &str, user: &str| {
+        let target = format!("GET /{topic}?since=all&wait=0");
+        request(server.addr, &target, &bearer(&token(user))).status == 200
+    };
+    assert!(keeps("u/bob/kept", "bob"));
+    assert!((0..6).all(|at| keeps(&format!("u/bob/news/{at}"), "bob")));
+    // Her latest is there, her oldest went.
+    let kept: Vec<_> = (0..40)
+        .rev()
+        .take(13)
+        .map(|at| keeps(&format!("u/mallory/{}", at % 13), "mallory"))
+        .collect();
+    assert!(kept[0] && !kept[12] && kept.is_sorted_by(|one, next| one >= next), "{kept:?}");
+}
+
 /// What its owners have made counts on after a restart.
 #[test]
 fn owners_outlive_a_restart() {

@@ -45,7 +45,7 @@ impl Checks {
 
     pub(crate) fn after_turn(
         &mut self,
-        server: &Server<App>,
+        server: &mut Server<App>,
         truth: &Truth,
         wires: &[SharedWire],
         arrivals: &Arrivals,
@@ -126,8 +126,8 @@ impl Checks {
 }
 
 /// Lists that end with their turn are empty, and who is on a list knows it.
-fn nothing_is_left_over(server: &Server<App>) {
-    let turn = &server.turn;
+fn nothing_is_left_over(server: &mut Server<App>) {
+    let turn = &mut server.turn;
     assert!(turn.cork.is_empty() && turn.doomed.is_empty() && turn.answered.is_empty());
     assert!(turn.dirty.is_empty() && turn.topics.dirty.is_empty(), "queued and not flushed");
     let listed = |key: usize| {
