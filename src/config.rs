@@ -132,7 +132,8 @@ pub struct Compression {
     pub bytes_min: usize,
     /// Base 2 logarithm of the bytes that a message refers back, 9 to 15.
     pub window_bits: u8,
-    /// What all connections with context takeover may own; past it, further ones share the compressor.
+    /// What all connections with context takeover may own; past it, further ones share the compressor, and so do those of an
+    /// address that has more than what is left.
     pub memory_bytes_max: usize,
 }
 

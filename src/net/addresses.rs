@@ -34,6 +34,8 @@ struct Address {
     ip: IpAddr,
     /// Never zero.
     connections: usize,
+    /// Memory of compressors that its connections were granted.
+    granted_bytes: usize,
 }
 
 /// An address' place in the table, for as long as it has a connection.
@@ -65,7 +67,8 @@ impl Addresses {
     pub(crate) fn add(&mut self, peer: PeerAddr) -> AddressId {
         let slab = &mut self.slab;
         let at = *self.by_ip.entry(shared_ip(peer)).or_insert_with_key(|&ip| {
-            u32::try_from(slab.insert(Address { ip, connections: 0 })).unwrap_or(u32::MAX)
+            u32::try_from(slab.insert(Address { ip, connections: 0, granted_bytes: 0 }))
+                .unwrap_or(u32::MAX)
         });
         slab[at as usize].connections += 1;
         AddressId(at)
@@ -79,6 +82,25 @@ impl Addresses {
     /// The address, if it tells one client from others.
     pub(crate) fn telling_ip(&self, id: AddressId) -> Option<IpAddr> {
         self.ip(id).filter(|&ip| is_counted(ip))
+    }
+
+    /// Memory of compressors that the address' connections were granted; none, where it is not known.
+    pub(crate) fn granted_bytes(&self, id: AddressId) -> usize {
+        self.slab.get(id.0 as usize).map_or(0, |address| address.granted_bytes)
+    }
+
+    /// A connection was granted more.
+    pub(crate) fn grant(&mut self, id: AddressId, bytes: usize) {
+        if let Some(address) = self.slab.get_mut(id.0 as usize) {
+            address.granted_bytes += bytes;
+        }
+    }
+
+    /// A connection gives that back, before it is removed.
+    pub(crate) fn release(&mut self, id: AddressId, bytes: usize) {
+        if let Some(address) = self.slab.get_mut(id.0 as usize) {
+            address.granted_bytes -= bytes;
+        }
     }
 
     /// The connection is gone, whether it was entered or not.
@@ -97,16 +119,19 @@ impl Addresses {
         }
     }
 
-    /// Each connection is counted once.
+    /// Each connection is counted once, with what it was granted.
     #[cfg(test)]
-    pub(crate) fn audit(&self, ids: impl Iterator<Item = AddressId>) {
-        let mut counts: HashMap<u32, usize> = HashMap::new();
-        for id in ids.filter(|&id| id != AddressId::NONE) {
-            *counts.entry(id.0).or_default() += 1;
+    pub(crate) fn audit(&self, connections: impl Iterator<Item = (AddressId, usize)>) {
+        let mut sums: HashMap<u32, (usize, usize)> = HashMap::new();
+        for (id, bytes) in connections.filter(|(id, _)| *id != AddressId::NONE) {
+            let (count, granted) = sums.entry(id.0).or_default();
+            *count += 1;
+            *granted += bytes;
         }
-        assert_eq!(counts.len(), self.slab.len(), "addresses without a connection");
-        for (at, count) in counts {
-            assert_eq!(self.slab[at as usize].connections, count);
+        assert_eq!(sums.len(), self.slab.len(), "addresses without a connection");
+        for (at, sums) in sums {
+            let address = &self.slab[at as usize];
+            assert_eq!((address.connections, address.granted_bytes), sums);
         }
     }
 }

@@ -437,6 +437,7 @@ impl<H: Handler> Server<H> {
     fn reap(&mut self, key: usize) {
         self.turn.timers.clear(key);
         let (rx, mut tx) = self.peers.remove(key);
+        self.turn.addresses.release(tx.address, tx.packing.granted_bytes());
         self.turn.addresses.remove(tx.address);
         if let Some(subscriptions) = tx.subscriptions.take() {
             for subscription in subscriptions.into_iter() {

@@ -231,6 +231,26 @@ fn history_of_others_does_not_give_way_to_one_that_publishes_much() {
     assert!(kept[0] && !kept[12] && kept.is_sorted_by(|one, next| one >= next), "{kept:?}");
 }
 
+/// An address takes all that it gets, and another gets some all the same.
+#[test]
+fn compressors_of_one_address_leave_some_for_others() {
+    let server = Process::start(&["--compression=dedicated", "--compression-memory=8M"]);
+    let is_dedicated = |from: [u8; 4]| {
+        let mut client = RawClient::connect_from(from, server.addr);
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+        client.send(wire::request_with(offer));
+        let response = client.expect_open(wire::KEY);
+        let agreed = response.values("sec-websocket-extensions")[0];
+        let is_dedicated = !agreed.contains("server_no_context_takeover");
+        (client, is_dedicated)
+    };
+    let crowd: Vec<_> = (0..40).map(|_| is_dedicated([127, 0, 0, 1])).collect();
+    let count = crowd.iter().filter(|(_, is_dedicated)| *is_dedicated).count();
+    assert!((5..20).contains(&count), "{count}");
+    let others = [is_dedicated([127, 0, 0, 2]), is_dedicated([127, 0, 0, 3])];
+    assert!(others.iter().all(|(_, is_dedicated)| *is_dedicated));
+}
+
 /// What its owners have made counts on after a restart.
 #[test]
 fn owners_outlive_a_restart() {

@@ -140,7 +140,8 @@ fn nothing_is_left_over(server: &mut Server<App>) {
         assert_eq!(listed(key), usize::from(tx.is_marked_ready()), "the ready list");
     }
     turn.topics.audit(&server.peers.tx);
-    turn.addresses.audit(server.peers.tx.iter().map(|(_, tx)| tx.address));
+    let granted = server.peers.tx.iter().map(|(_, tx)| (tx.address, tx.packing.granted_bytes()));
+    turn.addresses.audit(granted);
 }
 
 /// There is a reason to come back to whoever has something left to be done.
