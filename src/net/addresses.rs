@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use slab::Slab;
 
 use crate::net::addr::PeerAddr;
+use crate::net::handshakes::Turns;
 
 /// The addresses that are connected.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ struct Address {
     connections: usize,
     /// Memory of compressors that its connections were granted.
     granted_bytes: usize,
+    turns: Turns,
 }
 
 /// An address' place in the table, for as long as it has a connection.
@@ -67,8 +69,13 @@ impl Addresses {
     pub(crate) fn add(&mut self, peer: PeerAddr) -> AddressId {
         let slab = &mut self.slab;
         let at = *self.by_ip.entry(shared_ip(peer)).or_insert_with_key(|&ip| {
-            u32::try_from(slab.insert(Address { ip, connections: 0, granted_bytes: 0 }))
-                .unwrap_or(u32::MAX)
+            u32::try_from(slab.insert(Address {
+                ip,
+                connections: 0,
+                granted_bytes: 0,
+                turns: Turns::default(),
+            }))
+            .unwrap_or(u32::MAX)
         });
         slab[at as usize].connections += 1;
         AddressId(at)
@@ -101,6 +108,11 @@ impl Addresses {
         if let Some(address) = self.slab.get_mut(id.0 as usize) {
             address.granted_bytes -= bytes;
         }
+    }
+
+    /// What the address had of TLS handshakes; `None`: it is not known.
+    pub(crate) fn turns(&mut self, id: AddressId) -> Option<&mut Turns> {
+        self.slab.get_mut(id.0 as usize).map(|address| &mut address.turns)
     }
 
     /// The connection is gone, whether it was entered or not.

@@ -22,6 +22,7 @@ mod clock;
 mod compressors;
 mod fan_out;
 mod handover;
+mod handshakes;
 mod http;
 mod in_place;
 mod memory;

@@ -391,6 +391,7 @@ impl<H: Handler> Server<H> {
             self.receive(key, ReadUntil::Empty);
         }
         self.turn.ready.drain(..resumed);
+        self.turn.handshakes.end_turn();
     }
 
     fn tell_drained(&mut self, key: usize) {

@@ -3,8 +3,9 @@
 //! Owns no peer and decides nothing.
 
 use crate::config::{Limits, TopicLimits};
-use crate::net::addresses::Addresses;
+use crate::net::addresses::{AddressId, Addresses};
 use crate::net::compressors::Compressors;
+use crate::net::handshakes::Handshakes;
 use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
 use crate::net::timers::Timers;
@@ -34,8 +35,7 @@ pub(crate) struct Turn {
     pub(crate) answered: Vec<u32>,
     /// Peers to reap at the end of the turn.
     pub(crate) doomed: Vec<u32>,
-    /// TLS handshakes that may still be answered in this phase of the turn.
-    pub(crate) handshakes_left: u32,
+    pub(crate) handshakes: Handshakes,
     /// Bytes that may still be read in full shares in this phase of the turn.
     bytes_left: usize,
     /// Whether the server goes down.
@@ -63,7 +63,7 @@ impl Turn {
             ready: Vec::new(),
             answered: Vec::new(),
             doomed: Vec::new(),
-            handshakes_left: HANDSHAKES_PER_PHASE_MAX,
+            handshakes: Handshakes::new(),
             bytes_left: BYTES_PER_PHASE,
             is_draining: false,
             counters: Counters::default(),
@@ -73,7 +73,7 @@ impl Turn {
     /// A turn has two phases, its events and those that waited for their turn, so that neither the new nor the old ones
     /// starve.
     pub(crate) const fn begin_phase(&mut self) {
-        self.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
+        self.handshakes.begin_phase();
         self.bytes_left = BYTES_PER_PHASE;
     }
 
@@ -93,6 +93,16 @@ impl Turn {
         self.bytes_left = self.bytes_left.saturating_sub(len);
     }
 
+    /// Whether a TLS handshake of this address may be answered.
+    pub(crate) fn may_shake_hands(&mut self, address: AddressId) -> bool {
+        self.handshakes.has_turn(self.addresses.turns(address))
+    }
+
+    /// One was.
+    pub(crate) fn shook_hands(&mut self, address: AddressId) {
+        self.handshakes.answered(self.addresses.turns(address));
+    }
+
     /// Changes the limits, as far as they can change.
     pub(crate) fn adopt(&mut self, limits: &Limits) {
         self.limits.adopt(limits);
@@ -107,9 +117,6 @@ fn share_of_topics(memory: &Memory, limits: &TopicLimits) -> TopicLimits {
     topics.topics_max = memory.share(25, usize::MAX).div_ceil(TOPIC_BYTES).min(topics.topics_max);
     topics
 }
-
-/// TLS handshakes that are answered in a phase. One costs a few tenths of a millisecond (`benches/tls.rs`).
-const HANDSHAKES_PER_PHASE_MAX: u32 = 4;
 
 /// Bytes that are read in a phase in full shares. To take in and to echo a MiB costs up to a millisecond or two, most of it in
 /// the kernel.

@@ -1,15 +1,20 @@
 //! What all share: that one connection, one user or one address does not take all of it, and that others get theirs.
 
 use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
 use rustix::process::Signal;
+use rustls::version::TLS13;
 use serde_json::json;
 
 use crate::support::client::{RawClient, Response};
 use crate::support::process::Process;
+use crate::support::server::{Hooks, TestServer};
+use crate::support::tls::Pair;
 use crate::support::watch::{self, request, upgrade};
-use crate::support::wire;
+use crate::support::{self, DEADLINE, limits, wire};
 
 const SECRET: &str = "a secret of more than sixteen bytes";
 const TOKENS: [&str; 2] = ["--jwt-secret", SECRET];
@@ -249,6 +254,43 @@ fn compressors_of_one_address_leave_some_for_others() {
     assert!((5..20).contains(&count), "{count}");
     let others = [is_dedicated([127, 0, 0, 2]), is_dedicated([127, 0, 0, 3])];
     assert!(others.iter().all(|(_, is_dedicated)| *is_dedicated));
+}
+
+/// A crowd that all say hello, and a stranger behind them.
+#[test]
+fn handshakes_of_one_address_let_others_go_first() {
+    const CROWD: usize = 600;
+    let pair = Pair::new();
+    let (held, is_held) = mpsc::channel();
+    let (release, is_released) = mpsc::channel();
+    let hooks = Hooks::echo().on_message(move |_, _| {
+        held.send(()).unwrap();
+        is_released.recv_timeout(DEADLINE).unwrap();
+    });
+    let server = TestServer::start_with(limits(), hooks, Some(pair.server()));
+    let tls = server.tls_addr().unwrap();
+    let mut hello = Vec::new();
+    support::tls::session(&pair.client(&TLS13)).write_tls(&mut hello).unwrap();
+    let mut holder = RawClient::open(server.addr);
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| RawClient::connect(tls)).collect();
+    let mut stranger = RawClient::connect_from([127, 0, 0, 2], tls);
+    let mut hold = || {
+        holder.send(wire::text("hold"));
+        is_held.recv_timeout(DEADLINE).unwrap();
+    };
+    // All of it is there when the server looks again, the stranger's last.
+    hold();
+    crowd.iter_mut().for_each(|client| client.send(&hello));
+    stranger.send(&hello);
+    release.send(()).unwrap();
+    assert!(stranger.is_readable_within(DEADLINE));
+    hold();
+    let is_answered = |client: &mut RawClient| client.is_readable_within(Duration::from_millis(1));
+    let answered = crowd.iter_mut().filter_map(|client| is_answered(client).then_some(())).count();
+    release.send(()).unwrap();
+    assert!(answered < CROWD / 2, "{answered} of {CROWD} came first");
+    // Everyone has a turn.
+    assert!(crowd.iter_mut().all(|client| client.is_readable_within(DEADLINE)));
 }
 
 /// What its owners have made counts on after a restart.
