@@ -10,7 +10,8 @@ use std::fmt;
 pub struct Limits {
     /// Connections at a time; past it a request gets 503. Lowered at start to what the descriptor limit allows.
     pub peers_max: usize,
-    /// Connections at a time of one IPv4 address, or of one /64 of IPv6; past it a request gets 503. `None`: as many as there are.
+    /// Connections at a time of one IPv4 address, or of one /64 of IPv6; past it a request gets 503. `None`: eight times
+    /// as many as there are places left, so eight of nine.
     ///
     /// Behind a proxy that names its peers (`Listen::proxy`) those names count. Loopback and Unix sockets never do.
     pub peers_per_ip_max: Option<usize>,

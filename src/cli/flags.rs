@@ -127,7 +127,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections: Option<usize>,
 
-    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: no limit; never on loopback]
+    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: eight of nine places; never on loopback]
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS_PER_IP", hide_env = true, value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections_per_ip: Option<usize>,

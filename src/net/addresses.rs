@@ -23,7 +23,7 @@ use crate::net::handshakes::Turns;
 /// The addresses that are connected.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    /// How many connections one may have; `None`: there is no limit.
+    /// How many connections one may have; `None`: so many times what is left for others.
     count_max: Option<usize>,
     by_ip: HashMap<IpAddr, u32>,
     slab: Slab<Address>,
@@ -54,11 +54,18 @@ impl Addresses {
         Self { count_max, by_ip: HashMap::new(), slab: Slab::new() }
     }
 
-    /// Whether one more may come from `peer`.
-    pub(crate) fn has_room(&self, peer: PeerAddr) -> bool {
-        let Some(count_max) = self.count_max else { return true };
+    /// Whether one more may come from `peer`, where `free` places are left for all.
+    pub(crate) fn has_room(&self, peer: PeerAddr, free: usize) -> bool {
         let ip = shared_ip(peer);
-        !is_counted(ip) || self.connections_of(ip) < count_max
+        if !is_counted(ip) {
+            return true;
+        }
+        let count = self.connections_of(ip);
+        match self.count_max {
+            Some(count_max) => count < count_max,
+            // However many one has, there are some left for others.
+            None => count <= free.saturating_mul(PER_FREE_MAX),
+        }
     }
 
     fn connections_of(&self, ip: IpAddr) -> usize {
@@ -169,6 +176,10 @@ fn is_counted(ip: IpAddr) -> bool {
 
 const NAMELESS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
+/// Connections of one address for each place that is free, where there is no other limit: a proxy that does not name its clients has
+/// eight of nine places, and a crowd leaves the ninth.
+const PER_FREE_MAX: usize = 8;
+
 /// Room that is not worth giving back.
 const KEPT_MIN: usize = 1024;
 
@@ -183,18 +194,18 @@ mod tests {
         let mut addresses = Addresses::new(Some(2));
         let (one, other) = (peer("192.0.2.1:1"), peer("192.0.2.2:1"));
         let first = addresses.add(one);
-        assert!(addresses.has_room(one));
+        assert!(addresses.has_room(one, 9));
         let second = addresses.add(one);
         assert_eq!(first, second);
-        assert!(!addresses.has_room(one) && addresses.has_room(other));
+        assert!(!addresses.has_room(one, 9) && addresses.has_room(other, 9));
         // Who is not counted leaves no trace.
         let unix = addresses.add(PeerAddr::Unix);
         assert_eq!(addresses.telling_ip(unix), None);
         addresses.remove(unix);
         addresses.remove(AddressId::NONE);
-        assert!(!addresses.has_room(one));
+        assert!(!addresses.has_room(one, 9));
         addresses.remove(first);
-        assert!(addresses.has_room(one));
+        assert!(addresses.has_room(one, 9));
         addresses.remove(second);
         assert!(addresses.by_ip.is_empty() && addresses.slab.is_empty());
     }
@@ -219,16 +230,24 @@ mod tests {
             let id = addresses.add(peer(first));
             assert_eq!(addresses.telling_ip(id).is_some(), is_counted, "{first}");
             let has_room = !(is_shared && is_counted);
-            assert_eq!(addresses.has_room(peer(second)), has_room, "{first} {second}");
+            assert_eq!(addresses.has_room(peer(second), 9), has_room, "{first} {second}");
             assert_eq!(addresses.add(peer(second)) == id, is_shared, "{first} {second}");
         }
     }
 
     #[test]
-    fn without_a_limit_there_is_room() {
+    fn without_a_limit_there_is_room_while_others_have_some() {
         let mut addresses = Addresses::new(None);
-        addresses.add(peer("192.0.2.1:1"));
-        assert!(addresses.has_room(peer("192.0.2.1:1")));
+        let (one, other, own) = (peer("192.0.2.1:1"), peer("192.0.2.2:1"), peer("127.0.0.1:1"));
+        for _ in 0..16 {
+            assert!(addresses.has_room(one, 2));
+            addresses.add(one);
+            addresses.add(own);
+        }
+        assert!(addresses.has_room(one, 2));
+        addresses.add(one);
+        assert!(!addresses.has_room(one, 2));
+        assert!(addresses.has_room(other, 1) && addresses.has_room(own, 1));
     }
 
     #[test]

@@ -552,17 +552,23 @@ impl<H: Handler> Server<H> {
         self.turn.timers.set(key, self.turn.now_ms + self.turn.limits.handshake_timeout_ms);
     }
 
+    /// How many clients more there may be.
+    fn free_places(&self) -> usize {
+        let clients = self.peers.len() - self.excess_count - self.admin_count;
+        self.turn.limits.peers_max.saturating_sub(clients)
+    }
+
     /// What there is too little of for one more client, of `owner` if that is known by now.
     fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<&'static str> {
-        let clients = self.peers.len() - self.excess_count - self.admin_count;
+        let free = self.free_places();
         let counters = &mut self.turn.counters;
-        if clients >= self.turn.limits.peers_max {
+        if free == 0 {
             counters.over_capacity += 1;
             Some("all connections are in use")
         } else if self.turn.memory.is_used_up() {
             counters.short_of_memory += 1;
             Some(SHORT_REASON)
-        } else if owner.is_some_and(|owner| !self.turn.addresses.has_room(owner)) {
+        } else if owner.is_some_and(|owner| !self.turn.addresses.has_room(owner, free)) {
             counters.over_per_ip += 1;
             Some(CROWDED_REASON)
         } else {
@@ -575,7 +581,8 @@ impl<H: Handler> Server<H> {
         if self.peers.tx[key].side == Side::Admin {
             return true;
         }
-        if self.turn.addresses.has_room(owner) {
+        // Its own place is none that is free.
+        if self.turn.addresses.has_room(owner, self.free_places()) {
             self.peers.tx[key].address = self.turn.addresses.add(owner);
             return true;
         }
