@@ -60,7 +60,7 @@ pub mod net;
 pub mod proto;
 
 pub use config::{
-    Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, TopicLimits,
+    Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, Rate, TopicLimits,
 };
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,

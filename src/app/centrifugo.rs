@@ -159,6 +159,11 @@ impl Centrifugo {
             return Ok(());
         }
         reply::next_line(out);
+        if !cx.take_message() {
+            // Clients repeat what may be repeated; nothing was done, so that this is all it costs.
+            reply::error(out, To::Command(id), ReplyError::TooManyRequests);
+            return Ok(());
+        }
         let is_connect = matches!(command.request, Request::Connect(_));
         if session.client.is_some() == is_connect {
             // Connect comes first, and once.

@@ -231,6 +231,10 @@ impl Hub {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        let is_free = matches!(route, Route::Health) || request.method() == "OPTIONS";
+        if !is_free && !cx.take_message() {
+            return refuse(Status::TooManyRequests, TOO_MUCH);
+        }
         match (request.method(), route) {
             ("OPTIONS", route) => {
                 let mut response =
@@ -354,6 +358,10 @@ impl Handler for Hub {
         let ended = before.into_iter().flatten().find(has_ended);
         if let Some(until) = ended {
             return state.guest(cx.id()).end(until, cx);
+        }
+        // Of a session each command counts.
+        if !matches!(state, Peer::Session(_)) && !cx.take_message() {
+            return cx.close(StatusCode::POLICY_VIOLATION, TOO_MUCH);
         }
         let listener = match state {
             Peer::Echo => {
@@ -538,5 +546,8 @@ fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
 /// There is a listener for it only with `--admin`.
 const NO_ADMIN: Refusal =
     Refusal { status: Status::NotFound, reason: "start the server with --admin" };
+
+/// What who is past `--message-rate` is told.
+const TOO_MUCH: &str = "too many messages (message-rate)";
 
 const TEXT: &str = "text/plain; charset=utf-8";

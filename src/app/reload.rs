@@ -211,6 +211,8 @@ const LIVE: &[&str] = &[
     "allow-origin",
     "client-publish",
     "max-connections",
+    "message-rate",
+    "connect-rate",
     "max-message-bytes",
     "max-fragments",
     "max-head-bytes",

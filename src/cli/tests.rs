@@ -1,6 +1,6 @@
 use clap::CommandFactory as _;
 use wsfast::proto::proxy_protocol::Versions;
-use wsfast::{CompressionMode, LagPolicy};
+use wsfast::{CompressionMode, LagPolicy, Rate};
 
 use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::gate::secret::{ClientPublish, Secret};
@@ -49,6 +49,8 @@ fn every_flag_reaches_its_limit() {
         "--topic-bytes=13K",
         "--history-bytes=14M",
         "--history-ttl=15m",
+        "--message-rate=24/25",
+        "--connect-rate=26",
         "--max-topics=16",
         "--max-topics-per-owner=23",
         "--max-subscriptions=17",
@@ -62,6 +64,8 @@ fn every_flag_reaches_its_limit() {
     .limits;
     assert_eq!(limits.peers_max, 1);
     assert_eq!((limits.peers_per_ip_max, limits.headers_max), (Some(18), 19));
+    assert_eq!(limits.message_rate, Some(Rate::new(24, 25)));
+    assert_eq!(limits.connect_rate, Some(Rate::new(26, 26)));
     assert_eq!(limits.message_bytes_max, 2 << 10);
     assert_eq!(limits.fragments_max, 3);
     assert_eq!(limits.head_bytes_max, 4 << 10);
@@ -250,6 +254,9 @@ fn every_limit_has_a_hard_range() {
     for (flag, least, most, past) in [
         ("max-connections", ["0", "1"], "16777216", "16777217"),
         ("max-connections-per-ip", ["0", "1"], "16777216", "16777217"),
+        ("message-rate", ["0", "1"], "1000000", "1000001"),
+        ("message-rate", ["1/0", "1/1"], "1/1000000", "1/1000001"),
+        ("connect-rate", ["0", "1"], "1000000", "1000001"),
         ("max-message-bytes", ["124", "125"], "1G", "1073741825"),
         ("max-fragments", ["0", "1"], "4294967295", "4294967296"),
         ("max-head-bytes", ["255", "256"], "1M", "1048577"),

@@ -72,6 +72,11 @@ impl Addresses {
         self.by_ip.get(&ip).map_or(0, |&at| self.slab[at as usize].connections)
     }
 
+    /// Whom `peer` shares rates with; `None`: nobody knows.
+    pub(crate) fn rated_ip(peer: PeerAddr) -> Option<IpAddr> {
+        Some(shared_ip(peer)).filter(|ip| *ip != NAMELESS)
+    }
+
     /// Enters a connection from `peer`; to be given back with `remove`.
     pub(crate) fn add(&mut self, peer: PeerAddr) -> AddressId {
         let slab = &mut self.slab;
@@ -91,6 +96,11 @@ impl Addresses {
     /// The address; `None`: it is not known.
     pub(crate) fn ip(&self, id: AddressId) -> Option<IpAddr> {
         self.slab.get(id.0 as usize).map(|address| address.ip)
+    }
+
+    /// The address, if its connections share rates.
+    pub(crate) fn rated_ip_of(&self, id: AddressId) -> Option<IpAddr> {
+        self.ip(id).filter(|ip| *ip != NAMELESS)
     }
 
     /// The address, if it tells one client from others.

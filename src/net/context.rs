@@ -8,7 +8,7 @@ use slab::Slab;
 use crate::config::Limits;
 use crate::net::in_place::InPlace;
 use crate::net::listener::Side;
-use crate::net::owners::Owner;
+use crate::net::owners::{Owner, OwnerId};
 use crate::net::peers::PeerId;
 use crate::net::prepared::Prepared;
 use crate::net::topics::{
@@ -198,6 +198,23 @@ impl<'a> Context<'a> {
     ) -> Result<Published, TopicError> {
         let Turn { topics, addresses, now_ms, .. } = &mut *self.turn;
         topics.publish(topic, kind, payload, Maker::nobody(addresses), *now_ms)
+    }
+
+    /// Takes a message of what the peer may say ([`Limits::message_rate`]); false: it said too much, and is to be refused. What is a
+    /// message is the handler's to know, so that nothing is taken unless it asks. [`Owner::Nobody`] may say what it likes.
+    pub fn take_message(&mut self) -> bool {
+        !self.turn.rates.has_message_rate() || self.take_rated_message()
+    }
+
+    fn take_rated_message(&mut self) -> bool {
+        let id = self.id();
+        let Some(tx) = self.tx.get(self.key).filter(|tx| tx.owner != OwnerId::NOBODY) else {
+            return true;
+        };
+        let ip = self.turn.addresses.rated_ip_of(tx.address);
+        let is_taken = self.turn.rates.take_message(id, ip, self.turn.now_ms);
+        self.turn.counters.over_rate += u64::from(!is_taken);
+        is_taken
     }
 
     /// Says whom the topics count against that the peer makes from now on, by publishing or listening to what is not there

@@ -32,6 +32,7 @@ mod peers;
 mod prepared;
 mod proxied;
 mod publication;
+mod rates;
 mod readiness;
 mod retention;
 mod rx;

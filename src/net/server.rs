@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
 use crate::net::addr::{LocalAddr, PeerAddr};
+use crate::net::addresses::Addresses;
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
@@ -543,8 +544,8 @@ impl<H: Handler> Server<H> {
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
             return self.peers.tx[key].doom(key, &mut self.turn);
         }
-        if let Some(reason) = shortage {
-            return self.answer_refusal(key, Status::ServiceUnavailable, reason);
+        if let Some((status, reason)) = shortage {
+            return self.answer_refusal(key, status, reason);
         }
         if let Some(owner) = owner {
             self.peers.tx[key].address = self.turn.addresses.add(owner);
@@ -559,21 +560,33 @@ impl<H: Handler> Server<H> {
     }
 
     /// What there is too little of for one more client, of `owner` if that is known by now.
-    fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<&'static str> {
+    fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<(Status, &'static str)> {
         let free = self.free_places();
         let counters = &mut self.turn.counters;
-        if free == 0 {
+        let reason = if free == 0 {
             counters.over_capacity += 1;
-            Some("all connections are in use")
+            "all connections are in use"
         } else if self.turn.memory.is_used_up() {
             counters.short_of_memory += 1;
-            Some(SHORT_REASON)
-        } else if owner.is_some_and(|owner| !self.turn.addresses.has_room(owner, free)) {
-            counters.over_per_ip += 1;
-            Some(CROWDED_REASON)
+            SHORT_REASON
         } else {
-            None
+            return owner.and_then(|owner| self.excess_of(owner, free));
+        };
+        Some((Status::ServiceUnavailable, reason))
+    }
+
+    /// What one more connection of `owner` would be too much for, where `free` places are left for all.
+    fn excess_of(&mut self, owner: PeerAddr, free: usize) -> Option<(Status, &'static str)> {
+        let Turn { addresses, rates, counters, now_ms, .. } = &mut self.turn;
+        if !addresses.has_room(owner, free) {
+            counters.over_per_ip += 1;
+            return Some((Status::ServiceUnavailable, CROWDED_REASON));
         }
+        if !rates.take_connection(Addresses::rated_ip(owner), *now_ms) {
+            counters.over_rate += 1;
+            return Some((Status::TooManyRequests, HASTY_REASON));
+        }
+        None
     }
 
     /// A proxy said that the peer is `owner`: counts it, or refuses it if there are enough from there. False: it was refused.
@@ -582,18 +595,17 @@ impl<H: Handler> Server<H> {
             return true;
         }
         // Its own place is none that is free.
-        if self.turn.addresses.has_room(owner, self.free_places()) {
+        let Some((status, reason)) = self.excess_of(owner, self.free_places()) else {
             self.peers.tx[key].address = self.turn.addresses.add(owner);
             return true;
-        }
-        self.turn.counters.over_per_ip += 1;
+        };
         if self.excess_count >= self.excess_max {
             self.peers.tx[key].doom(key, &mut self.turn);
         } else {
             // The place that it had as long as nobody knew whose it was is free again.
             self.excess_count += 1;
             self.peers.tx[key].is_excess = true;
-            self.answer_refusal(key, Status::ServiceUnavailable, CROWDED_REASON);
+            self.answer_refusal(key, status, reason);
         }
         false
     }
@@ -841,6 +853,8 @@ const REFUSALS_MAX: usize = 64;
 const ADMINS_MAX: usize = 16;
 
 const CROWDED_REASON: &str = "too many connections from this address";
+
+const HASTY_REASON: &str = "too many new connections from this address (connect-rate)";
 
 /// What a place for a peer takes, about.
 const PEER_BYTES: usize = 256;

@@ -8,6 +8,7 @@ use crate::net::compressors::Compressors;
 use crate::net::handshakes::Handshakes;
 use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
+use crate::net::rates::Rates;
 use crate::net::timers::Timers;
 use crate::net::topics::{TOPIC_BYTES, Topics};
 use crate::proto::inbound::BodyPool;
@@ -24,6 +25,7 @@ pub(crate) struct Turn {
     pub(crate) pool: BodyPool,
     pub(crate) compressors: Compressors,
     pub(crate) addresses: Addresses,
+    pub(crate) rates: Rates,
     pub(crate) topics: Topics,
     pub(crate) timers: Timers,
     /// Peers that another peer's handler queued output for.
@@ -52,6 +54,7 @@ impl Turn {
         Self {
             compressors: Compressors::new(compression),
             addresses: Addresses::new(limits.peers_per_ip_max),
+            rates: Rates::new(&limits),
             topics: Topics::new(topics, memory.clone()),
             limits,
             now_ms: 0,
@@ -106,6 +109,7 @@ impl Turn {
     /// Changes the limits, as far as they can change.
     pub(crate) fn adopt(&mut self, limits: &Limits) {
         self.limits.adopt(limits);
+        self.rates.adopt(&self.limits);
         self.topics.adopt(share_of_topics(&self.memory, &self.limits.topics));
     }
 }
@@ -136,7 +140,7 @@ const POOL_BYTES_MAX: usize = 64 << 20;
 pub const FAULT: &str = "wsfast::fault";
 
 saved!(struct Counters {
-    accepted, opened, requests, refused, over_capacity, over_per_ip, handshakes_timed_out, tls_where_plain,
+    accepted, opened, requests, refused, over_capacity, over_per_ip, over_rate, handshakes_timed_out, tls_where_plain,
     proxy_headers_refused, short_of_memory, accepts_paused, tls_failed, protocol_errors, overflowed, gaps, closes_timed_out,
     silent, lost,
 });
@@ -157,6 +161,8 @@ pub struct Counters {
     pub over_capacity: u64,
     /// Connections that got 503, or were cut at once, because their address had `peers_per_ip_max` of them.
     pub over_per_ip: u64,
+    /// Connections that got 429, or were cut at once, and messages that were refused, because they were past a rate.
+    pub over_rate: u64,
     /// Requests that were not whole within the handshake timeout (408).
     pub handshakes_timed_out: u64,
     /// Connections dropped because they began with TLS where plain HTTP is spoken.

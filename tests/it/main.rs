@@ -31,6 +31,7 @@ mod memory;
 mod metrics;
 mod open;
 mod presence;
+mod rates;
 mod readme;
 mod reload;
 mod replies;
