@@ -162,6 +162,11 @@ impl Centrifugo {
             return Ok(());
         }
         reply::next_line(out);
+        if !cx.take_message() {
+            // Clients repeat what may be repeated; nothing was done, so that this is all it costs.
+            reply::error(out, To::Command(id), ReplyError::TooManyRequests);
+            return Ok(());
+        }
         let is_connect = matches!(command.request, Request::Connect(_));
         if session.client.is_some() == is_connect {
             // Connect comes first, and once.
@@ -171,7 +176,10 @@ impl Centrifugo {
             Request::Connect(asked) => 'connect: {
                 if let Some(token) = asked.token {
                     match gate.with_token(&session.caller, token, wall::now_s()) {
-                        Ok(caller) => session.show(caller),
+                        Ok(caller) => {
+                            session.show(caller);
+                            cx.set_owner(gate.owner(&session.caller));
+                        }
                         Err(BadToken::Expired) => break 'connect Err(ReplyError::TokenExpired),
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
@@ -444,7 +452,9 @@ const MEMBER_BYTES: usize = 28;
 fn error_of(error: TopicError) -> ReplyError {
     match error {
         TopicError::Subscribed => ReplyError::AlreadySubscribed,
-        TopicError::TooManySubscriptions | TopicError::MessageTooBig => ReplyError::LimitExceeded,
+        TopicError::TooManySubscriptions
+        | TopicError::TooManyTopicsOfOwner
+        | TopicError::MessageTooBig => ReplyError::LimitExceeded,
         TopicError::TooManyTopics | TopicError::OutOfMemory => ReplyError::TooManyRequests,
         TopicError::NameTooLong => ReplyError::BadRequest,
         // `TopicError` is non-exhaustive.

@@ -28,8 +28,8 @@ pub(crate) struct Compressors {
 /// How one peer's messages are compressed.
 #[derive(Debug)]
 pub(crate) struct Packing {
-    /// Messages below this length go as they are; `usize::MAX`, which no message reaches: all do.
-    pub(crate) bytes_min: usize,
+    /// Messages below this length go as they are; `NEVER`: all do.
+    bytes_min: u32,
     /// Base 2 logarithm of the farthest that a message may refer back.
     window_bits: u8,
     own: Option<Box<Own>>,
@@ -46,11 +46,26 @@ struct Own {
 
 impl Packing {
     /// Nothing is compressed.
-    pub(crate) const NONE: Self = Self { bytes_min: usize::MAX, window_bits: 15, own: None };
+    pub(crate) const NONE: Self = Self { bytes_min: NEVER, window_bits: 15, own: None };
+
+    /// Whether a message of this length is compressed.
+    pub(crate) const fn is_for(&self, len: usize) -> bool {
+        len >= self.bytes_min as usize
+    }
+
+    /// Whether any message is.
+    pub(crate) const fn is_agreed(&self) -> bool {
+        self.bytes_min != NEVER
+    }
 
     /// Which of a message's encodings for many peers is this peer's.
     pub(crate) fn window_at(&self) -> usize {
         window_at(self.window_bits)
+    }
+
+    /// Bytes of the memory that it owns.
+    pub(crate) fn granted_bytes(&self) -> usize {
+        self.own.as_ref().map_or(0, |own| own.granted_bytes)
     }
 
     /// Whether it owns memory, which cannot be handed over.
@@ -62,7 +77,7 @@ impl Packing {
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         let Self { bytes_min, window_bits, own } = self;
         debug_assert!(own.is_none());
-        (*bytes_min != usize::MAX).then_some(*window_bits).save(out);
+        (*bytes_min != NEVER).then_some(*window_bits).save(out);
     }
 
     /// Says that the peer is sent a compressed message that its own compressor knows nothing of.
@@ -79,8 +94,11 @@ impl Compressors {
         Self { config, shared, room, granted_bytes: 0, grants_takeover: true }
     }
 
-    /// What the next handshake may be granted; `None`: no compression.
-    pub(crate) fn terms(&self) -> Option<Terms> {
+    /// What the next handshake may be granted, of a peer whose address was granted `held_bytes`; `None`: no compression.
+    ///
+    /// An address is granted more while it has no more than what is left: alone it gets about half, and two get a third each. So
+    /// there is something left for the next one.
+    pub(crate) fn terms(&self, held_bytes: usize) -> Option<Terms> {
         let window_bits = self.config.window_bits;
         // A client that does not know `client_max_window_bits` takes all there is.
         let most = Deflater::memory_bytes(window_bits) + (1 << WINDOW_BITS_MAX);
@@ -88,7 +106,8 @@ impl Compressors {
             CompressionMode::Off => None,
             CompressionMode::Shared => Some(Terms { takeover: false, window_bits }),
             CompressionMode::Dedicated => {
-                let is_room = self.granted_bytes + most <= self.config.memory_bytes_max;
+                let left_bytes = self.config.memory_bytes_max.saturating_sub(self.granted_bytes);
+                let is_room = most <= left_bytes && held_bytes <= left_bytes;
                 Some(Terms { takeover: self.grants_takeover && is_room, window_bits })
             }
         }
@@ -105,7 +124,11 @@ impl Compressors {
         self.granted_bytes += granted_bytes;
         let own = (granted_bytes > 0)
             .then(|| Box::new(Own { deflater: None, server_takeover, granted_bytes }));
-        Packing { bytes_min: self.config.bytes_min, window_bits: server_window_bits, own }
+        Packing { bytes_min: self.bytes_min(), window_bits: server_window_bits, own }
+    }
+
+    fn bytes_min(&self) -> u32 {
+        u32::try_from(self.config.bytes_min).unwrap_or(NEVER).min(NEVER - 1)
     }
 
     /// Whether takeover is granted, where there is memory for it.
@@ -118,7 +141,7 @@ impl Compressors {
         match Option::<u8>::restore(from)? {
             None => Ok(Packing::NONE),
             Some(window_bits) if (WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits) => {
-                Ok(Packing { bytes_min: self.config.bytes_min, window_bits, own: None })
+                Ok(Packing { bytes_min: self.bytes_min(), window_bits, own: None })
             }
             Some(_) => Err(Corrupt),
         }
@@ -132,7 +155,7 @@ impl Compressors {
 
     /// The peer is gone, and with it what it was granted.
     pub(crate) fn release(&mut self, packing: &Packing) {
-        self.granted_bytes -= packing.own.as_ref().map_or(0, |own| own.granted_bytes);
+        self.granted_bytes -= packing.granted_bytes();
     }
 
     /// The buffer that messages are compressed into; lent out so that what lies in it can be sent while all else of the
@@ -200,6 +223,9 @@ pub(crate) fn compressed_frame(kind: Kind, packed: &[u8]) -> Rc<[u8]> {
     frame.into()
 }
 
+/// A length that no message reaches.
+const NEVER: u32 = u32::MAX;
+
 /// How many windows a compressor can have.
 pub(crate) const WINDOWS: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN) as usize + 1;
 
@@ -232,7 +258,7 @@ mod tests {
     fn takeover_is_granted_while_the_budget_lasts() {
         let one = Deflater::memory_bytes(15) + (32 << 10);
         let mut compressors = compressors(CompressionMode::Dedicated, 2 * one);
-        let takeover = |compressors: &Compressors| compressors.terms().unwrap().takeover;
+        let takeover = |compressors: &Compressors| compressors.terms(0).unwrap().takeover;
         assert!(takeover(&compressors));
         let first = compressors.grant(FULL);
         // Half of it is not enough for another in full.
@@ -248,13 +274,28 @@ mod tests {
         assert_eq!(compressors.granted_bytes, 0);
     }
 
+    /// Each takes all that it can get, one after the other.
+    #[test]
+    fn an_address_leaves_something_for_the_next() {
+        let one = Deflater::memory_bytes(15) + (32 << 10);
+        let mut compressors = compressors(CompressionMode::Dedicated, 100 * one);
+        let mut grants = || {
+            let mut held_bytes = 0;
+            while compressors.terms(held_bytes).unwrap().takeover {
+                held_bytes += compressors.grant(FULL).granted_bytes();
+            }
+            held_bytes / one
+        };
+        assert_eq!([grants(), grants(), grants()], [51, 25, 13]);
+    }
+
     #[test]
     fn without_takeover_nothing_is_granted() {
         let mut shared = compressors(CompressionMode::Shared, 1 << 30);
-        assert_eq!(shared.terms(), Some(Terms { takeover: false, window_bits: 15 }));
+        assert_eq!(shared.terms(0), Some(Terms { takeover: false, window_bits: 15 }));
         assert!(shared.grant(NONE).own.is_none());
         assert_eq!(shared.granted_bytes, 0);
-        assert_eq!(compressors(CompressionMode::Off, 1 << 30).terms(), None);
+        assert_eq!(compressors(CompressionMode::Off, 1 << 30).terms(0), None);
     }
 
     #[test]

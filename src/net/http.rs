@@ -472,11 +472,11 @@ impl<H: Handler> Server<H> {
         let position = match cx.subscribe(&waiting.topic, waiting.form, false, waiting.since) {
             Ok(position) => position,
             Err(error) => {
-                let reason = match error {
-                    TopicError::OutOfMemory => SHORT_REASON,
-                    _ => "there are as many topics as there may be",
+                let (status, reason) = match error {
+                    TopicError::OutOfMemory => (Status::ServiceUnavailable, SHORT_REASON),
+                    TopicError::TooManyTopicsOfOwner => (Status::TooManyRequests, OWNER_HAS_ENOUGH),
+                    _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
                 };
-                let status = Status::ServiceUnavailable;
                 self.answer_refusal_with(key, status, reason, &waiting.headers);
                 return Next::Other;
             }
@@ -522,6 +522,10 @@ impl<H: Handler> Server<H> {
 pub(crate) fn is_http(head: &[u8], limits: &HeadLimits) -> bool {
     Request::parse(head, limits).is_ok_and(|request| !request.asks_for_websocket())
 }
+
+/// What a client is told that has made as many topics as it may.
+pub(crate) const OWNER_HAS_ENOUGH: &str =
+    "too many topics of one owner (max-topics-per-owner), and all are listened to";
 
 /// Requests of one read that are answered, and fewer if the answers are not taken.
 const PIPELINED_MAX: usize = 256;

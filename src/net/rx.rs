@@ -257,8 +257,7 @@ impl<H: Handler> Server<H> {
             {
                 return;
             }
-            let tx = &mut self.peers.tx[key];
-            if self.turn.handshakes_left == 0 && tx.link.is_handshaking() {
+            if tx.link.is_handshaking() && !self.turn.may_shake_hands(tx.address) {
                 return tx.mark_ready(key, &mut self.turn);
             }
             let filled = self.fill_and_walk(key, bytes_left, &mut frames_left);
@@ -361,7 +360,9 @@ impl<H: Handler> Server<H> {
             Fill::Bytes(len) => Filled::Bytes { len, is_drained: false },
             Fill::NoData { made_flight } => {
                 self.peers.rx[key].last_rx_ms = self.turn.now_ms;
-                self.turn.handshakes_left -= u32::from(made_flight).min(self.turn.handshakes_left);
+                if made_flight {
+                    self.turn.shook_hands(tx.address);
+                }
                 tx.await_writable();
                 Filled::Bytes { len: NO_DATA_COST_BYTES, is_drained: tx.link.is_drained(0, 1) }
             }
