@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use crate::config::{Compression, CompressionMode};
+use crate::net::memory::Memory;
 use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::proto::message::Kind;
 use crate::proto::outbound;
@@ -19,6 +20,9 @@ pub(crate) struct Compressors {
     shared: [Option<Box<Deflater>>; WINDOWS],
     /// Where compressed messages are made; see [`Compressors::take_room`].
     room: Vec<u8>,
+    /// Whether a message needed a large one since the last trim.
+    room_is_needed: bool,
+    memory: Memory,
     /// Memory that connections with context takeover were granted, used or not.
     granted_bytes: usize,
     /// Whether there may be more of them.
@@ -89,9 +93,17 @@ impl Packing {
 }
 
 impl Compressors {
-    pub(crate) fn new(config: Compression) -> Self {
+    pub(crate) fn new(config: Compression, memory: Memory) -> Self {
         let (shared, room) = (Default::default(), Vec::new());
-        Self { config, shared, room, granted_bytes: 0, grants_takeover: true }
+        Self {
+            config,
+            shared,
+            room,
+            room_is_needed: false,
+            memory,
+            granted_bytes: 0,
+            grants_takeover: true,
+        }
     }
 
     /// What the next handshake may be granted, of a peer whose address was granted `held_bytes`; `None`: no compression.
@@ -168,6 +180,20 @@ impl Compressors {
         self.room = room;
     }
 
+    /// Frees a large room that was not needed since this was last called. Called every few seconds, it gives memory back after a
+    /// peak.
+    pub(crate) fn trim(&mut self) {
+        if !std::mem::take(&mut self.room_is_needed) && self.room.len() > ROOM_KEPT_BYTES {
+            self.room = Vec::new();
+        }
+    }
+
+    /// Whether there is memory for the room that a message of this length takes. Where there is none, it goes as it is.
+    fn affords(&mut self, len: usize) -> bool {
+        self.room_is_needed |= len > ROOM_KEPT_BYTES;
+        self.memory.has_room(Deflater::room_bytes(len))
+    }
+
     /// Compresses a message for one peer; `None`: it goes as it is.
     pub(crate) fn pack<'a>(
         &mut self,
@@ -175,6 +201,9 @@ impl Compressors {
         payload: &[u8],
         room: &'a mut Vec<u8>,
     ) -> Option<&'a [u8]> {
+        if !self.affords(payload.len()) {
+            return None;
+        }
         let (level, window_bits) = (self.config.level, packing.window_bits);
         match &mut packing.own {
             Some(own) if own.server_takeover => own
@@ -192,7 +221,7 @@ impl Compressors {
         kind: Kind,
         payload: &[u8],
     ) -> Option<Rc<[u8]>> {
-        if payload.len() < self.config.bytes_min {
+        if payload.len() < self.config.bytes_min || !self.affords(payload.len()) {
             return None;
         }
         let mut room = self.take_room();
@@ -238,6 +267,9 @@ fn window_bits(at: usize) -> u8 {
     u8::try_from(at).map_or(WINDOW_BITS_MAX, |at| at + WINDOW_BITS_MIN)
 }
 
+/// Room that is kept, needed or not.
+const ROOM_KEPT_BYTES: usize = 256 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +283,8 @@ mod tests {
     const NONE: Agreed = Agreed { server_takeover: false, client_takeover: false, ..FULL };
 
     fn compressors(mode: CompressionMode, memory_bytes_max: usize) -> Compressors {
-        Compressors::new(Compression { mode, memory_bytes_max, ..Compression::default() })
+        let config = Compression { mode, memory_bytes_max, ..Compression::default() };
+        Compressors::new(config, Memory::new(None))
     }
 
     #[test]

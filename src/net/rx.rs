@@ -288,6 +288,11 @@ impl<H: Handler> Server<H> {
 
     /// One read, into the body of a large message or into scratch, and the walk over what it brought.
     fn fill_and_walk(&mut self, key: usize, bytes_left: usize, frames_left: &mut u32) -> Filled {
+        if self.turn.memory.is_limited() && !self.has_room_to_read(key) {
+            self.end_for_memory(key);
+            // What the socket has is read and dropped.
+            return Filled::Bytes { len: 0, is_drained: false };
+        }
         let Self { peers, scratch, turn, .. } = self;
         let scratch = scratch.bytes();
         let (rx, link) = (&mut peers.rx[key], &mut peers.tx[key].link);
@@ -351,6 +356,16 @@ impl<H: Handler> Server<H> {
             | Reading::Nothing => {}
         }
         Filled::Bytes { len, is_drained }
+    }
+
+    /// Whether there is memory for what the next read is read into; says how much there is for what it inflates to.
+    #[cold]
+    fn has_room_to_read(&mut self, key: usize) -> bool {
+        let Self { peers, turn, .. } = self;
+        turn.pool.set_room(turn.memory.room());
+        let Reading::Frames(frames) = &peers.rx[key].reading else { return true };
+        let growth = frames.inbound.growth_bytes();
+        growth == 0 || turn.memory.has_room(growth)
     }
 
     /// A read that brought no data. Only TLS has more to it than that.
@@ -552,7 +567,10 @@ impl<H: Handler> Server<H> {
     /// Fails the connection (§7.1.7): a Close that says why, then the end; the peer's answer is not awaited.
     #[cold]
     fn fail(&mut self, key: usize, error: ProtocolError) {
-        self.turn.counters.protocol_errors += 1;
+        match error {
+            ProtocolError::OutOfMemory => return self.end_for_memory(key),
+            _ => self.turn.counters.protocol_errors += 1,
+        }
         self.peers.tx[key].fail(key, error, &mut self.turn);
         self.peers.rx[key].reading = Reading::Nothing;
     }

@@ -745,6 +745,7 @@ impl<H: Handler> Server<H> {
     fn trim_pool(&mut self) {
         if self.turn.now_ms >= self.trim_at_ms {
             self.turn.pool.trim();
+            self.turn.compressors.trim();
             self.turn.topics.trim(self.turn.now_ms);
             self.trim_at_ms = self.turn.now_ms + TRIM_INTERVAL_MS;
         }

@@ -57,7 +57,7 @@ impl Turn {
         let mut compression = limits.compression;
         compression.memory_bytes_max = memory.share(25, compression.memory_bytes_max);
         Self {
-            compressors: Compressors::new(compression),
+            compressors: Compressors::new(compression, memory.clone()),
             addresses: Addresses::new(limits.peers_per_ip_max),
             rates: Rates::new(&limits),
             topics: Topics::new(topics, memory.clone()),

@@ -571,16 +571,18 @@ impl Tx {
         };
         match taken {
             Drained::Bytes(len) if len == offered => {}
+            Drained::Bytes(len) | Drained::Held(len)
+                if offered - len > SMALL_BYTES && !turn.memory.has_room(offered - len) =>
+            {
+                // A frame may be cut, so nothing could be said behind it.
+                self.cut_for_memory(key, turn);
+            }
             Drained::Bytes(len) | Drained::Held(len) => {
                 let was_asked = self.backlog.is_none();
                 let backlog = self.backlog.get_or_insert_default();
                 backlog.queue.push(&parts, len);
                 backlog.was_refused |= was_asked;
                 self.passed_soft |= self.is_paused(turn);
-                if offered - len > SMALL_BYTES && turn.memory.is_short() {
-                    // A frame was cut, so nothing could be said behind it.
-                    self.cut_for_memory(key, turn);
-                }
             }
             Drained::Broken => self.doom(key, turn),
         }
