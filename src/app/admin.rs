@@ -19,7 +19,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use wsfast::proto::handshake::{Request, Status};
-use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 
 use crate::app::access::{Access, Reach};
@@ -86,7 +86,7 @@ saved!(struct Connection { addr, user, transport, since_ms });
 
 impl Admin {
     /// Writes who is connected, of a server with an admin side or without.
-    pub(crate) fn save(admin: Option<&Self>, out: &mut Vec<u8>) {
+    pub(crate) fn save(admin: Option<&Self>, out: &mut Writer) {
         let connections = admin.map(|admin| &admin.connections);
         connections.map_or(0, HashMap::len).save(out);
         for (peer, connection) in connections.into_iter().flatten() {
