@@ -18,12 +18,13 @@ const BINARY = process.env.WSFAST_BINARY ?? `${REPOSITORY}target/release/wsfast`
 const START_DEADLINE_MS = 20_000;
 const STEP_DEADLINE_MS = 10_000;
 
-// Starts the server with `args`; resolves to its port, and what it said.
+// Starts the server with `args`; resolves to its port, that of its admin side, and what it said.
 export async function startServer(t, ...args) {
-  const port = await freePort();
-  const child = start(t, BINARY, ["--port", String(port), ...args]);
+  const [port, admin] = [await freePort(), await freePort()];
+  const child = start(t, BINARY, ["--port", String(port), "--admin", `127.0.0.1:${admin}`, ...args]);
   await accepts(port, child);
-  return { port, said: () => child.output };
+  await accepts(admin, child);
+  return { port, admin, said: () => child.output };
 }
 
 // Starts a proxy of `kind` with `config`, in which {listen} and {server} are ports and {dir} is its directory.

@@ -145,6 +145,27 @@ test("the PROXY protocol: whoever comes by it is from elsewhere", { timeout: DEA
   await expectToListenAlone(port, { Host: "localhost" });
 });
 
+for (const [kind, config] of [
+  ["nginx", LOCATION("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;")],
+  ["haproxy", FRONTEND("option forwardfor")],
+  ["caddy", CADDY("http://:{listen} {\n    bind 127.0.0.1\n    reverse_proxy 127.0.0.1:{server}\n}")],
+]) {
+  test(`${kind} in front of the admin side: a stranger needs a key`, { timeout: DEADLINE_MS }, async (t) => {
+    const server = await startServer(t, "--publish-key", KEY);
+    const port = await startProxy(t, kind, config, server.admin);
+    // nginx says a Host of its own; to the others the stranger says that of this machine.
+    const headers = { Host: "localhost" };
+    for (const path of ["/metrics", "/topics", "/connections", "/events"]) {
+      assert.equal(await ask(port, "GET", path, headers), 401, path);
+      assert.ok([200, 204].includes(await ask(port, "GET", path, { ...headers, "X-API-Key": KEY })), path);
+    }
+    assert.equal(await ask(port, "DELETE", "/connections/0.1", headers), 401);
+    assert.equal(await ask(port, "DELETE", "/connections/0.1", { ...headers, "X-API-Key": KEY }), 404);
+    assert.equal(await say(port, "/events", headers), 401);
+    assert.equal(await ask(port, "GET", "/ready", headers), 200);
+  });
+}
+
 // By default nginx speaks HTTP/1.0 to who is behind it, or does from some version on not.
 test("nginx with proxy_pass alone: a stranger does nothing where pages are allowed", { timeout: DEADLINE_MS }, async (t) => {
   const config = NGINX("server { listen 127.0.0.1:{listen}; location / { proxy_pass http://127.0.0.1:{server}; } }");
