@@ -17,7 +17,7 @@ use wsfast::{
 use crate::app::centrifugo::replay::Share;
 use crate::app::dialects::centrifugo::api::{self, ApiRequest, Method, Node, Payload, Posted};
 use crate::app::dialects::centrifugo::codes::{Disconnect, ReplyError, Unsubscribe};
-use crate::app::dialects::centrifugo::command::{self, Fault, Request, Subscribe};
+use crate::app::dialects::centrifugo::command::{self, Command, Fault, Request, Subscribe};
 use crate::app::dialects::centrifugo::json::{JsonLimits, Reader};
 use crate::app::dialects::centrifugo::reply::{self, Connected, Recovery, Subscribed, To};
 use crate::app::dialects::centrifugo::{ClientInfo, Position, push};
@@ -47,6 +47,8 @@ pub(crate) struct Session {
     client: Option<String>,
     /// When it is to have said so, in milliseconds of the loop.
     connect_by_ms: u64,
+    /// Whether it has tried to, and was refused (true): what it sent along has done nothing wrong.
+    was_refused: bool,
     /// Whose it is, for presence; shared by all its channels.
     member: Option<Rc<str>>,
     channels: Vec<String>,
@@ -59,13 +61,14 @@ impl std::fmt::Debug for Centrifugo {
     }
 }
 
-saved!(struct Session { caller, client, connect_by_ms, member, channels, share });
+saved!(struct Session { caller, client, connect_by_ms, was_refused, member, channels, share });
 
 impl Session {
     pub(crate) fn new(caller: Caller) -> Self {
         let member = caller.subject().map(Rc::from);
         let (channels, share) = (Vec::new(), Share::new(0));
-        Self { caller, client: None, connect_by_ms: u64::MAX, member, channels, share }
+        let (client, connect_by_ms, was_refused) = (None, u64::MAX, false);
+        Self { caller, client, connect_by_ms, was_refused, member, channels, share }
     }
 
     /// A token was shown behind the opening handshake.
@@ -121,20 +124,28 @@ impl Centrifugo {
         cx: &mut Context<'_>,
     ) {
         session.share.renew(cx.now_ms());
-        let Ok(lines) = command::lines(message, self.commands.limits()) else {
+        if message.trim_ascii().is_empty() {
             return end(cx, cx.id(), Disconnect::BadRequest);
-        };
+        }
         let mut replies = Vec::new();
-        for line in lines {
-            let ended = self.on_command(session, gate, presence, line, &mut replies, cx);
-            if let Err(disconnect) = ended {
-                send(cx, &replies);
-                return end(cx, cx.id(), disconnect);
-            }
+        let mut outcome = Ok(());
+        let mut at = 0;
+        while outcome.is_ok()
+            && let Some(line) = command::next_line(message, &mut at)
+        {
+            outcome = self.on_command(session, gate, presence, line, &mut replies, cx);
         }
         send(cx, &replies);
+        if let Err(disconnect) = outcome {
+            end(cx, cx.id(), disconnect);
+        }
     }
 
+    /// Acts on one command, and appends its reply.
+    ///
+    /// # Errors
+    ///
+    /// The connection ends: nothing says what the reply would be for.
     fn on_command(
         &mut self,
         session: &mut Session,
@@ -149,27 +160,34 @@ impl Centrifugo {
             Ok(command) => command,
             Err(Fault::Malformed(_)) => return Err(Disconnect::BadRequest),
             Err(Fault::Refused { id, error }) => {
+                session.was_refused |= session.client.is_none();
                 reply::next_line(out);
                 reply::error(out, To::Command(id), error);
                 return Ok(());
             }
         };
-        let id = command.id;
-        if matches!(command.request, Request::Pong) {
+        let Command { id, request } = command;
+        if matches!(request, Request::Pong) {
+            return Ok(());
+        }
+        let is_connect = matches!(request, Request::Connect(_));
+        if session.client.is_some() == is_connect {
+            // Connect comes first, and once; what comes behind a refused one is refused with it.
+            if is_connect || !session.was_refused || id == 0 {
+                return Err(Disconnect::BadRequest);
+            }
+            reply::next_line(out);
+            reply::error(out, To::Command(id), ReplyError::Unauthorized);
             return Ok(());
         }
         reply::next_line(out);
-        let is_connect = matches!(command.request, Request::Connect(_));
-        if session.client.is_some() == is_connect {
-            // Connect comes first, and once.
-            return Err(Disconnect::BadRequest);
-        }
-        let answered = match command.request {
+        let answered = match request {
             Request::Connect(asked) => 'connect: {
                 if let Some(token) = asked.token {
                     match gate.with_token(&session.caller, token, wall::now_s()) {
                         Ok(caller) => session.show(caller),
                         Err(BadToken::Expired) => break 'connect Err(ReplyError::TokenExpired),
+                        Err(BadToken::NotYetValid) => break 'connect Err(ReplyError::Unauthorized),
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
                 }
@@ -199,8 +217,7 @@ impl Centrifugo {
                 })
             }
             Request::Presence { channel } => may_hear(gate, session, channel).and_then(|()| {
-                session.share.pay(presence.stats(channel).clients * MEMBER_BYTES)?;
-                members(presence, To::Command(id), channel, out)
+                members(presence, To::Command(id), channel, &mut session.share, out)
             }),
             Request::PresenceStats { channel } => may_hear(gate, session, channel)
                 .map(|()| stats(presence, To::Command(id), channel, out)),
@@ -220,6 +237,7 @@ impl Centrifugo {
             Request::Pong => Ok(()),
         };
         if let Err(error) = answered {
+            session.was_refused |= is_connect;
             reply::error(out, To::Command(id), error);
         }
         Ok(())
@@ -280,7 +298,7 @@ impl Centrifugo {
                     api::broadcast_done(&mut out, outcomes);
                 }
                 ApiRequest::Presence { channel } => {
-                    members(presence, To::Api, channel, &mut out)?;
+                    members(presence, To::Api, channel, &mut share, &mut out)?;
                 }
                 ApiRequest::PresenceStats { channel } => {
                     stats(presence, To::Api, channel, &mut out);
@@ -396,16 +414,22 @@ fn members(
     presence: &Presence,
     to: To,
     channel: &str,
+    share: &mut Share,
     out: &mut Vec<u8>,
 ) -> Result<(), ReplyError> {
-    let mut room = PRESENCE_BYTES_MAX.saturating_sub(out.len());
+    // What each has at least is paid before anybody is looked at.
+    share.pay(presence.stats(channel).clients * MEMBER_BYTES)?;
+    let mut room = PRESENCE_BYTES_MAX;
+    let mut names_bytes = 0;
     let mut listed = Vec::new();
     for (peer, user) in presence.members(channel) {
         let client = peer.to_string();
-        let len = MEMBER_BYTES + 2 * client.len() + user.len();
-        room = room.checked_sub(len).ok_or(ReplyError::LimitExceeded)?;
+        let names = 2 * client.len() + user.len();
+        room = room.checked_sub(MEMBER_BYTES + names).ok_or(ReplyError::LimitExceeded)?;
+        names_bytes += names;
         listed.push((client, user));
     }
+    share.pay(names_bytes)?;
     let clients = listed.iter().map(|(client, user)| ClientInfo { client, user });
     reply::presence(out, to, clients);
     Ok(())
@@ -462,27 +486,46 @@ mod tests {
     #[test]
     fn a_list_of_listeners_is_whole_or_refused() {
         let mut presence = Presence::default();
-        let mut out = Vec::new();
+        let members = |presence: &Presence, channel: &str, share: &mut Share| {
+            let mut out = Vec::new();
+            members(presence, To::Api, channel, share, &mut out)
+                .map(|()| String::from_utf8(out).unwrap())
+        };
         for number in 0..4000 {
             let peer = format!("{number}.{number}").parse().unwrap();
             assert!(presence.add("t", peer, None));
         }
-        assert_eq!(members(&presence, To::Api, "t", &mut out), Ok(()));
-        let listed = String::from_utf8(out).unwrap();
+        let mut share = Share::new(1);
+        let listed = members(&presence, "t", &mut share).unwrap();
         assert_eq!(listed.matches(r#""client":""#).count(), 4000);
         assert!(listed.len() < PRESENCE_BYTES_MAX);
+        // The turn's share has room for a few such lists, and for smaller ones then.
+        let lists = (1..100).take_while(|_| members(&presence, "t", &mut share).is_ok()).count();
+        assert!((4..8).contains(&(lists + 1)), "{lists}");
+        assert_eq!(members(&presence, "t", &mut share), Err(ReplyError::TooManyRequests));
+        assert_eq!(
+            members(&presence, "none", &mut share),
+            Ok(r#"{"result":{"presence":{}}}"#.into())
+        );
 
         // One user's name is as long as a token may make it.
         let user = "x".repeat(PRESENCE_BYTES_MAX - listed.len());
         assert!(presence.add("t", "4000.1".parse().unwrap(), Some(user.into())));
-        let mut out = Vec::new();
-        let refused = members(&presence, To::Api, "t", &mut out);
-        assert_eq!((refused, &*out), (Err(ReplyError::LimitExceeded), &b""[..]));
+        let refused = members(&presence, "t", &mut Share::new(1));
+        assert_eq!(refused, Err(ReplyError::LimitExceeded));
         assert_eq!(presence.stats("t"), Stats { clients: 4001, users: 2 });
-        // What was answered to the commands before counts, too.
-        let mut out = vec![b' '; PRESENCE_BYTES_MAX];
-        assert_eq!(members(&presence, To::Api, "none", &mut out), Ok(()));
-        assert!(presence.add("one", "0.1".parse().unwrap(), None));
-        assert_eq!(members(&presence, To::Api, "one", &mut out), Err(ReplyError::LimitExceeded));
+    }
+
+    /// What names take is paid for, too.
+    #[test]
+    fn long_names_use_up_a_share() {
+        let mut presence = Presence::default();
+        assert!(presence.add("t", "0.1".parse().unwrap(), Some("x".repeat(100_000).into())));
+        let (mut share, mut out) = (Share::new(1), Vec::new());
+        for _ in 0..10 {
+            assert_eq!(members(&presence, To::Api, "t", &mut share, &mut out), Ok(()));
+        }
+        let eleventh = members(&presence, To::Api, "t", &mut share, &mut out);
+        assert_eq!((eleventh, out.len() > 1_000_000), (Err(ReplyError::TooManyRequests), true));
     }
 }

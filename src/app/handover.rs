@@ -41,7 +41,7 @@ use crate::app::hub::Hub;
 use crate::app::inherited::{self, KnownAs, LeftSocket};
 
 /// What the state looks like. To be raised with every change of what is written, in whichever file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Has `check` say whether it takes over from this format; in the image that does, the format.
 const VARIABLE: &str = "WSFAST_HANDOVER";

@@ -308,17 +308,28 @@ fn flags_set_the_limits_of_commands_and_names() {
     assert!(ask(&subscribe(&too_long)).contains(r#""code":107"#));
     assert!(ask(&subscribe(&longest)).starts_with(r#"{"id":2,"subscribe":"#));
     assert!(ask(&subscribe("another")).contains(r#""code":106"#));
-    let ping = "{\"ping\":{},\"id\":3}\n";
-    assert_eq!(ask(&ping.repeat(2)).lines().count(), 2);
     let deep = |depth: usize| {
         let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
         format!(r#"{{"publish":{{"channel":"c","data":{open}{close}}},"id":4}}"#)
     };
     assert_eq!(ask(&deep(8)), r#"{"id":4,"publish":{}}"#);
-    for message in [deep(9), ping.repeat(3)] {
-        let mut client = centrifugo(server.addr);
-        client.send(wire::text(&message));
-        client.expect_close(3501);
+    let bad_request = r#"{"id":4,"error":{"code":107,"message":"bad request"}}"#;
+    assert_eq!(ask(&deep(9)), bad_request);
+    // A message has as many commands as its bytes are, a broadcast as many channels as the flag says.
+    let ping = "{\"ping\":{},\"id\":3}\n";
+    assert_eq!(ask(&ping.repeat(1000)).lines().count(), 1000);
+    let mut api = RawClient::connect(server.addr);
+    for (channels, reply) in [
+        (r#"["a","b"]"#, r#"{"result":{"responses":"#),
+        (r#"["a","b","c"]"#, r#"{"error":{"code":106,"#),
+    ] {
+        let body = format!(r#"{{"channels":{channels},"data":1}}"#);
+        api.send(format!(
+            "POST /api/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let response = api.response();
+        assert!(response.body.starts_with(reply), "{channels}: {}", response.body);
     }
 }
 

@@ -167,34 +167,30 @@ fn the_http_api_publishes_tells_and_ends() {
     assert_eq!(stranger.response().status, 401);
 }
 
-/// At each limit, and one past it.
+/// At each limit, and one past it. Commands have none: a message's bytes are theirs.
 #[test]
 fn commands_depth_names_and_subscriptions_are_limited() {
     let server = Process::start(&[]);
     let mut client = connect(server.addr);
-    let pings = |count: u32| -> String {
-        (1..=count).map(|id| format!("{{\"ping\":{{}},\"id\":{id}}}\n")).collect()
-    };
-    client.send(wire::text(&pings(128)));
-    assert_eq!(text(&mut client).lines().count(), 128);
-    client.send(wire::text(&pings(129)));
-    client.expect_close(3501);
+    let pings: String = (1..=10_000).map(|id| format!("{{\"ping\":{{}},\"id\":{id}}}\n")).collect();
+    client.send(wire::text(&pings));
+    assert_eq!(text(&mut client).lines().count(), 10_000);
 
-    let mut client = connect(server.addr);
     let deep = |depth: usize| {
         // The command and the request are two of them.
         let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
         format!(r#"{{"publish":{{"channel":"deep","data":{open}{close}}},"id":2}}"#)
     };
     assert_eq!(ask(&mut client, &deep(64)), r#"{"id":2,"publish":{}}"#);
-    client.send(wire::text(&deep(65)));
-    client.expect_close(3501);
+    for depth in [65, 100_000] {
+        assert_eq!(ask(&mut client, &deep(depth)), bad_request(2), "{depth}");
+    }
 
     let mut client = connect(server.addr);
     let subscribe = |name: &str| format!(r#"{{"subscribe":{{"channel":"{name}"}},"id":2}}"#);
     for name in ["", &"n".repeat(256), "a\\nb", "\\u0000"] {
         let refused = ask(&mut client, &subscribe(name));
-        assert_eq!(refused, r#"{"id":2,"error":{"code":107,"message":"bad request"}}"#, "{name}");
+        assert_eq!(refused, bad_request(2), "{name}");
     }
     for number in 1..128 {
         let subscribed = ask(&mut client, &subscribe(&format!("topic/{number}")));
@@ -207,6 +203,222 @@ fn commands_depth_names_and_subscriptions_are_limited() {
     // What was given up may be used again.
     ask(&mut client, r#"{"unsubscribe":{"channel":"topic/1"},"id":3}"#);
     assert!(ask(&mut client, &subscribe("another")).starts_with(r#"{"id":2,"subscribe":"#));
+}
+
+/// RFC 8259's grammar allows it all, whatever a JavaScript engine makes of it.
+const VALID: [&str; 20] = [
+    r#""\ud83d""#,
+    r#""\ude00""#,
+    r#""\ude00\ud83d""#,
+    r#"{"\ud83d":{"\udfff\u0000":["\uD800\n\ud800"]}}"#,
+    "1e400",
+    "-1E+400",
+    "1e-400",
+    "[1e99999999999999999999,0e0,-0.0]",
+    "-0",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "123456789012345678901234567890123456789012345678901234567890",
+    r#"{"a":1,"a":[2],"a":{"a":3}}"#,
+    r#"{"":0,"":{"":[]}}"#,
+    "{ \"x\" : [ 1 ,\t2 ] }",
+    r#""\u0000\u001f\u2028\u2029\ufffe\uffff""#,
+    "\"\u{7f}\u{80}\u{2028}\u{feff}\u{ffff}\u{10ffff}\"",
+    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{\"\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+    "null",
+    r#""""#,
+];
+
+/// Whichever way it is published, and whichever way it is heard.
+#[test]
+fn valid_json_is_passed_on_byte_for_byte() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let mut bare = open(server.addr, "/valid");
+    let mut lines = RawClient::connect(server.addr);
+    lines.send("GET /valid HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n");
+    assert_eq!(lines.response().status, 200);
+    let subscribed = ask(&mut client, r#"{"subscribe":{"channel":"valid"},"id":2}"#);
+    let epoch = between(&subscribed, r#""epoch":""#, r#"""#);
+    let mut poster = RawClient::connect(server.addr);
+    let mut post = |target: &str, body: &str| {
+        poster.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let response = poster.response();
+        assert_eq!(response.status, 200, "{}", response.body);
+        response.body
+    };
+    let mut offset = 0;
+    let mut publications = Vec::new();
+    let mut expect = |client: &mut RawClient, bare: &mut RawClient, data: &str| {
+        offset += 1;
+        let publication = format!(r#"{{"data":{data},"offset":{offset}}}"#);
+        let push = format!(r#"{{"push":{{"channel":"valid","pub":{publication}}}}}"#);
+        assert_eq!(text(client), push);
+        assert_eq!(text(bare), data);
+        let line = loop {
+            match lines.until(b"\n") {
+                // A sign of life.
+                line if line == "\n" => {}
+                line => break line,
+            }
+        };
+        let escaped = data.replace('\\', r"\\").replace('"', r#"\""#).replace('\t', r"\t");
+        assert!(line.contains(&format!(r#""text":"{escaped}""#)), "{line}");
+        publications.push(publication);
+    };
+    for data in VALID {
+        let command = format!(r#"{{"publish":{{"channel":"valid","data":{data}}},"id":3}}"#);
+        client.send(wire::text(&command));
+        client.expect_text(r#"{"id":3,"publish":{}}"#);
+        expect(&mut client, &mut bare, data);
+        let body = format!(r#"{{"channel":"valid","data":{data}}}"#);
+        assert!(post("/api/publish", &body).starts_with(r#"{"result":"#), "{data}");
+        expect(&mut client, &mut bare, data);
+        post("/valid", data);
+        expect(&mut client, &mut bare, data);
+        bare.send(wire::text(data));
+        expect(&mut client, &mut bare, data);
+    }
+    let all = format!(r#""publications":[{}]"#, publications.join(","));
+    let history = ask(&mut client, r#"{"history":{"channel":"valid","limit":-1},"id":4}"#);
+    assert!(history.contains(&all), "{history}");
+    let history = post("/api/history", r#"{"channel":"valid","limit":-1}"#);
+    assert!(history.contains(&all), "{history}");
+    let mut again = connect(server.addr);
+    let recover = format!(
+        r#"{{"subscribe":{{"channel":"valid","recover":true,"offset":0,"epoch":"{epoch}"}},"id":2}}"#
+    );
+    let recovered = ask(&mut again, &recover);
+    assert!(recovered.contains(r#""recovered":true"#) && recovered.contains(&all), "{recovered}");
+}
+
+/// What is wrong with one is no other's fault.
+#[test]
+fn a_command_that_is_refused_leaves_the_rest_alone() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let (open, close) = ("[".repeat(70), "]".repeat(70));
+    let refused = [
+        r#"{"subscribe":{"channel":"\ud83d"},"id":ID}"#.to_owned(),
+        r#"{"id":ID,"subscribe":{"channel":1e400}}"#.to_owned(),
+        r#"{"id":ID,"subscribe":{"channel":"c","recover":true,"offset":1e400}}"#.to_owned(),
+        r#"{"id":ID,"subscribe":{"channel":"c","epoch":"\udc00"}}"#.to_owned(),
+        r#"{"id":ID,"subscribe":["c"]}"#.to_owned(),
+        r#"{"id":ID,"publish":{"channel":"c"}}"#.to_owned(),
+        r#"{"history":{"channel":"c","limit":18446744073709551616},"id":ID}"#.to_owned(),
+        format!(r#"{{"publish":{{"channel":"c","data":{open}{close}}},"id":ID}}"#),
+        format!(r#"{{"id":ID,"x":{open}{close},"ping":{{}}}}"#),
+    ];
+    let mut message = String::new();
+    let mut expected = String::new();
+    for (number, command) in refused.iter().enumerate() {
+        let (id, ping) = (2 * number + 2, 2 * number + 3);
+        message += &command.replace("ID", &id.to_string());
+        // Members that nobody asks for may be whatever JSON may be.
+        message +=
+            &format!("\n{{\"\\ud83d\":\"\\ude00\",\"x\":1e400,\"ping\":{{}},\"id\":{ping}}}\n");
+        expected += &format!("{}\n{{\"id\":{ping},\"ping\":{{}}}}\n", bad_request(id));
+    }
+    assert_eq!(ask(&mut client, &message), expected.trim_end());
+
+    // The API refuses in its own words.
+    let mut api = RawClient::connect(server.addr);
+    for body in
+        [r#"{"channel":"\ud83d","data":1}"#, &format!(r#"{{"channel":"c","data":{open}{close}}}"#)]
+    {
+        api.send(format!(
+            "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert!(api.response().body.starts_with(r#"{"error":{"code":107,"#), "{body}");
+    }
+}
+
+/// Connect and all subscriptions in one frame, as stock clients come back; and what else they may want with it.
+#[test]
+fn as_many_subscriptions_as_there_may_be_fit_one_frame() {
+    // The longest names there are, escaped as far as JSON asks for; and everyday ones.
+    for (args, most, quotes) in [
+        (&[][..], 128, 240),
+        (&["--max-subscriptions", "1000", "--max-commands", "1"], 1000, 0),
+        // More bytes than a message may have where nobody asks for so many.
+        (&["--max-subscriptions", "2500"], 2500, 240),
+    ] {
+        let server = Process::start(args);
+        let name = |number: usize| format!("topic/{number:09}{}", r#"\""#.repeat(quotes));
+        let mut epochs = Vec::new();
+        for recovers in [false, true] {
+            let mut client = open(server.addr, "/connection/websocket");
+            let mut message = String::from("{\"connect\":{\"name\":\"js\"},\"id\":1}\n");
+            for number in 0..most {
+                let from = match epochs.get(number) {
+                    Some(epoch) => format!(r#","recover":true,"offset":0,"epoch":"{epoch}""#),
+                    None => String::new(),
+                };
+                message += &format!(
+                    "{{\"subscribe\":{{\"channel\":\"{}\",\"positioned\":true,\"recoverable\":true,\"join_leave\":true,\"flag\":1{from}}},\"id\":{}}}\n",
+                    name(number),
+                    number + 2
+                );
+            }
+            let mut next = most + 2;
+            let asks = if quotes == 0 { most } else { 0 };
+            for number in 0..asks {
+                message += &format!(
+                    "{{\"presence\":{{\"channel\":\"{}\"}},\"id\":{next}}}\n{{\"ping\":{{}},\"id\":{}}}\n",
+                    name(number),
+                    next + 1
+                );
+                next += 2;
+            }
+            client.send(wire::text(&message));
+            let replies = text(&mut client);
+            assert_eq!(replies.lines().count(), next - 1, "{args:?}");
+            let refused = replies.lines().find(|line| line.contains(r#""error""#));
+            assert_eq!(refused, None, "{args:?}");
+            let subscribed = replies.lines().filter(|line| line.contains(r#","subscribe":{"#));
+            epochs =
+                subscribed.map(|line| between(line, r#""epoch":""#, r#"""#).to_owned()).collect();
+            assert_eq!(epochs.len(), most, "{args:?}");
+            let recovered = replies.matches(r#""recovered":true"#).count();
+            assert_eq!(recovered, if recovers { most } else { 0 }, "{args:?}");
+        }
+    }
+}
+
+/// Stock clients send their subscriptions along with connect. Where its token has expired they get a new one and come back, and
+/// so do they where it is not valid yet.
+#[test]
+fn what_follows_a_refused_connect_is_not_fatal() {
+    let server = Process::start(&["--jwt-secret", SECRET]);
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = |more: String| format!(r#"{{"sub":"anna","subscribe":["*"],{more}}}"#);
+    let expired = token(&claims(format!(r#""exp":{}"#, now_s - 60)));
+    let early = token(&claims(format!(r#""exp":{},"nbf":{}"#, now_s + 900, now_s + 600)));
+    let good = token(&claims(format!(r#""exp":{}"#, now_s + 900)));
+    let later = r#""error":{"code":101,"message":"unauthorized","temporary":true}}"#;
+    let expired_reply = r#""error":{"code":109,"message":"token expired"}}"#;
+    for (bad, first) in [(expired, expired_reply), (early, later)] {
+        let mut client = open(server.addr, "/connection/websocket");
+        let message = |token: &str| {
+            format!(
+                "{{\"connect\":{{\"token\":\"{token}\"}},\"id\":1}}\n{{\"subscribe\":{{\"channel\":\"c\"}},\"id\":2}}\n{{\"ping\":{{}},\"id\":3}}\n{{}}"
+            )
+        };
+        client.send(wire::text(&message(&bad)));
+        let expected = format!("{{\"id\":1,{first}\n{{\"id\":2,{later}\n{{\"id\":3,{later}");
+        assert_eq!(text(&mut client), expected);
+        // On the same connection, too.
+        client.send(wire::text(&message(&good)));
+        let replies = text(&mut client);
+        let replies: Vec<&str> = replies.lines().collect();
+        assert!(replies[0].starts_with(r#"{"id":1,"connect":"#), "{replies:?}");
+        assert!(replies[1].starts_with(r#"{"id":2,"subscribe":"#), "{replies:?}");
+        assert_eq!(replies[2], r#"{"id":3,"ping":{}}"#);
+    }
 }
 
 /// One frame of tiny commands gets about 1 MiB: 11 messages of 100 KiB.
@@ -400,6 +612,11 @@ fn connect(addr: SocketAddr) -> RawClient {
     assert!(connected.starts_with(r#"{"id":1,"connect":{"client":""#), "{connected}");
     assert!(connected.contains(r#""pong":true"#), "{connected}");
     client
+}
+
+/// What a command of that id gets that is not as it should be.
+fn bad_request(id: usize) -> String {
+    format!(r#"{{"id":{id},"error":{{"code":107,"message":"bad request"}}}}"#)
 }
 
 fn ask(client: &mut RawClient, command: &str) -> String {

@@ -346,7 +346,7 @@ fn a_bad_binary_is_not_executed() {
         ("#!/bin/sh\nexit 0", "it does not take over format"),
         ("no program", "it cannot be executed"),
         // It passes, and is gone when it is to be executed.
-        ("#!/bin/sh\nrm \"$0\"; echo 'takes over format 1'", "No such file or directory"),
+        ("#!/bin/sh\nrm \"$0\"; echo 'takes over format 2'", "No such file or directory"),
     ];
     for (script, expected) in table {
         shell(

@@ -95,7 +95,7 @@ mod tests {
         use Kind::{Binary, Text};
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let deep_as_string = format!("\"{deep}\"");
-        let table: [(Kind, &[u8], &[u8]); 24] = [
+        let table: [(Kind, &[u8], &[u8]); 26] = [
             (Text, b"{\"n\": 1.50}", b"{\"n\": 1.50}"),
             (Text, b" [1,\t2] ", b" [1,\t2] "),
             (
@@ -113,7 +113,9 @@ mod tests {
             (Text, b"hello", b"\"hello\""),
             (Text, b"nothing", b"\"nothing\""),
             (Text, b"1 2", b"\"1 2\""),
-            (Text, b"1e999", b"\"1e999\""),
+            (Text, b"1e999", b"1e999"),
+            (Text, b"\"\\ud83d\"", b"\"\\ud83d\""),
+            (Text, b"1\x0c", b"\"1\\f\""),
             (Text, b"{\"n\":1", b"\"{\\\"n\\\":1\""),
             (Text, b"{\"n\":1}\n{\"n\":2}", b"\"{\\\"n\\\":1}\\n{\\\"n\\\":2}\""),
             (Text, b"01", b"\"01\""),
