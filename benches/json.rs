@@ -28,6 +28,10 @@ use crate::centrifugo::json::{JsonLimits, Reader};
 #[path = "../src/app/dialects/centrifugo/mod.rs"]
 mod centrifugo;
 
+#[allow(dead_code, unused_imports, reason = "the same")]
+#[path = "../src/app/dialects/json_text.rs"]
+mod json_text;
+
 #[allow(unused_imports, reason = "the same")]
 #[path = "../src/app/topic_name.rs"]
 mod topic_name;
@@ -35,6 +39,10 @@ mod topic_name;
 /// Where the module looks for what it names of the binary.
 mod app {
     pub(crate) use crate::topic_name;
+
+    pub(crate) mod dialects {
+        pub(crate) use crate::json_text;
+    }
 }
 
 fn json(criterion: &mut Criterion) {

@@ -26,6 +26,8 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
     /// How long a connection may be idle between two HTTP requests.
     pub keep_alive_ms: u64,
+    /// How long a client may take nothing of an HTTP response; then its connection is cut.
+    pub send_timeout_ms: u64,
     /// Silence after which a peer is sent a Ping, or a stream its sign of life; zero: never.
     pub ping_interval_ms: u64,
     /// Silence after that Ping after which the peer is dropped.
@@ -159,6 +161,7 @@ impl Default for Limits {
             headers_max: 100,
             handshake_timeout_ms: 10_000,
             keep_alive_ms: 30_000,
+            send_timeout_ms: 10_000,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 10_000,
             close_timeout_ms: 5_000,
@@ -190,6 +193,7 @@ impl Limits {
         self.headers_max = new.headers_max;
         self.handshake_timeout_ms = new.handshake_timeout_ms;
         self.keep_alive_ms = new.keep_alive_ms;
+        self.send_timeout_ms = new.send_timeout_ms;
         self.pong_timeout_ms = new.pong_timeout_ms;
         self.close_timeout_ms = new.close_timeout_ms;
         self.queue_bytes_soft = new.queue_bytes_soft;
@@ -205,7 +209,7 @@ impl Limits {
     ///
     /// The first limit that is out of its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let table: [(&'static str, u64, u64, u64); 22] = [
+        let table: [(&'static str, u64, u64, u64); 23] = [
             ("max-connections", self.peers_max as u64, 1, PEERS_MAX as u64),
             ("max-message-bytes", self.message_bytes_max as u64, 125, 1 << 30),
             ("max-fragments", u64::from(self.fragments_max), 1, u64::from(u32::MAX)),
@@ -213,6 +217,7 @@ impl Limits {
             ("max-headers", self.headers_max as u64, 8, 1000),
             ("handshake-timeout", self.handshake_timeout_ms, 1, DAY_MS),
             ("keep-alive", self.keep_alive_ms, 1, DAY_MS),
+            ("send-timeout", self.send_timeout_ms, 1, DAY_MS),
             ("ping-interval", self.ping_interval_ms, 0, DAY_MS),
             ("pong-timeout", self.pong_timeout_ms, 1, DAY_MS),
             ("close-timeout", self.close_timeout_ms, 1, DAY_MS),

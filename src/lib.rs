@@ -34,7 +34,7 @@
 //!     }
 //!
 //!     fn on_close(&mut self, name: String, closed: Closed, cx: &mut Context<'_>) {
-//!         cx.broadcast(Kind::Text, format!("{name} left: {closed:?}").as_bytes());
+//!         cx.broadcast(Kind::Text, format!("{name} left: {}", closed.reason()).as_bytes());
 //!     }
 //! }
 //!
@@ -64,10 +64,11 @@ pub use config::{
 };
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
-    Ended, Ending, Error, FAULT, FannedOut, Form, Framing, Gap, HandOver, Handler, Lag, Listen,
-    ListenAt, ListenError, LocalAddr, LocalSocket, MessageBatch, MessageId, Over, PeerAddr, PeerId,
-    PemContent, Position, ProxyProtocol, Published, Receipt, Refusal, Remote, Scheme, Sent, Server,
-    Side, Since, TakenOver, TlsConfig, TlsError, TopicError, TopicInfo, TopicMessage,
+    Ended, Ending, Error, FAULT, FannedOut, Form, Found, Framing, Gap, HandOver, Handler, Kept,
+    Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MadeFile, MessageBatch, MessageId,
+    Over, PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Receipt, Refusal,
+    Remote, Scheme, Sent, Server, Side, Since, TakenOver, TlsConfig, TlsError, TopicError,
+    TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

@@ -14,14 +14,21 @@ use crate::app::dev_cert::DevCert;
 use crate::app::gate::Gate;
 use crate::app::handover::{Left, Signals, Successor};
 use crate::app::hub::Hub;
-use crate::app::inherited::KnownAs;
+use crate::app::inherited::{KnownAs, LeftSocket};
 use crate::app::logs::LogLevel;
 use crate::app::reload::{self, Checked, Running};
-use crate::app::start_up::{Announcement, StartError, complain, print};
+use crate::app::start_up::{Announcement, StartError, announce, complain, print};
 use crate::app::{descriptors, handover, inherited, logs, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {
+    let code = run();
+    logs::finish();
+    code
+}
+
+/// Does what the arguments ask for.
+fn run() -> ExitCode {
     let config = match cli::parse(std::env::args_os()) {
         Ok(config) => config,
         Err(Instead::Page(page)) => {
@@ -43,7 +50,13 @@ fn main() -> ExitCode {
         }
     };
     let signals = Signals::block();
-    let log_level = logs::start(config.log);
+    let log_level = match logs::start(config.log, config.memory_limit) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            complain(&format_args!("no thread for the log: {error}"));
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
     let places = config.places.clone();
     // Before anything else is opened.
     let left = match handover::receive() {
@@ -117,8 +130,7 @@ fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Star
         None => (Vec::new(), None),
     };
     let heard = inherited::listens(listening, certificate, &mut left_listeners)?;
-    left_listeners.iter().for_each(|it| it.known_as.forget());
-    drop(left_listeners);
+    left_listeners.into_iter().for_each(LeftSocket::forget);
     let mut known: Vec<KnownAs> = heard.iter().map(KnownAs::new).collect();
     let (asks, listens): (Vec<_>, Vec<_>) = heard.into_iter().map(|it| (it.ask, it.listen)).unzip();
     let descriptors = descriptors::raise_limit();
@@ -179,13 +191,14 @@ fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Star
     }
     let (addresses, admin) =
         server.local_addrs().split_at(sides.iter().filter(|&&it| it == Side::Public).count());
-    print(&Announcement {
+    announce(&Announcement {
         addresses,
         admin: admin.first(),
         access: &open_to,
         peers_max,
         descriptors,
-    });
+    })
+    .map_err(Error::Poll)?;
     Ok(Started { server, successor, known })
 }
 

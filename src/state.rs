@@ -8,9 +8,14 @@
 //! its fields in their order, and [`saved!`](crate::saved) has the compiler ask for every one of them. What is read is checked
 //! for its lengths and tags all the same: it is refused, and never a panic or a large allocation.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// A value that can be written as bytes and read again.
@@ -346,6 +351,17 @@ impl Saved for Box<str> {
     }
 }
 
+impl Saved for Rc<[u8]> {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.len().save(out);
+        u8::save_all(self, out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Vec::restore(from).map(Self::from)
+    }
+}
+
 impl Saved for Rc<str> {
     fn save(&self, out: &mut Vec<u8>) {
         save_text(self, out);
@@ -359,6 +375,18 @@ impl Saved for Rc<str> {
 fn save_text(text: &str, out: &mut Vec<u8>) {
     text.len().save(out);
     out.extend_from_slice(text.as_bytes());
+}
+
+impl Saved for PathBuf {
+    fn save(&self, out: &mut Vec<u8>) {
+        let bytes = self.as_os_str().as_bytes();
+        bytes.len().save(out);
+        out.extend_from_slice(bytes);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Vec::restore(from).map(|bytes| OsString::from_vec(bytes).into())
+    }
 }
 
 impl Saved for SocketAddr {
@@ -404,9 +432,12 @@ mod tests {
         let mut bytes = Vec::new();
         examples().save(&mut bytes);
         (7_usize, i32::MIN, [1_u16, 2]).save(&mut bytes);
+        PathBuf::from(OsString::from_vec(b"/run/\xFF".to_vec())).save(&mut bytes);
         let mut from = Reader::new(&bytes);
         assert_eq!(Vec::restore(&mut from), Ok(examples()));
         assert_eq!(Saved::restore(&mut from), Ok((7_usize, i32::MIN, [1_u16, 2])));
+        let path = PathBuf::restore(&mut from).map(OsString::from);
+        assert_eq!(path.map(OsString::into_vec), Ok(b"/run/\xFF".to_vec()));
         assert_eq!(from.end(), Ok(()));
     }
 

@@ -15,6 +15,9 @@
 //! | none, on an upgrade (not a browser)           | yes                    | yes             |
 //! | none, on any other request                    | if Host is ours        | yes             |
 //!
+//! The last row has an exception: where a browser says that a page of another origin makes the request (`fetch_site`), it gets the
+//! server's pages, if it goes there, and nothing else. A picture's address, say, makes no topic and holds no place.
+//!
 //! "Ours" is a Host that only this machine answers to (localhost and names below it, 127.0.0.0/8, `[::1]`), or the host of an
 //! origin that is allowed. Whoever owns a name can have it resolve to 127.0.0.1 once their page is loaded (DNS rebinding);
 //! then the page's origin and its Host agree, and only the name itself tells. Browsers send no Origin with a page's GET to its own
@@ -25,6 +28,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use crate::app::fetch_site::Site;
 
 /// Who may connect. Built once at start; asked at each opening handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +71,27 @@ impl Access {
         Err(Denied::Foreign)
     }
 
-    /// Decides on a request that asks for no upgrade: as [`Access::check`] does, and without an Origin by its Host.
+    /// Decides on a request that asks for no upgrade: as [`Access::check`] does, and without an Origin by its Host and by what the
+    /// browser says of the page. `sees_page`: all that it gets is a page.
     ///
     /// # Errors
     ///
     /// The rule that keeps this page out.
-    pub(crate) fn check_plain(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
-        match origin {
-            Some(_) => self.check(origin, host),
-            None => self.check_host(host),
+    pub(crate) fn check_plain(
+        &self,
+        origin: Option<&str>,
+        host: &str,
+        site: Site,
+        sees_page: bool,
+    ) -> Result<(), Denied> {
+        if origin.is_some() {
+            return self.check(origin, host);
+        }
+        self.check_host(host)?;
+        match site {
+            Site::Own => Ok(()),
+            Site::Visit if sees_page => Ok(()),
+            Site::Visit | Site::Foreign => Err(Denied::ForeignSite),
         }
     }
 
@@ -83,8 +100,16 @@ impl Access {
     /// # Errors
     ///
     /// The rule that keeps this page out.
-    pub(crate) fn check_admin(&self, origin: Option<&str>, host: &str) -> Result<(), Denied> {
+    pub(crate) fn check_admin(
+        &self,
+        origin: Option<&str>,
+        host: &str,
+        site: Site,
+    ) -> Result<(), Denied> {
         self.check_host(host).map_err(|_| Denied::ForeignAdminHost)?;
+        if site != Site::Own {
+            return Err(Denied::NoPage);
+        }
         match origin.map(Origin::parse) {
             None => Ok(()),
             Some(Some(origin)) if origin.is_same_as_host(host) => Ok(()),
@@ -118,7 +143,7 @@ impl fmt::Display for Access {
     /// Says what is open to whom and which flag changes it, for the start-up lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.reach {
-            Reach::Loopback => "open to this machine only (--listen), ",
+            Reach::Loopback => "open to loopback addresses only (--listen), ",
             Reach::Local => "open to this machine and its proxies (--listen), ",
             Reach::Network => "open to the network (--listen), ",
         })?;
@@ -141,7 +166,7 @@ impl fmt::Display for Access {
 /// From where a server can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reach {
-    /// By loopback TCP addresses alone: whoever connects runs on this machine.
+    /// By loopback TCP addresses alone: whoever connects runs on this machine, be it a proxy that passes on what others say.
     Loopback,
     /// Also by who runs on this machine and may speak for others: by a Unix socket, or by the PROXY protocol.
     Local,
@@ -169,12 +194,14 @@ pub(crate) enum Denied {
     Null,
     /// An origin that nobody allowed.
     Foreign,
-    /// A Host that is not this machine's, on a server that is for this machine only.
+    /// A Host that is not this machine's, on a server that listens on loopback alone.
     ForeignHost,
     /// The same, for who watches over the server.
     ForeignAdminHost,
     /// A page from anywhere, where there is none to come from.
     NoPage,
+    /// A page of another origin, which the browser says without naming it.
+    ForeignSite,
 }
 
 impl Denied {
@@ -198,6 +225,10 @@ impl Denied {
             Self::NoPage => {
                 "Pages of other origins have no access to --admin, whatever --allow-origin says"
             }
+            Self::ForeignSite => {
+                "A page of another origin may only link to this server's pages. For more it needs an Origin that is allowed: \
+                 fetch with mode 'cors', and --allow-origin"
+            }
             Self::ForeignHost => {
                 "The Host header is not this machine's, which this server is for. Use localhost or 127.0.0.1, or start the \
                  server with --allow-origin and the page's origin, such as --allow-origin https://example.com"
@@ -215,6 +246,19 @@ pub(crate) enum AllowedOrigin {
     Null,
     /// This origin and no other.
     Exactly(Origin),
+}
+
+impl AllowedOrigin {
+    /// Whether pages of it come from a web server on this machine. Of the others any can be somewhere else: `null` is what any page
+    /// can make itself, and apps on other devices have schemes of their own.
+    pub(crate) fn is_this_machines(&self) -> bool {
+        match self {
+            Self::Any | Self::Null => false,
+            Self::Exactly(Origin { scheme, host, .. }) => {
+                matches!(&**scheme, "http" | "https") && host.is_this_machine()
+            }
+        }
+    }
 }
 
 impl FromStr for AllowedOrigin {
@@ -359,6 +403,11 @@ impl Host {
     }
 }
 
+/// Whether a Host is one of this machine's names, with a port or without.
+pub(crate) fn is_this_machines(host: &str) -> bool {
+    parse_authority(host).is_some_and(|(host, _)| host.is_this_machine())
+}
+
 /// Parses `host[:port]`. User information, paths, spaces and empty parts are all refused.
 fn parse_authority(text: &str) -> Option<(Host, Option<u16>)> {
     let (host, rest) = match text.strip_prefix('[') {
@@ -432,15 +481,19 @@ mod tests {
         ];
         for (origin, host, expected) in table {
             let access = Access::new(Reach::Loopback, Vec::new());
-            assert_eq!(access.check_admin(origin, host), expected, "{origin:?} {host}");
+            assert_eq!(access.check_admin(origin, host, Site::Own), expected, "{origin:?} {host}");
+            for site in [Site::Visit, Site::Foreign] {
+                let expected = expected.and(Err(Denied::NoPage));
+                assert_eq!(access.check_admin(origin, host, site), expected, "{origin:?} {host}");
+            }
         }
         // Behind a Unix socket, or elsewhere, any name may be its own.
         for reach in [Reach::Local, Reach::Network] {
             let access = Access::new(reach, Vec::new());
             let (origin, host) = (Some("https://ops.example"), "ops.example");
-            assert_eq!(access.check_admin(origin, host), Ok(()));
+            assert_eq!(access.check_admin(origin, host, Site::Own), Ok(()));
             let foreign = Some("https://example.com");
-            assert_eq!(access.check_admin(foreign, host), Err(Denied::NoPage));
+            assert_eq!(access.check_admin(foreign, host, Site::Own), Err(Denied::NoPage));
         }
     }
 
@@ -583,7 +636,28 @@ mod tests {
             (&open, None, "evil.example", Ok(()), Ok(())),
         ] {
             assert_eq!(access.check(origin, host), upgrade, "{origin:?} to {host:?}");
-            assert_eq!(access.check_plain(origin, host), plain, "{origin:?} to {host:?}, plain");
+            let told = access.check_plain(origin, host, Site::Own, false);
+            assert_eq!(told, plain, "{origin:?} to {host:?}, plain");
+        }
+    }
+
+    /// An Origin that is allowed says more than that the page is another's.
+    #[test]
+    fn a_page_of_another_origin_that_is_not_named_sees_pages_alone() {
+        let foreign = Err(Denied::ForeignSite);
+        let access = access("127.0.0.1", &["https://chat.example"]);
+        for (origin, site, sees_page, expected) in [
+            (None, Site::Own, false, Ok(())),
+            (None, Site::Visit, true, Ok(())),
+            (None, Site::Visit, false, foreign),
+            (None, Site::Foreign, true, foreign),
+            (None, Site::Foreign, false, foreign),
+            (Some("https://chat.example"), Site::Foreign, false, Ok(())),
+            (Some("http://localhost:3000"), Site::Foreign, false, Ok(())),
+            (Some("https://evil.example"), Site::Own, true, Err(Denied::Foreign)),
+        ] {
+            let told = access.check_plain(origin, HOST, site, sees_page);
+            assert_eq!(told, expected, "{origin:?} {site:?} {sees_page}");
         }
     }
 
@@ -592,7 +666,7 @@ mod tests {
         for reach in [Reach::Local, Reach::Network] {
             let access = Access::new(reach, Vec::new());
             assert_eq!(access.check(Some("https://chat.example"), "chat.example"), Ok(()));
-            assert_eq!(access.check_plain(None, "chat.example"), Ok(()));
+            assert_eq!(access.check_plain(None, "chat.example", Site::Own, false), Ok(()));
         }
     }
 
@@ -719,7 +793,7 @@ mod tests {
             (
                 "127.0.0.1",
                 &[][..],
-                "open to this machine only (--listen), to pages of the same origin or of localhost (--allow-origin)",
+                "open to loopback addresses only (--listen), to pages of the same origin or of localhost (--allow-origin)",
             ),
             (
                 "0.0.0.0",
@@ -734,7 +808,7 @@ mod tests {
             (
                 "::1",
                 &["*"],
-                "open to this machine only (--listen), to pages of any origin (--allow-origin)",
+                "open to loopback addresses only (--listen), to pages of any origin (--allow-origin)",
             ),
         ] {
             assert_eq!(access(bind, allowed).to_string(), expected);

@@ -12,7 +12,10 @@
 //! No page is among those who may ask (`access`). At a loopback address or a Unix socket no credentials are asked for; elsewhere
 //! all but `/ready` takes a publish key, without which the server does not start. Publishes nothing, and serves no topic of clients.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::rc::Rc;
 
 use wsfast::proto::handshake::{Request, Status};
@@ -21,7 +24,8 @@ use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 
 use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
-use crate::app::dialects::plain::encode_string;
+use crate::app::dialects::json_text::push_string;
+use crate::app::fetch_site::Site;
 use crate::app::gate::Gate;
 use crate::app::metrics;
 use crate::app::presence::{self, Transport};
@@ -59,10 +63,22 @@ enum Route<'a> {
     Events,
 }
 
+impl Route<'_> {
+    /// Whether an answer costs the more the more there is.
+    const fn costs(self) -> bool {
+        match self {
+            Self::Topics | Self::Connections | Self::Metrics => true,
+            Self::Ready | Self::Connection(_) | Self::Events => false,
+        }
+    }
+}
+
 /// What becomes of a request.
 pub(crate) enum Asked {
     /// It is to listen to the events.
     Events,
+    /// It is to come again once there is work left.
+    Later,
     Response(Response),
 }
 
@@ -140,11 +156,17 @@ impl Admin {
         cx: &mut Context<'_>,
     ) -> Result<Asked, Refusal> {
         self.admit(request, gate)?;
-        let response = match (request.method(), route(request).ok_or(NOTHING_THERE)?) {
+        let route = route(request).ok_or(NOTHING_THERE)?;
+        if route.costs() && !cx.has_work_left() {
+            return Ok(Asked::Later);
+        }
+        let response = match (request.method(), route) {
             ("GET" | "HEAD", Route::Ready) => ready(cx),
             ("GET" | "HEAD", Route::Topics) => json(topics(request, cx)?),
             ("GET" | "HEAD", Route::Connections) => json(self.list(request, cx)?),
             ("GET" | "HEAD", Route::Metrics) => {
+                let looked_at = self.connections.len().saturating_add(cx.topic_count());
+                cx.spend_work(looked_at.saturating_mul(ENTRY_UNITS));
                 let open = self.connections.values().map(|it| it.transport);
                 metrics::metrics(request, open, cx)
             }
@@ -158,7 +180,7 @@ impl Admin {
 
     fn admit(&self, request: &Request<'_>, gate: &Gate) -> Result<(), Refusal> {
         self.access
-            .check_admin(request.origin(), request.host())
+            .check_admin(request.origin(), request.host(), Site::of(request))
             .map_err(|denied| refusal(Status::Forbidden, denied.reason()))?;
         let is_free = !self.asks_for_key || route(request) == Some(Route::Ready);
         if is_free || gate.shows_key(request) {
@@ -169,8 +191,9 @@ impl Admin {
     }
 
     /// The connections that have been open for the longest.
-    fn list(&self, request: &Request<'_>, cx: &Context<'_>) -> Result<Vec<u8>, Refusal> {
+    fn list(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Result<Vec<u8>, Refusal> {
         let limit = limit(request)?;
+        cx.spend_work(self.connections.len().saturating_mul(ENTRY_UNITS));
         let mut oldest: Vec<_> = self.connections.iter().collect();
         first_by(&mut oldest, limit, |(id, it)| (it.since_ms, **id));
         let mut out = format!(r#"{{"total":{},"connections":["#, self.connections.len());
@@ -178,13 +201,13 @@ impl Admin {
             let Connection { addr, user, transport, since_ms } = connection;
             let comma = if at == 0 { "" } else { "," };
             out += &format!(r#"{comma}{{"id":"{id}","address":"{addr}","topics":["#);
-            let mut count = 0;
+            let mut count = 0_usize;
             for topic in cx.topics_of(*id).filter(|topic| !presence::is_internal(topic)) {
                 if count < TOPICS_LISTED_MAX {
                     out += if count == 0 { "" } else { "," };
                     out += &quoted(topic);
                 }
-                count += 1;
+                count = count.saturating_add(1);
             }
             out += &format!(r#"],"topic_count":{count},"transport":"{}""#, transport.name());
             if let Some(user) = user {
@@ -193,6 +216,7 @@ impl Admin {
             out += &format!(r#","since":{since_ms}}}"#);
         }
         out += "]}\n";
+        cx.spend_work(out.len());
         Ok(out.into_bytes())
     }
 
@@ -234,17 +258,22 @@ fn ready(cx: &Context<'_>) -> Response {
 }
 
 /// The clients' topics, by name.
-fn topics(request: &Request<'_>, cx: &Context<'_>) -> Result<Vec<u8>, Refusal> {
+fn topics(request: &Request<'_>, cx: &mut Context<'_>) -> Result<Vec<u8>, Refusal> {
     let limit = limit(request)?;
     let prefix = route::query(request, "prefix").unwrap_or_default();
     let after = route::query(request, "after").unwrap_or_default();
-    let is_meant = |name: &str| name.starts_with(&prefix) && !presence::is_internal(name);
-    let mut listed: Vec<_> = cx.topics().filter(|topic| is_meant(topic.name)).collect();
-    let total = listed.len();
-    listed.retain(|topic| *topic.name > *after);
-    first_by(&mut listed, limit, |topic| topic.name);
+    let (total, walked) = count_topics(&prefix, cx);
+    let from = match *after < *prefix {
+        true => Bound::Included(&*prefix),
+        false => Bound::Excluded(&*after),
+    };
+    let listed = cx
+        .topics_from(from)
+        .filter(|topic| !presence::is_internal(topic.name))
+        .take_while(|topic| topic.name.starts_with(&prefix))
+        .take(limit);
     let mut out = format!(r#"{{"total":{total},"topics":["#);
-    for (at, topic) in listed.into_iter().enumerate() {
+    for (at, topic) in listed.enumerate() {
         out += &format!(
             r#"{}{{"name":{},"subscribers":{},"messages":{},"bytes":{},"epoch":"{:x}","offset":{}}}"#,
             if at == 0 { "" } else { "," },
@@ -257,7 +286,24 @@ fn topics(request: &Request<'_>, cx: &Context<'_>) -> Result<Vec<u8>, Refusal> {
         );
     }
     out += "]}\n";
+    cx.spend_work(walked.saturating_mul(ENTRY_UNITS).saturating_add(out.len()));
     Ok(out.into_bytes())
+}
+
+/// How many of the clients' topics have names that begin so, and how many names were looked at for that.
+fn count_topics(prefix: &str, cx: &Context<'_>) -> (usize, usize) {
+    if prefix.is_empty() {
+        // Names of the server's own come first.
+        let all = cx.topics_from(Bound::Unbounded);
+        let internal = all.take_while(|topic| presence::is_internal(topic.name)).count();
+        return (cx.topic_count().saturating_sub(internal), internal);
+    }
+    let from = cx.topics_from(Bound::Included(prefix));
+    let total = from
+        .take_while(|topic| topic.name.starts_with(prefix))
+        .filter(|topic| !presence::is_internal(topic.name))
+        .count();
+    (total, total)
 }
 
 /// Leaves the first `limit` of `items`, in order, without sorting the others.
@@ -276,8 +322,8 @@ fn limit(request: &Request<'_>) -> Result<usize, Refusal> {
 }
 
 fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    encode_string(text.as_bytes(), &mut out);
+    let mut out = Vec::with_capacity(text.len().saturating_add(2));
+    push_string(&mut out, text.as_bytes());
     String::from_utf8_lossy(&out).into_owned()
 }
 
@@ -305,6 +351,9 @@ const LISTED: usize = 100;
 
 /// What it can have, so that its making does not hold the others up.
 const LISTED_MAX: usize = 1000;
+
+/// What a look at an entry costs (`Context::spend_work`).
+const ENTRY_UNITS: usize = 64;
 
 /// Topics of one connection that are listed.
 const TOPICS_LISTED_MAX: usize = 16;

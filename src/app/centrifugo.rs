@@ -4,6 +4,8 @@
 //! A channel is the topic of the same name, so that these clients, bare WebSockets and curl hear each other, and presence
 //! counts them all.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 mod replay;
 
 use std::cell::RefCell;
@@ -21,6 +23,7 @@ use crate::app::dialects::centrifugo::command::{self, Command, Fault, Request, S
 use crate::app::dialects::centrifugo::json::{JsonLimits, Reader};
 use crate::app::dialects::centrifugo::reply::{self, Connected, Recovery, Subscribed, To};
 use crate::app::dialects::centrifugo::{ClientInfo, Position, push};
+use crate::app::dialects::json_text::escaped_len;
 use crate::app::gate::{BadToken, Caller, Gate, Via};
 use crate::app::presence::{Presence, Stats, Transport};
 use crate::app::wall;
@@ -191,6 +194,7 @@ impl Centrifugo {
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
                 }
+                gate.may_stay(&session.caller).map_err(|_| Disconnect::InvalidToken)?;
                 let client = cx.id().to_string();
                 let version = env!("CARGO_PKG_VERSION");
                 reply::connect(out, id, &Connected { client: &client, version, ping_s: *ping_s });
@@ -348,6 +352,20 @@ impl Centrifugo {
     }
 }
 
+/// How many bytes a message takes as a push, at most about.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+pub(crate) fn encoded_len(message: wsfast::TopicMessage<'_>) -> usize {
+    let data = match message.kind {
+        // As it is, or as a string.
+        Kind::Text => escaped_len(message.payload),
+        Kind::Binary => message.payload.len().div_ceil(3) * 4,
+    };
+    data + message.topic.len() + PUSH_BYTES
+}
+
+/// What a push has beside topic and data.
+const PUSH_BYTES: usize = 128;
+
 fn publish(
     channel: &str,
     message: &Posted<'_>,
@@ -418,15 +436,16 @@ fn members(
     out: &mut Vec<u8>,
 ) -> Result<(), ReplyError> {
     // What each has at least is paid before anybody is looked at.
-    share.pay(presence.stats(channel).clients * MEMBER_BYTES)?;
+    share.pay(presence.stats(channel).clients.saturating_mul(MEMBER_BYTES))?;
     let mut room = PRESENCE_BYTES_MAX;
-    let mut names_bytes = 0;
+    let mut names_bytes = 0_usize;
     let mut listed = Vec::new();
     for (peer, user) in presence.members(channel) {
         let client = peer.to_string();
-        let names = 2 * client.len() + user.len();
-        room = room.checked_sub(MEMBER_BYTES + names).ok_or(ReplyError::LimitExceeded)?;
-        names_bytes += names;
+        let names = client.len().saturating_mul(2).saturating_add(user.len());
+        let len = names.saturating_add(MEMBER_BYTES);
+        room = room.checked_sub(len).ok_or(ReplyError::LimitExceeded)?;
+        names_bytes = names.saturating_add(names_bytes);
         listed.push((client, user));
     }
     share.pay(names_bytes)?;

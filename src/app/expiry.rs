@@ -4,6 +4,8 @@
 //! nobody is ended early, since what is due is decided by that clock again; forward, and it is noticed within
 //! [`LOOK_AGAIN_MS`]. The other deadlines are the loop's.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::BTreeSet;
 
 use wsfast::Context;
@@ -115,7 +117,7 @@ fn loop_time(until: Until, now: Now) -> u64 {
         Until::TokenEnds(_) => until.left_ms(now).min(LOOK_AGAIN_MS),
         Until::Spoken(_) => until.left_ms(now),
     };
-    now.loop_ms + left_ms
+    now.loop_ms.saturating_add(left_ms)
 }
 
 /// How often the wall clock is looked at while a token may end: it may have been set, or the machine asleep.

@@ -4,15 +4,20 @@
 //! token does ([`Caller::ends_at_s`] says when, `expiry` waits for it). Which pages may connect is `access`'. A page that is refused
 //! gets 403 before any credentials are looked at.
 //!
-//! "Open" is a server on loopback alone, without keys and without a secret for tokens.
+//! "Open" is a server on loopback alone, without keys, without a secret for tokens, and without an allowed origin that is not this
+//! machine's: there must be a proxy in front of such a one. "This machine" is a request that shows no proxy and asks for one of
+//! this machine's names (`place`); to all others an open server is as one that has neither keys nor a secret.
 //!
 //! |                              | subscribe          | publish over HTTP       | publish by message                       |
 //! |------------------------------|--------------------|-------------------------|------------------------------------------|
-//! | open                         | anyone             | anyone                  | anyone, unless `--client-publish off`    |
+//! | open                         | anyone             | this machine            | this machine; `--client-publish on`: anyone; `off`: nobody |
 //! | neither keys nor a secret    | anyone             | nobody: 403             | nobody, unless `--client-publish on`     |
 //! | `--publish-key`              | anyone             | with a key              | with a key; `--client-publish on`: anyone |
 //! | `--jwt-secret`               | with a token for it | with a token for it    | with a token for it, unless `--client-publish off` |
 //! | both                         | with a token for it | with a key or a token for it | with a key or a token for it; `off`: with a key |
+//!
+//! With a secret for tokens, who shows neither a key nor a token holds no connection, be it one that reaches no topic
+//! ([`Gate::may_stay`]), unless `--allow-anonymous` says so: it would take a place from who may.
 //!
 //! 401 is for who shows nothing, or something that does not hold; 403 for who is known and may not. A key may publish anywhere, by
 //! message too, and subscribes to nothing. A token that does not hold is refused at once, whatever it was needed for.
@@ -28,9 +33,12 @@
 //!
 //! What is not asked for is not looked at: without `--jwt-secret` any token is let pass, without any key any X-API-Key.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 mod cors;
 mod key;
 mod pattern;
+mod place;
 pub(crate) mod secret;
 mod token;
 
@@ -38,13 +46,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
-use wsfast::state::{Corrupt, Reader, Saved};
 use wsfast::{Refusal, saved};
 
 use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
+use crate::app::fetch_site::Site;
 use crate::app::gate::key::{Digest, Keys};
-use crate::app::gate::secret::{ClientPublish, Credentials};
+use crate::app::gate::place::Place;
+use crate::app::gate::secret::{Anonymous, ClientPublish, Credentials};
 use crate::app::gate::token::{Claims, Tokens};
+use crate::app::route;
 
 pub(crate) use crate::app::gate::cors::Cors;
 pub(crate) use crate::app::gate::token::BadToken;
@@ -57,15 +67,18 @@ pub(crate) struct Gate {
     keys: Keys,
     /// `None`: no tokens are asked for.
     tokens: Option<Tokens>,
-    /// Whether nothing is asked for over HTTP.
+    /// Whether nothing is asked for over HTTP of who is [`Place::Here`].
     is_open: bool,
     messages: Messages,
+    anonymous: Anonymous,
 }
 
 /// Who publishes by message, but for those who have a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Messages {
     Anyone,
+    /// Who is [`Place::Here`].
+    ThisMachine,
     /// Who has a token that grants it.
     ByToken,
     Nobody,
@@ -83,16 +96,19 @@ pub(crate) enum Via {
 impl Gate {
     /// The gate of a server that can be reached from there, with what `--allow-origin` adds.
     pub(crate) fn new(reach: Reach, origins: Vec<AllowedOrigin>, credentials: Credentials) -> Self {
-        let Credentials { keys, tokens, client_publish, .. } = credentials;
-        let is_open = reach == Reach::Loopback && keys.is_empty() && tokens.is_none();
+        let Credentials { keys, tokens, client_publish, anonymous, .. } = credentials;
+        let is_open = reach == Reach::Loopback
+            && keys.is_empty()
+            && tokens.is_none()
+            && origins.iter().all(AllowedOrigin::is_this_machines);
         let messages = match client_publish {
             ClientPublish::Off => Messages::Nobody,
             ClientPublish::On | ClientPublish::Auto if tokens.is_some() => Messages::ByToken,
             ClientPublish::On => Messages::Anyone,
-            ClientPublish::Auto if is_open => Messages::Anyone,
+            ClientPublish::Auto if is_open => Messages::ThisMachine,
             ClientPublish::Auto => Messages::Nobody,
         };
-        Self { access: Access::new(reach, origins), keys, tokens, is_open, messages }
+        Self { access: Access::new(reach, origins), keys, tokens, is_open, messages, anonymous }
     }
 
     /// Lets a request in: its page may connect, and its credentials hold. `upgrade` if it asks for a WebSocket.
@@ -111,7 +127,10 @@ impl Gate {
         let (origin, host) = (request.origin(), request.host());
         match upgrade {
             Some(_) => self.access.check(origin, host),
-            None => self.access.check_plain(origin, host),
+            None => {
+                let (site, sees_page) = (Site::of(request), route::sees_page(request));
+                self.access.check_plain(origin, host, site, sees_page)
+            }
         }
         .map_err(|denied: Denied| Refusal { status: Status::Forbidden, reason: denied.reason() })?;
         let bearer = bearer(request);
@@ -131,7 +150,8 @@ impl Gate {
             }
         };
         let shows_nothing = key == Key::None && claims.is_none();
-        Ok(Caller((!shows_nothing).then(|| Box::new(Shown { key, claims }))))
+        let shown = (!shows_nothing).then(|| Box::new(Shown { key, claims }));
+        Ok(Caller { shown, place: Place::of(request) })
     }
 
     /// What becomes of a caller that shows a token later, in a message; nothing where no tokens are asked for.
@@ -149,12 +169,35 @@ impl Gate {
     ) -> Result<Caller, BadToken> {
         let Some(tokens) = &self.tokens else { return Ok(caller.clone()) };
         let claims = Some(tokens.verify(token, now_s)?);
-        Ok(Caller(Some(Box::new(Shown { key: caller.key(), claims }))))
+        let shown = Some(Box::new(Shown { key: caller.key(), claims }));
+        Ok(Caller { shown, place: caller.place })
     }
 
     /// What a response to `request`'s page must carry so that it may be read; `None`: there is no page, or it may not read.
     pub(crate) fn cors<'a>(&self, request: &Request<'a>) -> Option<Cors<'a>> {
         self.access.readable_by(request.origin()?, request.host()).map(Cors::new)
+    }
+
+    /// Whether topics are for who has a token alone, so that what one gets of them is no other's.
+    pub(crate) const fn asks_for_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether the caller may hold a connection that reaches no topic, or none yet: where tokens are asked for, it shows one, or a
+    /// key.
+    ///
+    /// # Errors
+    ///
+    /// 401.
+    pub(crate) fn may_stay(&self, caller: &Caller) -> Result<(), Refusal> {
+        let is_known = caller.claims().is_some() || self.holds_key(caller);
+        if is_known || self.tokens.is_none() || self.anonymous == Anonymous::Allowed {
+            return Ok(());
+        }
+        Err(unauthorized(
+            "A connection needs a token: Authorization: Bearer TOKEN, ?token=TOKEN, or the subprotocol bearer.TOKEN. For those \
+             without, start the server with --allow-anonymous",
+        ))
     }
 
     /// Whether the caller may read `topic`, which has no slash in front.
@@ -189,14 +232,18 @@ impl Gate {
         if self.holds_key(caller) {
             return Ok(());
         }
+        let is_here = caller.place == Place::Here;
         match (via, self.messages) {
             (Via::ClientMessage, Messages::Anyone) => return Ok(()),
+            (Via::ClientMessage, Messages::ThisMachine) if is_here => return Ok(()),
+            (Via::ClientMessage, Messages::ThisMachine) => return Err(forbidden(NOT_HERE)),
             (Via::ClientMessage, Messages::Nobody) => {
                 return Err(forbidden(
                     "Clients do not publish by message here. Publish with POST, or start the server with --client-publish on",
                 ));
             }
-            (Via::Http, _) if self.is_open => return Ok(()),
+            (Via::Http, _) if self.is_open && is_here => return Ok(()),
+            (Via::Http, _) if self.is_open => return Err(forbidden(NOT_HERE)),
             (Via::ClientMessage, Messages::ByToken) | (Via::Http, _) => {}
         }
         match caller.claims() {
@@ -213,14 +260,18 @@ impl Gate {
         matches!(self.look_at_key(request, bearer(request)), Key::ByHeader(_) | Key::ByBearer(_))
     }
 
-    /// Whether the caller may use the server's HTTP API, which reaches all topics: with a key, or where everything is open.
+    /// Whether the caller may use the server's HTTP API, which reaches all topics: with a key, or on this machine where
+    /// everything is open.
     ///
     /// # Errors
     ///
     /// 401 without a key, 403 where there is none to have.
     pub(crate) fn may_call_api(&self, caller: &Caller) -> Result<(), Refusal> {
-        if self.is_open || self.holds_key(caller) {
+        if self.holds_key(caller) {
             return Ok(());
+        }
+        if self.is_open {
+            return if caller.place == Place::Here { Ok(()) } else { Err(forbidden(NOT_HERE)) };
         }
         if self.keys.is_empty() {
             return Err(forbidden(
@@ -273,8 +324,8 @@ impl Gate {
         }
         match (self.keys.is_empty(), self.tokens.is_some()) {
             (true, false) => forbidden(
-                "Nobody publishes over HTTP here, since others than this machine reach this server. Start it with \
-                 --publish-key or --jwt-secret",
+                "Nobody publishes over HTTP here, since others than this machine reach this server (--listen, --allow-origin). \
+                 Start it with --publish-key or --jwt-secret",
             ),
             (false, false) => unauthorized(
                 "Publishing needs a publish key: X-API-Key: KEY or Authorization: Bearer KEY",
@@ -290,6 +341,10 @@ impl Gate {
     }
 }
 
+/// For who is [`Place::Elsewhere`] where all is open to this machine.
+const NOT_HERE: &str = "Without credentials only this machine publishes: the request came by a proxy, or under a name that is not \
+     this machine's. Start the server with --publish-key or --jwt-secret";
+
 const WRONG_KEY: &str =
     "The publish key is not one of this server's. They are what --publish-key says";
 
@@ -298,28 +353,44 @@ impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_keys = !self.keys.is_empty();
         let has_tokens = self.tokens.is_some();
-        let who = |is_open, has_keys, has_tokens| match (is_open, has_keys, has_tokens) {
-            (true, _, _) => "anyone",
-            (false, false, false) => "nobody",
-            (false, true, false) => "who has a key",
-            (false, false, true) => "who has a token for it",
-            (false, true, true) => "who has a key or a token for it",
+        let holder = |has_keys, has_tokens| match (has_keys, has_tokens) {
+            (false, false) => "nobody",
+            (true, false) => "who has a key",
+            (false, true) => "who has a token for it",
+            (true, true) => "who has a key or a token for it",
+        };
+        let subscribes = if has_tokens { holder(false, true) } else { "anyone" };
+        let posts = if self.is_open { THIS_MACHINE } else { holder(has_keys, has_tokens) };
+        let sends = match self.messages {
+            Messages::Anyone => "anyone",
+            Messages::ThisMachine => THIS_MACHINE,
+            Messages::ByToken => holder(has_keys, true),
+            Messages::Nobody => holder(has_keys, false),
         };
         writeln!(
             f,
-            "to subscribe: {} (--jwt-secret); to publish over HTTP: {} (--publish-key, --jwt-secret); by message: {} \
-             (--client-publish)",
-            who(!has_tokens, false, has_tokens),
-            who(self.is_open, has_keys, has_tokens),
-            who(self.messages == Messages::Anyone, has_keys, self.messages == Messages::ByToken),
+            "to subscribe: {subscribes} (--jwt-secret); to publish over HTTP: {posts} (--publish-key, --jwt-secret); \
+             by message: {sends} (--client-publish)",
         )?;
+        if self.is_open {
+            writeln!(f, "{WHAT_IS_HERE}")?;
+        }
         self.access.fmt(f)
     }
 }
 
-/// Who was let in, and by what. One who shows nothing costs no memory but this.
+const THIS_MACHINE: &str = "this machine";
+
+/// What [`Place`] cannot tell.
+const WHAT_IS_HERE: &str = "\"this machine\" is what comes without a sign of a proxy (X-Forwarded-For, Via, another Host): \
+     behind one that shows none anyone publishes, so give --publish-key or --jwt-secret there";
+
+/// Who was let in, from where, and by what. One who shows nothing costs no memory but this.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(Option<Box<Shown>>);
+pub(crate) struct Caller {
+    shown: Option<Box<Shown>>,
+    place: Place,
+}
 
 /// Credentials that were shown.
 #[derive(Clone, Debug)]
@@ -329,17 +400,8 @@ struct Shown {
     claims: Option<Claims>,
 }
 
-/// Who was let in stays in, when the server is handed over.
-impl Saved for Caller {
-    fn save(&self, out: &mut Vec<u8>) {
-        self.0.save(out);
-    }
-
-    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        Option::restore(from).map(Self)
-    }
-}
-
+// Who was let in stays in, when the server is handed over.
+saved!(struct Caller { shown, place });
 saved!(struct Shown { key, claims });
 saved!(enum Key { 0 => None, 1 => Wrong, 2 => ByHeader(digest), 3 => ByBearer(digest) });
 
@@ -367,11 +429,11 @@ impl Caller {
     }
 
     fn claims(&self) -> Option<&Claims> {
-        self.0.as_ref()?.claims.as_ref()
+        self.shown.as_ref()?.claims.as_ref()
     }
 
     fn key(&self) -> Key {
-        self.0.as_ref().map_or(Key::None, |shown| shown.key)
+        self.shown.as_ref().map_or(Key::None, |shown| shown.key)
     }
 }
 

@@ -35,10 +35,12 @@ use rustix::net::{
 };
 use signal_hook::consts::SIGUSR2;
 use wsfast::state::{Corrupt, Reader, Saved as _};
-use wsfast::{Remote, Server};
+use wsfast::{MadeFile, Remote, Server};
 
 use crate::app::hub::Hub;
 use crate::app::inherited::{self, KnownAs, LeftSocket};
+use crate::app::logs;
+use crate::app::outlet::Dropped;
 
 /// What the state looks like. To be raised with every change of what is written, in whichever file.
 const FORMAT: u32 = 2;
@@ -79,7 +81,7 @@ pub(crate) struct Left {
     pub(crate) connections: Vec<OwnedFd>,
 }
 
-/// Takes what an earlier image left; `None`: there is none. To be called before anything else is opened.
+/// Takes what an earlier image left; `None`: there is none. To be called before anything else is opened, and once the log goes.
 ///
 /// # Errors
 ///
@@ -101,14 +103,17 @@ pub(crate) fn receive() -> Result<Option<Left>, Unreceived> {
     let mut bytes = Vec::new();
     memory.rewind().and_then(|()| memory.read_to_end(&mut bytes)).map_err(Unreceived::Io)?;
     let mut from = Reader::new(&bytes);
-    let known: Vec<KnownAs> = Vec::restore(&mut from).map_err(Unreceived::State)?;
+    logs::go_on(Dropped::restore(&mut from).map_err(Unreceived::State)?);
+    let known: Vec<(KnownAs, Option<MadeFile>)> =
+        Vec::restore(&mut from).map_err(Unreceived::State)?;
     let state = Vec::restore(&mut from).map_err(Unreceived::State)?;
     if known.len() > sockets.len() {
         return Err(Unreceived::State(Corrupt));
     }
     let connections = sockets.split_off(known.len()).into();
     let listeners = known.into_iter().zip(sockets);
-    let listeners = listeners.map(|(known_as, socket)| LeftSocket { known_as, socket }).collect();
+    let left = |((known_as, file), socket)| LeftSocket { known_as, file, socket };
+    let listeners = listeners.map(left).collect();
     Ok(Some(Left { listeners, state, connections }))
 }
 
@@ -210,9 +215,12 @@ impl Successor {
     }
 
     fn try_to_execute(&self, server: &Server<Hub>, known: &[KnownAs]) -> io::Result<()> {
+        let log_dropped = logs::finish_before_successor();
         let handed = server.hand_over();
         let mut start = Vec::new();
-        known.to_vec().save(&mut start);
+        log_dropped.save(&mut start);
+        let known: Vec<_> = known.iter().cloned().zip(handed.files).collect();
+        known.save(&mut start);
         handed.state.len().save(&mut start);
         let mut memory = memory_file()?;
         memory.write_all(&start)?;

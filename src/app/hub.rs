@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::state::{Corrupt, Reader, Saved as _};
 use wsfast::{
-    Accept, Answer, Arrival, Closed, Context, Form, Gap, Handler, Kind, Lag, LagPolicy, Limits,
-    Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
+    Accept, Answer, Arrival, Closed, Context, Form, Found, Gap, Handler, Kind, Lag, LagPolicy,
+    Limits, Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
@@ -108,7 +108,7 @@ impl Hub {
                     "{{\"id\":\"{}\",\"subscribers\":{}}}\n",
                     published.id, published.subscribers
                 );
-                self.respond_to(request, Response::new(Status::Ok, "application/json", json))
+                self.respond_to(request, json_response(json))
             }
             Err(error) => {
                 let (status, reason) = reason_of(error);
@@ -122,12 +122,13 @@ impl Hub {
         if let Err(refusal) = self.gate.may_subscribe(&caller, &target.topic) {
             return Answer::Refuse(refusal);
         }
-        let cors = self.cors(request);
+        let mut headers = vec![self.caching()];
+        headers.extend(self.cors(request));
         // Nobody waits for longer than the token holds.
         let now = Now { wall_ms: wall::now_ms(), loop_ms: 0 };
         let left_ms = caller.ends_at_s().map(|end_s| Until::TokenEnds(end_s).left_ms(now));
         let state = |target, form| Peer::Listener(Box::new(Listener { target, form, caller }));
-        stream(request, target, cors, left_ms.unwrap_or(u64::MAX), state)
+        stream(request, target, headers, left_ms.unwrap_or(u64::MAX), state)
     }
 
     /// Answers a request of `--admin`.
@@ -139,10 +140,11 @@ impl Hub {
         let Some(admin) = &self.admin else { return Err(NO_ADMIN) };
         Ok(match admin.on_request(request, &self.gate, cx)? {
             Asked::Response(response) => Answer::Respond(response),
+            Asked::Later => Answer::Later,
             Asked::Events => {
                 let target = route::listen_to(presence::EVENTS.to_owned(), request)?;
                 let state = |target, form| Peer::Watcher(Box::new(Watcher { target, form }));
-                stream(request, target, Vec::new(), u64::MAX, state)
+                stream(request, target, vec![no_store()], u64::MAX, state)
             }
         })
     }
@@ -160,6 +162,15 @@ impl Hub {
     fn respond_to(&self, request: &Request<'_>, mut response: Response) -> Answer<Peer> {
         response.headers.extend(self.cors(request));
         Answer::Respond(response)
+    }
+
+    /// Whether what one gets of a topic may be stored: not where it is for who has a token.
+    fn caching(&self) -> (&'static str, String) {
+        if self.gate.asks_for_tokens() {
+            no_store()
+        } else {
+            ("Cache-Control", "no-cache".to_owned())
+        }
     }
 
     /// What lets a page from elsewhere, which `admit` let in, read the answer (Fetch §3.2).
@@ -194,7 +205,8 @@ impl Hub {
         let target = match self.route(request)? {
             Route::Topic(target) => target,
             Route::Root | Route::Echo | Route::Health | Route::Api(_) => {
-                return Ok(Accept::new(Peer::Echo));
+                self.gate.may_stay(&caller)?;
+                return Ok(Accept::new(Peer::echo(&caller)));
             }
             Route::Centrifugo => {
                 return Ok(Accept::new(Peer::Session(Box::new(Session::new(caller)))));
@@ -244,13 +256,11 @@ impl Hub {
             }
             ("GET" | "HEAD", Route::Root) => self.respond_to(request, page(INDEX)),
             ("POST", Route::Api(method)) => match self.gate.may_call_api(&caller) {
+                Ok(()) if !cx.has_work_left() => Answer::Later,
                 Ok(()) => {
                     let json = self.centrifugo.on_api(&method, body, &self.presence, cx);
                     match json {
-                        Some(json) => {
-                            let response = Response::new(Status::Ok, "application/json", json);
-                            self.respond_to(request, response)
-                        }
+                        Some(json) => self.respond_to(request, json_response(json)),
                         None => refuse(Status::NotFound, "the API has no such method"),
                     }
                 }
@@ -304,6 +314,9 @@ impl Handler for Hub {
         status: Status,
     ) -> Vec<(&'static str, String)> {
         let mut lines = self.cors(request);
+        if self.gate.asks_for_tokens() {
+            lines.push(no_store());
+        }
         if status == Status::MethodNotAllowed
             && let Ok(route) = route::route(request)
         {
@@ -324,7 +337,7 @@ impl Handler for Hub {
                 let _told = subscribe(&watcher.target, watcher.form, cx);
                 return;
             }
-            Peer::Echo => (None, Transport::WebSocket),
+            Peer::Echo { .. } => (None, Transport::WebSocket),
             Peer::Session(session) => (Some(session.caller()), Transport::Centrifugo),
             Peer::Listener(listener) => (Some(&listener.caller), transport_of(listener.form)),
         };
@@ -349,7 +362,7 @@ impl Handler for Hub {
             return state.guest(cx.id()).end(until, cx);
         }
         let listener = match state {
-            Peer::Echo => {
+            Peer::Echo { .. } => {
                 // A peer that does not take its replies is paused and in the end closed by the server.
                 let _sent = cx.send(message.kind(), message.payload());
                 return;
@@ -389,6 +402,23 @@ impl Handler for Hub {
             return Kind::Text;
         }
         plain::encode(form, message, out)
+    }
+
+    fn encode_part(
+        &self,
+        form: Form,
+        message: TopicMessage<'_>,
+        at: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        plain::encode_part(form, message, at, out)
+    }
+
+    fn encoded_len(&self, form: Form, message: TopicMessage<'_>) -> usize {
+        match form {
+            centrifugo::PUSHES => centrifugo::encoded_len(message),
+            _ => plain::encoded_len(form, message),
+        }
     }
 
     fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
@@ -470,7 +500,7 @@ impl Handler for Hub {
         match state {
             Peer::Listener(listener) => plain::keep_alive(listener.form),
             Peer::Watcher(watcher) => plain::keep_alive(watcher.form),
-            Peer::Echo | Peer::Session(_) => b"",
+            Peer::Echo { .. } | Peer::Session(_) => b"",
         }
     }
 
@@ -487,14 +517,14 @@ impl Handler for Hub {
                 self.presence.leave(&listener.target.topic, transport, cx);
             }
             Peer::Session(session) => self.centrifugo.on_close(&session, &mut self.presence, cx),
-            Peer::Echo | Peer::Watcher(_) => {}
+            Peer::Echo { .. } | Peer::Watcher(_) => {}
         }
     }
 
-    fn respond(&self, _form: Form, last: Option<MessageId>, body: Vec<u8>) -> Response {
-        let response = match body.is_empty() {
-            true => Response::empty(Status::NoContent),
-            false => Response::new(Status::Ok, "application/x-ndjson", body),
+    fn respond(&self, _form: Form, last: Option<MessageId>, found: Found) -> Response {
+        let response = match found {
+            Found::Nothing => Response::empty(Status::NoContent),
+            Found::Messages => Response::new(Status::Ok, "application/x-ndjson", ""),
         };
         match last {
             Some(last) => response.with("ETag", format!("\"{last}\"")),
@@ -507,7 +537,8 @@ impl Handler for Hub {
 fn log_refusal(request: &Request<'_>, refusal: Refusal, from: Arrival) {
     tracing::debug!(
         target: wsfast::FAULT,
-        peer = %from.peer,
+        id = %from.id,
+        address = %from.peer,
         method = request.method(),
         path = brief(request.path()),
         origin = request.origin().map(brief),
@@ -523,6 +554,18 @@ fn brief(text: &str) -> &str {
 }
 
 const LOGGED_BYTES_MAX: usize = 200;
+
+/// What came of publishing, or of a call to the API.
+fn json_response(json: impl Into<Vec<u8>>) -> Response {
+    let mut response = Response::new(Status::Ok, "application/json", json);
+    response.headers.push(no_store());
+    response
+}
+
+/// What no cache keeps, not even to ask whether it has changed (RFC 9111 §5.2.2.5).
+fn no_store() -> (&'static str, String) {
+    ("Cache-Control", "no-store".to_owned())
+}
 
 fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
     Answer::Refuse(Refusal { status, reason })

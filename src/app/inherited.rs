@@ -3,16 +3,15 @@
 //! Those of LISTEN_FDS (systemd's socket activation, sd_listen_fds(3)) are taken over; any other is duplicated, since its
 //! number may be in use by who knows what. Whether they are sockets that listen is `net`'s to check.
 
-use std::ffi::OsString;
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use rustix::io::Errno;
-use wsfast::{Listen, ListenAt, Over, Scheme, Side, TlsConfig, saved};
+use wsfast::{Listen, ListenAt, MadeFile, Over, Scheme, Side, TlsConfig, saved};
 
 use crate::cli::{Ask, AskAt, Listening, SaidBy};
 
@@ -113,7 +112,20 @@ pub(crate) struct Heard {
 #[derive(Debug)]
 pub(crate) struct LeftSocket {
     pub(crate) known_as: KnownAs,
+    /// The file that was made for it.
+    pub(crate) file: Option<MadeFile>,
     pub(crate) socket: OwnedFd,
+}
+
+impl LeftSocket {
+    /// Nobody asks for it any more: its file goes, if it was made for it and is still that one.
+    pub(crate) fn forget(self) {
+        // While the socket is open.
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+        tracing::info!(address = self.known_as.key, "no longer listening");
+    }
 }
 
 /// By what it is found again.
@@ -123,36 +135,18 @@ pub(crate) struct KnownAs {
     key: String,
     /// As `Heard::name`.
     name: String,
-    /// The file that was made for it.
-    path: Option<Vec<u8>>,
 }
 
-saved!(struct KnownAs { key, name, path });
+saved!(struct KnownAs { key, name });
 
 impl KnownAs {
     pub(crate) fn new(heard: &Heard) -> Self {
-        let path = match &heard.ask.at {
-            AskAt::Unix { path, .. } => Some(path.as_os_str().as_bytes().to_vec()),
-            AskAt::Tcp(_) | AskAt::Fd(_) | AskAt::FdName(_) => None,
-        };
-        Self { key: key_of(&heard.ask), name: heard.name.clone(), path }
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        self.path.clone().map(|path| OsString::from_vec(path).into())
+        Self { key: key_of(&heard.ask), name: heard.name.clone() }
     }
 
     /// The number of a descriptor that was passed on.
     fn number(&self) -> Option<i32> {
         self.key.strip_prefix("fd:")?.parse().ok()
-    }
-
-    /// Nobody asks for it any more: its file goes, if it was made for it.
-    pub(crate) fn forget(&self) {
-        if let Some(path) = self.path() {
-            let _gone = std::fs::remove_file(path);
-        }
-        tracing::info!(address = self.key, "no longer listening");
     }
 }
 
@@ -189,7 +183,7 @@ impl<'a> Inherited<'a> {
         let listen_fds = ListenFd::from_env();
         let count = i32::try_from(listen_fds.len()).map_err(|_| Unheard::TooMany)?;
         let names = names.split(':').chain(std::iter::repeat("")).map(str::to_owned);
-        let passed_on = (first..first + count).zip(names);
+        let passed_on = (first..first.saturating_add(count)).zip(names);
         let of_left = |it: &LeftSocket| Some((it.known_as.number()?, it.known_as.name.clone()));
         let numbers = passed_on.chain(left.iter().filter_map(of_left)).collect();
         Ok(Self { left, listen_fds, first, numbers })
@@ -233,8 +227,8 @@ impl<'a> Inherited<'a> {
     fn listen_at(&mut self, ask: &Ask, reuse_port: bool) -> Result<ListenAt, Unheard> {
         let key = key_of(ask);
         if let Some(at) = self.left.iter().position(|it| it.known_as.key == key) {
-            let LeftSocket { known_as, socket } = self.left.remove(at);
-            return Ok(ListenAt::HandedOver { socket, path: known_as.path() });
+            let LeftSocket { file, socket, .. } = self.left.remove(at);
+            return Ok(ListenAt::HandedOver { socket, file });
         }
         Ok(match &ask.at {
             AskAt::Tcp(addr) => ListenAt::Tcp { addr: *addr, reuse_port },

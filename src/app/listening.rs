@@ -11,16 +11,15 @@ use crate::app::peer::Peer;
 use crate::app::presence::Transport;
 use crate::app::route::{self, Target};
 
-/// A topic's messages without WebSocket, over the transport that is asked for; `state` makes what is kept for a stream.
+/// A topic's messages without WebSocket, over the transport that is asked for, in responses with these further `headers`; `state`
+/// makes what is kept for a stream.
 pub(crate) fn stream(
     request: &Request<'_>,
     target: Target,
-    cors: Vec<(&'static str, String)>,
+    mut headers: Vec<(&'static str, String)>,
     wait_ms_max: u64,
     state: impl FnOnce(Target, Form) -> Peer,
 ) -> Answer<Peer> {
-    let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
-    headers.extend(cors);
     let (form, media_type) = match route::transport(request) {
         route::Transport::Events => (plain::EVENTS, "text/event-stream"),
         route::Transport::Lines => (plain::LINES, "application/x-ndjson"),

@@ -2,11 +2,16 @@
 //!
 //! What is logged may quote what a peer sent, so that no control character passes: a line stays one line, and a
 //! terminal gets no escape sequences. A fault that peers can cause at will is logged once a second at most, each kind for itself, with how
-//! many like it were left out; counting them is the metrics' business. Losing stderr (a closed pipe) loses the log and nothing else.
+//! many like it were left out; counting them is the metrics' business. Losing stderr (a closed pipe) loses the log and nothing else,
+//! and whoever logs waits for no reader: past [`BYTES_MAX`] lines are dropped, and counted (`outlet`).
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use tracing::Metadata;
 use tracing::callsite::Identifier;
@@ -16,23 +21,119 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
+use crate::app::deceptive::{self, is_deceptive};
+use crate::app::outlet::{Dropped, Outlet};
 use crate::app::wall;
 use crate::cli::{Log, LogFormat};
 
-/// Sends the process's events to stderr from here on. Called once.
-pub(crate) fn start(log: Log) -> LogLevel {
+/// Sends the process's events, and its panics, to stderr from here on. Called once. `memory_limit`: the process', in bytes.
+///
+/// # Errors
+///
+/// There is no thread to be had.
+pub(crate) fn start(log: Log, memory_limit: Option<usize>) -> io::Result<LogLevel> {
+    let bytes_max = memory_limit.map_or(BYTES_MAX, |limit| BYTES_MAX.min(limit / MEMORY_SHARE));
+    let outlet = Outlet::open("log", io::stderr(), bytes_max / 2, tell_dropped)?;
+    // Nobody else sets it.
+    let outlet = OUTLET.get_or_init(|| outlet);
+    panic::set_hook(Box::new(|panic| {
+        outlet.push_last(panic_lines(panic).as_bytes());
+        // The process may end with this.
+        outlet.flush(LAST_WORDS_TIME_MAX);
+    }));
     let (level, handle) = reload::Layer::new(level_of(log.verbosity));
     // Internal errors would go to stderr by a macro that panics if it is closed.
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .log_internal_errors(false)
-        .with_writer(Rationed::new(io::stderr));
+        .with_writer(Rationed::new(move || Lines(outlet)));
     let registry = tracing_subscriber::registry().with(level);
     match log.format {
         LogFormat::Text => registry.with(layer.with_target(false)).init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
-    LogLevel(handle)
+    Ok(LogLevel(handle))
+}
+
+/// The log of this process, once it was started.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
+
+/// What waits for a reader in all. Ten thousand connections that end at once have room.
+const BYTES_MAX: usize = 1 << 20;
+
+/// The part of `--memory-limit` that may wait for a reader.
+const MEMORY_SHARE: usize = 64;
+
+/// One line for as many as nobody has read.
+fn tell_dropped(lines: u64) {
+    tracing::warn!(lines, "lines of the log were dropped: they came faster than they were read");
+}
+
+/// Writes a line about the end of the process: behind the log, or at once if there is none.
+pub(crate) fn write_last(line: &str) {
+    match OUTLET.get() {
+        Some(outlet) => outlet.push_last(line.as_bytes()),
+        // It may be closed.
+        None => _ = io::stderr().write_all(line.as_bytes()),
+    }
+}
+
+/// Waits until the log is written: before the process ends, which does not wait for a reader that is not there.
+pub(crate) fn finish() {
+    OUTLET.get().into_iter().for_each(|outlet| outlet.flush(LAST_WORDS_TIME_MAX));
+}
+
+/// The same before another image of the program takes this one's place, while nobody is served. Returns what is lost with this
+/// image, so that the next can go on with it.
+pub(crate) fn finish_before_successor() -> Dropped {
+    let Some(outlet) = OUTLET.get() else { return Dropped::default() };
+    outlet.flush(HAND_OVER_TIME_MAX);
+    outlet.lost_at_end()
+}
+
+/// Goes on counting where another image of the program ended.
+pub(crate) fn go_on(dropped: Dropped) {
+    OUTLET.get().into_iter().for_each(|outlet| outlet.add_dropped(dropped));
+}
+
+/// Lines that were dropped for want of a reader.
+pub(crate) fn dropped_count() -> u64 {
+    OUTLET.get().map_or(0, |outlet| outlet.dropped().total)
+}
+
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
+
+const HAND_OVER_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// What is said of a panic: a line, and behind it the frames if RUST_BACKTRACE asks for them.
+fn panic_lines(panic: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("?");
+    let what = panic.payload_as_str().unwrap_or("?");
+    let mut lines = match panic.location() {
+        Some(at) => escape(&format!("thread '{name}' panicked at {at}: {what}\n")),
+        None => escape(&format!("thread '{name}' panicked: {what}\n")),
+    };
+    let frames = Backtrace::capture();
+    if frames.status() == BacktraceStatus::Captured {
+        lines += &frames.to_string();
+    }
+    lines
+}
+
+/// A writer of lines, of which each call brings whole ones.
+#[derive(Clone, Copy)]
+struct Lines(&'static Outlet);
+
+impl Write for Lines {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.push(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A hold on how much is logged.
@@ -164,23 +265,14 @@ fn escape(line: &str) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
     let mut escaped = String::with_capacity(line.len());
     for c in text.chars() {
-        if c.is_control() || is_deceptive(c) {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        if is_deceptive(c) {
+            deceptive::escape(c, &mut escaped);
         } else {
             escaped.push(c);
         }
     }
     escaped.push_str(end);
     escaped
-}
-
-/// Whether a character breaks lines, turns the direction of what follows, or is not to be seen. All are below U+10000, so that four
-/// digits name them.
-const fn is_deceptive(c: char) -> bool {
-    matches!(
-        c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-    )
 }
 
 #[cfg(test)]
@@ -222,7 +314,7 @@ mod tests {
         for line in [&text, &json] {
             let (last, rest) = line.as_bytes().split_last().unwrap();
             assert_eq!(*last, b'\n', "{line:?}");
-            let is_raw = |c: char| c.is_control() || is_deceptive(c);
+            let is_raw = is_deceptive;
             assert!(!std::str::from_utf8(rest).unwrap().chars().any(is_raw), "{line:?}");
             assert!(line.contains('é'), "{line:?}");
         }
@@ -281,6 +373,21 @@ mod tests {
             .filter_map(|line| line.get("left_out").and_then(serde_json::Value::as_u64))
             .collect();
         assert_eq!(told, [5]);
+    }
+
+    #[test]
+    fn a_panic_is_one_line_without_control_characters() {
+        static SAID: Mutex<String> = Mutex::new(String::new());
+        let former = panic::take_hook();
+        panic::set_hook(Box::new(|panic| *SAID.lock().unwrap() = panic_lines(panic)));
+        let ended = thread::Builder::new().name("test".into()).spawn(|| panic!("{NASTY}"));
+        ended.unwrap().join().unwrap_err();
+        panic::set_hook(former);
+        let said = SAID.lock().unwrap();
+        let line = said.lines().next().unwrap();
+        assert!(line.starts_with("thread 'test' panicked at src/app/logs.rs:"), "{line}");
+        assert!(line.contains("a\\u000ab\\u000d") && line.contains('é'), "{line}");
+        assert!(!line.chars().any(|c| c.is_control() || is_deceptive(c)), "{line}");
     }
 
     #[derive(Clone)]

@@ -1,17 +1,17 @@
 //! The process' memory: what is in use, and how much of `--memory-limit` the server may take.
 //!
-//! Every allocation of the process goes through [`HEAP`], which adds it up: two additions for an allocation and its end, of
-//! which a message that is echoed or fanned out as it is has none. Nothing is refused here; that is `wsfast::Limits::memory`'s.
+//! Every allocation of the process goes through [`HEAP`], which adds it up. Nothing is refused here; that is
+//! `wsfast::Limits::memory`'s.
 //! What C code takes for itself, for a TLS session, is not in it; the server adds that up by itself.
 
-use std::alloc::System;
 use std::fmt;
 
-use cap::Cap;
 use wsfast::{Limits, MemoryLimit};
 
+use crate::app::heap::Heap;
+
 #[global_allocator]
-static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+static HEAP: Heap = Heap::new();
 
 /// The bound of the heap that keeps the process within `limit` bytes.
 ///
@@ -24,7 +24,7 @@ pub(crate) fn bound(limit: usize, limits: &Limits) -> Result<MemoryLimit, TooLit
     if bytes_max < least {
         return Err(TooLittle { limit, least: least / 7 * 8 + FIXED_BYTES });
     }
-    Ok(MemoryLimit { bytes_max, bytes_in_use: || HEAP.allocated() })
+    Ok(MemoryLimit { bytes_max, bytes_in_use: || HEAP.bytes_in_use() })
 }
 
 /// What the process takes besides its heap, and what events in progress pass its bound by: code, stacks, the allocator's

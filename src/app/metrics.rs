@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use wsfast::proto::handshake::{Request, Status};
 use wsfast::{Context, Counters, Response};
 
+use crate::app::logs;
 use crate::app::presence::{self, Transport};
 
 /// Answers a scrape. `open`: connections by transport.
@@ -23,6 +24,8 @@ pub(crate) fn metrics(
 ) -> Response {
     let mut registry = Registry::with_prefix("wsfast");
     add_counters(&mut registry, &cx.counters());
+    let help = "Lines of the log that were dropped, since nobody read them in time";
+    registry.register("log_lines_dropped", help, ConstCounter::new(logs::dropped_count()));
     add_gauges(&mut registry, cx);
     add_transports(&mut registry, open);
     let format = Format::wanted_by(request);

@@ -13,8 +13,11 @@ use crate::app::route::Target;
 /// What is kept for a peer.
 #[derive(Debug)]
 pub(crate) enum Peer {
-    /// Nothing: it only wants its echo.
-    Echo,
+    /// Nearly nothing: it only wants its echo.
+    Echo {
+        /// When its token ends, in seconds since 1970; `u64::MAX`: it has none, or one without end.
+        ends_at_s: u64,
+    },
     /// One topic.
     Listener(Box<Listener>),
     /// As many as it says.
@@ -45,24 +48,30 @@ pub(crate) enum Guest {
     Session(PeerId),
 }
 
-saved!(enum Peer { 0 => Echo, 1 => Listener(listener), 2 => Session(session), 3 => Watcher(watcher) });
+saved!(enum Peer { 0 => Echo { ends_at_s }, 1 => Listener(listener), 2 => Session(session), 3 => Watcher(watcher) });
 saved!(struct Listener { target, form, caller });
 saved!(struct Watcher { target, form });
 
 impl Peer {
+    /// An echo for `caller`.
+    pub(crate) fn echo(caller: &Caller) -> Self {
+        Self::Echo { ends_at_s: caller.ends_at_s().unwrap_or(u64::MAX) }
+    }
+
     /// When it is ended, as things stand.
     pub(crate) fn untils(&self) -> [Option<Until>; 2] {
-        let (caller, connect) = match self {
-            Self::Echo | Self::Watcher(_) => (None, None),
-            Self::Listener(listener) => (Some(&listener.caller), None),
-            Self::Session(session) => (Some(session.caller()), session.connect_by_ms()),
+        let (token, connect) = match self {
+            Self::Watcher(_) => (None, None),
+            Self::Echo { ends_at_s } => (Some(*ends_at_s).filter(|&it| it != u64::MAX), None),
+            Self::Listener(listener) => (listener.caller.ends_at_s(), None),
+            Self::Session(session) => (session.caller().ends_at_s(), session.connect_by_ms()),
         };
-        [caller.and_then(Caller::ends_at_s).map(Until::TokenEnds), connect.map(Until::Spoken)]
+        [token.map(Until::TokenEnds), connect.map(Until::Spoken)]
     }
 
     pub(crate) const fn guest(&self, id: PeerId) -> Guest {
         match self {
-            Self::Echo | Self::Listener(_) | Self::Watcher(_) => Guest::Listener(id),
+            Self::Echo { .. } | Self::Listener(_) | Self::Watcher(_) => Guest::Listener(id),
             Self::Session(_) => Guest::Session(id),
         }
     }

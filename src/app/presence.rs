@@ -12,7 +12,7 @@ use std::rc::Rc;
 use wsfast::state::{Corrupt, Reader, Saved};
 use wsfast::{Context, Kind, PeerId, saved};
 
-use crate::app::dialects::plain::encode_string;
+use crate::app::dialects::json_text::push_string;
 use crate::app::wall;
 
 /// Who listens to each topic.
@@ -230,12 +230,12 @@ fn publish(
 ) {
     let mut json = Vec::with_capacity(128);
     json.extend_from_slice(format!(r#"{{"event":"{event}","topic":"#).as_bytes());
-    encode_string(topic.as_bytes(), &mut json);
+    push_string(&mut json, topic.as_bytes());
     if let Some((user, transport)) = member {
         json.extend_from_slice(format!(r#","client":"{}""#, cx.id()).as_bytes());
         if let Some(user) = user {
             json.extend_from_slice(br#","user":"#);
-            encode_string(user.as_bytes(), &mut json);
+            push_string(&mut json, user.as_bytes());
         }
         json.extend_from_slice(format!(r#","transport":"{}""#, transport.name()).as_bytes());
     }

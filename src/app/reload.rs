@@ -6,7 +6,7 @@
 //!
 //! | takes effect                   | settings                                                                      |
 //! |--------------------------------|-------------------------------------------------------------------------------|
-//! | from the next request, message | `allow-origin`, `publish-key`, `client-publish`, `jwt-secret`                 |
+//! | from the next request, message | `allow-origin`, `allow-anonymous`, `publish-key`, `client-publish`, `jwt-secret` |
 //! | from the next handshake        | `tls-cert`, `tls-key`, unless TLS comes or goes                               |
 //! | as `Remote::set_limits` says   | limits and times                                                              |
 //! | at once                        | `verbose`                                                                     |
@@ -209,6 +209,7 @@ impl Running {
 /// What changes while the server runs. Secrets do, too.
 const LIVE: &[&str] = &[
     "allow-origin",
+    "allow-anonymous",
     "client-publish",
     "max-connections",
     "max-message-bytes",
@@ -218,6 +219,7 @@ const LIVE: &[&str] = &[
     "max-queue-bytes",
     "handshake-timeout",
     "keep-alive",
+    "send-timeout",
     "pong-timeout",
     "close-timeout",
     "drain",

@@ -2,6 +2,8 @@
 //!
 //! Pure functions over a request. Whether the caller may have it is `access`'.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use wsfast::proto::handshake::{Request, Status};
 use wsfast::saved;
 use wsfast::{Kind, MessageId, Refusal, Since};
@@ -109,6 +111,11 @@ pub(crate) fn wants_page(request: &Request<'_>) -> bool {
     accepts(request, "text/html") && query(request, "wait").is_none()
 }
 
+/// Whether a request is answered with one of the server's pages, or a word on its health, and changes nothing.
+pub(crate) fn sees_page(request: &Request<'_>) -> bool {
+    matches!(request.method(), "GET" | "HEAD") && wants_page(request)
+}
+
 /// Whether Accept lists this media type, however willingly.
 fn accepts(request: &Request<'_>, media_type: &str) -> bool {
     let names_it = |value: &[u8]| {
@@ -128,7 +135,7 @@ pub(crate) fn transport(request: &Request<'_>) -> Transport {
         Transport::Lines
     } else {
         let seconds = query(request, "wait").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        Transport::Poll { wait_ms: seconds.min(WAIT_S_MAX) * 1000 }
+        Transport::Poll { wait_ms: seconds.min(WAIT_S_MAX).saturating_mul(1000) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use wsfast::{Error, ListenError, LocalAddr, LocalSocket};
@@ -12,7 +13,9 @@ use wsfast::{Error, ListenError, LocalAddr, LocalSocket};
 use crate::app::descriptors::TooFew;
 use crate::app::gate::secret::SecretError;
 use crate::app::inherited::Unheard;
+use crate::app::logs;
 use crate::app::memory::TooLittle;
+use crate::app::outlet::Outlet;
 use crate::app::tls_files::FileError;
 use crate::cli::{Ask, AskAt, SaidBy};
 
@@ -55,17 +58,33 @@ impl fmt::Display for Announcement<'_> {
     }
 }
 
-/// Prints to stdout, at once. Nobody may be reading; that is no reason not to serve.
-pub(crate) fn print(announcement: &impl fmt::Display) {
+/// Prints to stdout, at once, and waits for its reader: before a tool ends.
+pub(crate) fn print(page: &impl fmt::Display) {
     let mut stdout = io::stdout().lock();
     // In one write, so that a reader gets all lines.
-    let _ = stdout.write_all(announcement.to_string().as_bytes());
+    let _ = stdout.write_all(page.to_string().as_bytes());
     let _ = stdout.flush();
 }
 
-/// Prints why the process ends to stderr, which may be closed.
+/// Prints the start-up lines to stdout. Nobody may be reading; that is no reason not to serve.
+///
+/// # Errors
+///
+/// There is no thread to be had.
+pub(crate) fn announce(announcement: &Announcement<'_>) -> io::Result<()> {
+    let lines = announcement.to_string();
+    let outlet = Outlet::open("start-up lines", io::stdout(), lines.len(), |_dropped| ())?;
+    outlet.push(lines.as_bytes());
+    outlet.flush(ANNOUNCEMENT_TIME_MAX);
+    Ok(())
+}
+
+/// How long a reader that is there may take at most.
+const ANNOUNCEMENT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Says on stderr, which may be closed, why the process ends.
 pub(crate) fn complain(cause: &impl fmt::Display) {
-    let _ = io::stderr().write_all(format!("wsfast: {cause}\n").as_bytes());
+    logs::write_last(&format!("wsfast: {cause}\n"));
 }
 
 /// Why the server did not start. Its `Display` is one line with the remedy.

@@ -11,7 +11,7 @@ use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
 
 use crate::app::access::AllowedOrigin;
 use crate::app::dialects::centrifugo::json::JsonLimits;
-use crate::app::gate::secret::{ClientPublish, GateConfig, Secret};
+use crate::app::gate::secret::{Anonymous, ClientPublish, GateConfig, Secret};
 use crate::app::tls_files::TlsFiles;
 use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
@@ -105,7 +105,7 @@ pub(super) struct Flags {
     #[arg(allow_hyphen_values = true, help_heading = ACCESS)]
     publish_key: Vec<Secret>,
 
-    /// Publish what clients send: on, off or auto (on while all is open to this machine only)
+    /// Publish what clients send: on, off or auto (for this machine alone, while it is open)
     #[arg(
         long,
         env = "WSFAST_CLIENT_PUBLISH",
@@ -121,6 +121,11 @@ pub(super) struct Flags {
     #[arg(long, env = "WSFAST_JWT_SECRET", hide_env = true, value_name = "SECRET", help_heading = ACCESS)]
     #[arg(allow_hyphen_values = true)]
     jwt_secret: Option<Secret>,
+
+    /// With --jwt-secret, let who has no token connect to the echo and by Centrifugo's protocol, without rights
+    #[arg(long, env = "WSFAST_ALLOW_ANONYMOUS", hide_env = true, action = ArgAction::SetTrue, help_heading = ACCESS)]
+    #[arg(value_parser = values::switch)]
+    allow_anonymous: bool,
 
     /// Connections at a time; past it, 503 [default: what 'ulimit -n' allows]
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS", hide_env = true, value_name = "COUNT")]
@@ -207,6 +212,17 @@ pub(super) struct Flags {
     )]
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
     keep_alive: Millis,
+
+    /// Time that a client may take nothing of an HTTP response; then it is cut off
+    #[arg(
+        long,
+        env = "WSFAST_SEND_TIMEOUT",
+        hide_env = true,
+        value_name = "TIME",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TIMES)]
+    send_timeout: Millis,
 
     /// Silence after which a peer is sent a Ping; 0: never
     #[arg(
@@ -482,6 +498,7 @@ impl Flags {
         limits.close_timeout_ms = self.close_timeout.0;
         limits.drain_ms = self.drain.0;
         limits.keep_alive_ms = self.keep_alive.0;
+        limits.send_timeout_ms = self.send_timeout.0;
         let topics = &mut limits.topics;
         topics.history_messages = self.history;
         topics.topic_bytes_max = self.topic_bytes;
@@ -524,6 +541,10 @@ impl Flags {
                 publish_keys: self.publish_key,
                 client_publish: self.client_publish.into(),
                 jwt_secret: self.jwt_secret,
+                anonymous: match self.allow_anonymous {
+                    true => Anonymous::Allowed,
+                    false => Anonymous::Refused,
+                },
             },
             tls,
             stdin: self.stdin,
@@ -590,8 +611,8 @@ Where to listen:
   --trust-proxy and by Unix sockets begin with a PROXY header, and the peer is whom it names.
 
 Who can connect:
-  127.0.0.1 and ::1 are for this machine only; --bind 0.0.0.0 opens all of IPv4, --bind :: all of
-  IPv6. Browsers also say which page asks (its Origin). Pages with the server's own host and port
+  127.0.0.1 and ::1 are reached from this machine, and by proxies on it; --bind 0.0.0.0 opens all
+  of IPv4, --bind :: all of IPv6. Browsers also say which page asks (its Origin). Pages with the server's own host and port
   may connect and, while it listens on loopback addresses only, pages from localhost, 127.0.0.1
   and [::1] at any port. --allow-origin adds others: scheme://host or scheme://host:port, 'null'
   for local files, '*' for all. Programs that are not browsers send no Origin and may connect.
@@ -599,12 +620,16 @@ Who can connect:
   resolve to 127.0.0.1; a proxy here that passes on its own needs --allow-origin with it.
 
 Who can subscribe and publish:
-  On loopback alone everyone, until --publish-key or --jwt-secret is given. Elsewhere everyone may
+  On loopback alone this machine may, until --publish-key, --jwt-secret or an --allow-origin that is
+  not this machine's is given. What shows a proxy (Forwarded, X-Forwarded-*, X-Real-IP, Via, and the
+  like) or asks for another name is not this machine. A proxy that shows none of it cannot be told
+  from this machine: with one in front, give --publish-key or --jwt-secret. All others may
   subscribe; publishing over HTTP needs a --publish-key (X-API-Key or Authorization: Bearer), and
   what clients send is published with --client-publish on. With --jwt-secret all need a token: a
   JWT signed with HS256 whose claims 'subscribe' and 'publish' list topics ('news', 'news/*' for
   all below it, '*' for all), valid from 'nbf' until 'exp'. It comes as Authorization: Bearer,
-  as ?token=, or as the subprotocol bearer.TOKEN, beside another one for the server to choose.
+  as ?token=, or as the subprotocol bearer.TOKEN, beside another one for the server to choose. Who
+  has none holds no connection to / and /echo, nor by Centrifugo's protocol (--allow-anonymous).
   A secret has 16 bytes or more ('openssl rand -hex 32' makes one); @FILE keeps it out of 'ps'.
 
 Watching over it:
@@ -613,7 +638,7 @@ Watching over it:
   An address that others reach needs a --publish-key, which all but /ready then asks for.
 
 Examples:
-  wsfast                                        this machine only, port 8002
+  wsfast                                        loopback only, port 8002
   wsfast --port 0                               a free port; the first line says which
   wsfast --bind 0.0.0.0 --bind ::1 --port 80    all of IPv4, and IPv6 on this machine
   wsfast --listen unix:/run/wsfast.sock         for a proxy on this machine

@@ -3,7 +3,7 @@ use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{CompressionMode, LagPolicy};
 
 use crate::app::dialects::centrifugo::json::JsonLimits;
-use crate::app::gate::secret::{ClientPublish, Secret};
+use crate::app::gate::secret::{Anonymous, ClientPublish, Secret};
 use crate::cli::listens::AskList;
 
 use super::*;
@@ -45,6 +45,7 @@ fn every_flag_reaches_its_limit() {
         "--close-timeout=9h",
         "--drain=0",
         "--keep-alive=11s",
+        "--send-timeout=23s",
         "--history=12",
         "--topic-bytes=13K",
         "--history-bytes=14M",
@@ -72,6 +73,7 @@ fn every_flag_reaches_its_limit() {
     assert_eq!(limits.drain_ms, 0);
     let topics = limits.topics;
     assert_eq!((limits.keep_alive_ms, topics.history_ttl_ms), (11_000, 900_000));
+    assert_eq!(limits.send_timeout_ms, 23_000);
     assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
     assert_eq!((topics.subscriptions_max, topics.lag), (17, LagPolicy::Latest));
     assert_eq!(topics.name_bytes_max, 20);
@@ -255,6 +257,7 @@ fn every_limit_has_a_hard_range() {
         ("max-queue-bytes", ["65535", "64K"], "1G", "1073741825"),
         ("handshake-timeout", ["0", "1ms"], "24h", "86400001ms"),
         ("keep-alive", ["0", "1ms"], "24h", "86400001ms"),
+        ("send-timeout", ["0", "1ms"], "24h", "86400001ms"),
         ("ping-interval", ["-1ms", "0"], "24h", "86400001ms"),
         ("pong-timeout", ["0", "1ms"], "24h", "86400001ms"),
         ("close-timeout", ["0", "1ms"], "24h", "86400001ms"),
@@ -304,8 +307,10 @@ fn secrets_stand_in_place_or_in_files() {
             publish_keys: vec![inline("one"), Secret::File("/run/two".into()), inline("-three")],
             client_publish: ClientPublish::On,
             jwt_secret: Some(Secret::File("/run/jwt,1".into())),
+            anonymous: Anonymous::Refused,
         }
     );
+    assert_eq!(config(&["--allow-anonymous"]).gate.anonymous, Anonymous::Allowed);
     for (text, expected) in
         [("off", ClientPublish::Off), ("auto", ClientPublish::Auto), ("on", ClientPublish::On)]
     {

@@ -191,7 +191,7 @@ fn write_limit(f: &mut fmt::Formatter<'_>, error: ConfigError) -> fmt::Result {
         name if name.ends_with("-bytes") || name == "compression-memory" => {
             &[(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")]
         }
-        "drain" | "ping-interval" | "keep-alive" | "history-ttl" => DURATION_UNITS,
+        "drain" | "ping-interval" | "keep-alive" | "send-timeout" | "history-ttl" => DURATION_UNITS,
         name if name.ends_with("-timeout") => DURATION_UNITS,
         _ => &[],
     };

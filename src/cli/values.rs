@@ -3,6 +3,8 @@
 //! Pure functions over text. Whether a value is within its limit's range is `Limits::check`'s business; the flag's
 //! name is added by `usage`. Every error says what to write instead.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 

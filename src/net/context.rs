@@ -3,6 +3,8 @@
 //! Lends the handler the sending halves of all peers. What it does to another peer than its own is queued, and leaves at
 //! the end of the turn; no handler runs inside a handler.
 
+use std::ops::Bound;
+
 use slab::Slab;
 
 use crate::config::Limits;
@@ -17,6 +19,7 @@ use crate::net::topics::{
 use crate::net::turn::{Counters, Turn};
 use crate::net::tx::{Phase, Tx, to_u32};
 use crate::proto::close::StatusCode;
+use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 
 /// What became of a message that was sent.
@@ -93,6 +96,30 @@ impl<'a> Context<'a> {
     pub fn connection_count(&self) -> usize {
         let is_client = |tx: &Tx| tx.side == Side::Public && !tx.is_excess;
         self.tx.iter().filter(|(_, tx)| is_client(tx)).count()
+    }
+
+    /// Whether this turn's work is not used up, and nobody waits for it who came before. What answers a client at a cost that
+    /// grows with what is asked for asks this first, and puts itself off: a message by [`Context::put_back`], a request by
+    /// [`Answer::Later`](crate::Answer::Later). So nobody waits long for what others ask for.
+    pub fn has_work_left(&self) -> bool {
+        self.turn.work.is_granted()
+    }
+
+    /// Takes `units` of the turn's work, each about a nanosecond, or a byte that is written. What topics send, and a response,
+    /// is counted without this.
+    pub fn spend_work(&mut self, units: usize) {
+        self.turn.work.spend(units);
+    }
+
+    /// Has `rest`, of the message that the handler is called for, come again as a message once there is work left and it is the
+    /// peer's turn. What the peer sends meanwhile comes behind it. Called a second time, it takes the first one's place.
+    pub fn put_back(&mut self, kind: Kind, rest: &[u8]) {
+        let frame = &mut self.turn.put_back;
+        frame.clear();
+        // As the peer would have sent it; a key of zeros changes nothing.
+        let header = header::encode(Fin::Last, kind.opcode(), rest.len(), Some([0; 4]));
+        frame.extend_from_slice(header.as_bytes());
+        frame.extend_from_slice(rest);
     }
 
     /// Sends a message to the peer that the handler is called for. All that is sent in one event leaves in one write.
@@ -241,6 +268,16 @@ impl<'a> Context<'a> {
     /// All topics, in no order: those that somebody listens to, that keep a message, or that did a minute ago.
     pub fn topics(&self) -> impl Iterator<Item = TopicInfo<'_>> {
         self.turn.topics.iter().map(Topic::info)
+    }
+
+    /// Topics from a name on, in the order of their names.
+    pub fn topics_from(&self, from: Bound<&str>) -> impl Iterator<Item = TopicInfo<'_>> {
+        self.turn.topics.iter_from(from).map(Topic::info)
+    }
+
+    /// How many topics there are.
+    pub fn topic_count(&self) -> usize {
+        self.turn.topics.len()
     }
 
     /// Names of the topics that a peer listens to.

@@ -9,16 +9,22 @@
 //!
 //! What a form looks like, and what becomes of who lost messages, is the handler's to say.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::rc::Rc;
 
 use crate::net::handler::{Handler, Lag};
 use crate::net::link::Drained;
+use crate::net::partial::Partial;
+use crate::net::rx::Reading;
 use crate::net::server::Server;
 use crate::net::topics::{
-    Class, Form, Framing, Gap, LOST_TRACK, MessageId, Subscriber, Subscription, Topic,
+    Class, Entry, Form, Framing, Gap, LOST_TRACK, MessageId, Subscriber, Subscription, Topic,
+    TopicMessage,
 };
 use crate::net::turn::Turn;
 use crate::net::tx::Tx;
+use crate::net::work::CALL_UNITS;
 use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 
@@ -44,6 +50,7 @@ impl Batch {
 
 impl<H: Handler> Server<H> {
     /// Writes what was published to those who keep up.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn fan_out(&mut self) {
         while let Some(at) = self.turn.topics.dirty.pop() {
             let Some(mut topic) = self.turn.topics.take_out(at) else { continue };
@@ -66,6 +73,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn end_of_run(&self, topic: &Topic, from: u64) -> u64 {
         let mut to = from.max(topic.first);
         let mut len = 0;
@@ -73,15 +81,17 @@ impl<H: Handler> Server<H> {
             && (len == 0 || len + message.payload.len() <= RUN_BYTES_MAX)
         {
             len += message.payload.len() + 1;
-            to += 1;
+            to = to.saturating_add(1);
         }
         to
     }
 
     /// Writes the messages `from..to` to everyone who has all before them. Bytes of the forms that were made.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn fan_out_run(&mut self, topic: &mut Topic, from: u64, to: u64) -> usize {
         let Self { peers, turn, handler, .. } = self;
-        let mut batches: Vec<Batch> = Vec::new();
+        let mut batches: Vec<(Class, Option<Batch>)> = Vec::new();
+        let mut delivered = 0;
         let mut grown = 0;
         let is_whole = from >= topic.first;
         for at in 0..topic.subscribers.len() {
@@ -104,38 +114,48 @@ impl<H: Handler> Server<H> {
                 continue;
             }
             let class = tx.class(subscriber.form);
-            let batch = match batches.iter().position(|batch| batch.class == class) {
-                Some(at) => &batches[at],
+            let batch = match batches.iter().position(|(of, _)| *of == class) {
+                Some(at) => &batches[at].1,
                 None => {
-                    batches.push(batch_of(handler, turn, topic, class, from..to, &mut grown));
-                    &batches[batches.len() - 1]
+                    let batch = batch_of(handler, turn, topic, class, from..to, &mut grown);
+                    batches.push((class, batch));
+                    &batches[batches.len() - 1].1
                 }
             };
-            topic.subscribers[at].next = from + tx.give(key, batch, turn);
+            let Some(batch) = batch else {
+                tx.lag(key, turn);
+                continue;
+            };
+            delivered += batch.bytes().len() + CALL_UNITS;
+            topic.subscribers[at].next = from.saturating_add(tx.give(key, batch, turn));
         }
+        turn.work.spend_at_once(delivered);
         grown
     }
 
     /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it. `is_slow`: the kernel
     /// refused something before.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn catch_up(&mut self, key: usize, is_slow: bool) {
         let skips = is_slow && self.turn.topics.gives_latest();
         let mut given = 0;
         loop {
+            if given >= CATCH_UP_BYTES_PER_TURN_MAX || !self.turn.work.is_granted() {
+                let tx = &mut self.peers.tx[key];
+                tx.lag_for_work(key, &mut self.turn);
+                tx.stay_slow(is_slow);
+                return;
+            }
             let pulled = self.pull(key, skips);
             if pulled == 0 {
                 return;
             }
             given += pulled;
+            self.turn.work.spend(pulled + CALL_UNITS);
             let tx = &mut self.peers.tx[key];
             tx.stay_slow(is_slow);
             tx.flush(key, &mut self.turn);
             if !tx.is_flushed() || !tx.takes_topics() {
-                return;
-            }
-            if given >= CATCH_UP_BYTES_PER_TURN_MAX {
-                tx.await_turn(key, &mut self.turn);
-                tx.stay_slow(is_slow);
                 return;
             }
         }
@@ -143,24 +163,61 @@ impl<H: Handler> Server<H> {
 
     /// Queues a few of the messages that a peer's topics have for it; how many bytes.
     fn pull(&mut self, key: usize, skips: bool) -> usize {
-        let tx = &mut self.peers.tx[key];
-        let Some(subscriptions) = tx.subscriptions.take() else { return 0 };
         let mut room = Room { chunks: PULLED_CHUNKS_MAX, bytes: PULLED_BYTES_MAX, pulled: 0 };
+        let Some(subscriptions) = self.peers.tx[key].subscriptions.take() else { return 0 };
+        self.turn.work.spend(subscriptions.len().saturating_mul(LOOK_UNITS));
+        let mut is_between = self.pull_partial(key, &mut room);
         for &subscription in subscriptions.iter() {
-            if room.chunks == 0 || room.bytes == 0 || !self.peers.tx[key].takes_topics() {
+            let has_room = room.chunks > 0 && room.bytes > 0;
+            if !is_between || !has_room || !self.peers.tx[key].takes_topics() {
                 break;
             }
+            self.make_room_for(subscription);
             self.pull_from(key, subscription, skips, &mut room);
+            is_between = self.pull_partial(key, &mut room);
         }
         self.peers.tx[key].subscriptions = Some(subscriptions);
         room.pulled
+    }
+
+    /// Queues the next part of a long message, if one is under way; whether another message may follow.
+    fn pull_partial(&mut self, key: usize, room: &mut Room) -> bool {
+        let Self { peers, turn, handler, .. } = self;
+        let Reading::Stream { partial: under_way, .. } = &mut peers.rx[key].reading else {
+            return true;
+        };
+        let Some(partial) = under_way else { return true };
+        let tx = &mut peers.tx[key];
+        let Some(bytes) = partial.encode(handler, &turn.memory) else {
+            tx.cut_for_memory(key, turn);
+            return false;
+        };
+        room.take(bytes.len());
+        tx.queue_whole(bytes);
+        if partial.is_done() {
+            *under_way = None;
+        }
+        under_way.is_none()
+    }
+
+    /// Where memory is limited, gives up the oldest history until the encoding that a subscriber needs next can be made.
+    fn make_room_for(&mut self, subscription: Subscription) {
+        let Self { turn, handler, .. } = self;
+        if !turn.memory.is_limited() {
+            return;
+        }
+        let Some(topic) = turn.topics.get(subscription.topic) else { return };
+        let Subscriber { next, form, .. } = topic.subscribers[subscription.at as usize];
+        let Some(message) = topic.message(next.max(topic.first)) else { return };
+        let len = encoding_bytes(handler, form, message);
+        turn.topics.make_room(len);
     }
 
     /// `skips`: all but the newest message, as far as they may be.
     fn pull_from(&mut self, key: usize, subscription: Subscription, skips: bool, room: &mut Room) {
         let Self { peers, turn, handler, .. } = self;
         let Some(mut topic) = turn.topics.take_out(subscription.topic) else { return };
-        let tx = &mut peers.tx[key];
+        let (rx, tx) = (&mut peers.rx[key], &mut peers.tx[key]);
         let mut grown = 0;
         let mut subscriber = topic.subscribers[subscription.at as usize];
         let skips = skips && subscriber.next < topic.next() && handler.conflates(subscriber.form);
@@ -172,7 +229,7 @@ impl<H: Handler> Server<H> {
         {
             let offset = subscriber.next;
             if subscriber.mutes_own && is_own(&topic, offset, key, tx) {
-                subscriber.next += 1;
+                subscriber.next = subscriber.next.saturating_add(1);
                 continue;
             }
             let from = match skips && !topic.replays(&subscriber) {
@@ -183,8 +240,19 @@ impl<H: Handler> Server<H> {
                 bridge_gap(handler, tx, key, turn, &topic, from, &mut subscriber, room);
                 continue;
             }
-            subscriber.next += 1;
-            let bytes = encoding(handler, turn, &mut topic, offset, class, &mut grown);
+            if let Some(entry) = topic.entry(offset)
+                && Partial::suits(class.form, entry.payload())
+                && let Reading::Stream { partial, .. } = &mut rx.reading
+            {
+                *partial = topic.partial(offset, class.form).map(Box::new);
+                subscriber.next = subscriber.next.saturating_add(1);
+                break;
+            }
+            let Some(bytes) = encoding(handler, turn, &mut topic, offset, class, &mut grown) else {
+                tx.end_for_memory(key, turn);
+                break;
+            };
+            subscriber.next = subscriber.next.saturating_add(1);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
         }
@@ -202,9 +270,9 @@ struct Room {
 
 impl Room {
     fn take(&mut self, len: usize) {
-        self.chunks -= 1;
+        self.chunks = self.chunks.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(len);
-        self.pulled += len;
+        self.pulled = self.pulled.saturating_add(len);
     }
 }
 
@@ -233,9 +301,9 @@ fn bridge_gap<H: Handler>(
     subscriber: &mut Subscriber,
     room: &mut Room,
 ) {
-    turn.counters.gaps += 1;
-    let id = |offset| MessageId { epoch: topic.epoch, offset };
-    let gap = Gap { from: id(subscriber.next - 1), to: id(to - 1) };
+    turn.counters.gaps = turn.counters.gaps.saturating_add(1);
+    let before = |offset: u64| MessageId { epoch: topic.epoch, offset: offset.saturating_sub(1) };
+    let gap = Gap { from: before(subscriber.next), to: before(to) };
     let mut notice = Vec::new();
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
         lag @ (Lag::Told(kind) | Lag::Ended(kind)) => {
@@ -255,6 +323,9 @@ fn says_any(topic: &Topic, from: u64, to: u64, key: usize, tx: &Tx) -> bool {
     (from..to).any(|offset| is_own(topic, offset, key, tx))
 }
 
+/// A run of messages for all who take this form and keep up; `None`: it is made for each as it takes it, being long, or memory
+/// short.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 fn batch_of<H: Handler>(
     handler: &H,
     turn: &mut Turn,
@@ -262,33 +333,50 @@ fn batch_of<H: Handler>(
     class: Class,
     offsets: std::ops::Range<u64>,
     grown: &mut usize,
-) -> Batch {
-    let parts: Vec<_> =
+) -> Option<Batch> {
+    let is_long = |entry: &Entry| Partial::suits(class.form, entry.payload());
+    if topic.entry(offsets.start).is_some_and(is_long) {
+        return None;
+    }
+    let parts: Option<Vec<_>> =
         offsets.map(|offset| encoding(handler, turn, topic, offset, class, grown)).collect();
+    let parts = parts?;
     let ends = parts.iter().scan(0, |end, part| {
         *end += part.len();
         Some(*end)
     });
     let ends: Vec<usize> = ends.collect();
-    let joined = if parts.len() == 1 { Vec::new() } else { parts.concat() };
-    Batch { class, parts, ends, joined }
+    let joined = match parts.len() {
+        1 => Vec::new(),
+        _ if !turn.memory.has_room(ends.last().copied().unwrap_or(0)) => return None,
+        _ => parts.concat(),
+    };
+    Some(Batch { class, parts, ends, joined })
 }
 
-/// A message's encoding, made if need be.
-fn encoding<H: Handler>(
+/// A message's encoding, made if need be; `None`: there is no memory for it.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+pub(crate) fn encoding<H: Handler>(
     handler: &H,
     turn: &mut Turn,
     topic: &mut Topic,
     offset: u64,
     class: Class,
     grown: &mut usize,
-) -> Rc<[u8]> {
+) -> Option<Rc<[u8]>> {
+    let class = class.of_one_message();
     if let Some(bytes) = topic.entry(offset).and_then(|entry| entry.form(class)) {
-        return Rc::clone(bytes);
+        return Some(Rc::clone(bytes));
     }
-    let Some(message) = topic.message(offset) else { return Rc::default() };
+    let Some(message) = topic.message(offset) else { return Some(Rc::default()) };
+    if turn.memory.is_limited()
+        && !turn.memory.has_room(encoding_bytes(handler, class.form, message))
+    {
+        return None;
+    }
     let mut text = Vec::new();
     let kind = handler.encode(class.form, message, &mut text);
+    turn.work.spend_at_once(text.len());
     let packed = class.window_at.and_then(|window_at| {
         turn.compressors.encode_for_many(usize::from(window_at), kind, &text)
     });
@@ -297,14 +385,19 @@ fn encoding<H: Handler>(
         // It is no other than that of those who agreed on nothing.
         None if class.window_at.is_some() => {
             let plain = Class { window_at: None, ..class };
-            let bytes = encoding(handler, turn, topic, offset, plain, grown);
+            let bytes = encoding(handler, turn, topic, offset, plain, grown)?;
             topic.keep_form(offset, class, Rc::clone(&bytes));
-            return bytes;
+            return Some(bytes);
         }
         None => frame(class.form, kind, &text),
     };
     *grown += topic.keep_form(offset, class, Rc::clone(&bytes));
-    bytes
+    Some(bytes)
+}
+
+/// What an encoding takes while it is made: what the handler writes, and what is shared.
+fn encoding_bytes<H: Handler>(handler: &H, form: Form, message: TopicMessage<'_>) -> usize {
+    handler.encoded_len(form, message).saturating_mul(2)
 }
 
 /// What the handler wrote, as it leaves.
@@ -321,6 +414,10 @@ fn frame(form: Form, kind: Kind, text: &[u8]) -> Rc<[u8]> {
 impl Tx {
     /// Writes a batch to a peer whose output is flushed; how many of its messages it has now, be it that the last of them
     /// waits for the kernel.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "the last end within what was taken, and parts of a batch"
+    )]
     fn give(&mut self, key: usize, batch: &Batch, turn: &mut Turn) -> u64 {
         if batch.class.window_at.is_some() {
             self.packing.forget();
@@ -354,3 +451,6 @@ const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
 
 const PULLED_CHUNKS_MAX: usize = 16;
 const PULLED_BYTES_MAX: usize = 64 * 1024;
+
+/// What a look at a subscription costs.
+const LOOK_UNITS: usize = 16;

@@ -19,12 +19,13 @@ use crate::state::{Corrupt, Reader};
 /// For each peer: `on_upgrade`, then `on_open`, any number of `on_message` and `on_drain`, then `on_close` exactly
 /// once. Handlers never run inside handlers: what a handler does to another peer takes effect later in the turn.
 pub trait Handler {
-    /// What the application keeps for each open peer. An idle peer costs this and about 150 bytes.
+    /// What the application keeps for each open peer. An idle peer costs this and about 180 bytes.
     type State;
 
     /// Decides on an opening handshake that is in order (RFC 6455 §4.2): take the peer in, or refuse it.
     ///
-    /// The place for checks of path, Origin (§10.2) and credentials. If it is taken in, the next call is its `on_open`.
+    /// The place for checks of path, Origin (§10.2) and credentials. If it is taken in, the next call is its `on_open`, unless
+    /// [`Side::Admin`](crate::Side::Admin) has as many as may stay.
     ///
     /// # Errors
     ///
@@ -46,7 +47,7 @@ pub trait Handler {
     fn on_drain(&mut self, _state: &mut Self::State, _cx: &mut Context<'_>) {}
 
     /// Answers a request that is no opening handshake; its body came whole. If the answer is a stream, the next call is its
-    /// `on_open`, but for the answer to HEAD, which has none.
+    /// `on_open`, but for the answer to HEAD, which has none, and where [`Side::Admin`](crate::Side::Admin) has as many as may stay.
     fn on_request(
         &mut self,
         _request: &Request<'_>,
@@ -69,12 +70,12 @@ pub trait Handler {
         Vec::new()
     }
 
-    /// Makes the response of an [`Answer::Wait`]: `body` has the messages in their form, or is empty if there were none in
-    /// time. `last`: the last of them, or where the topic stands, if there is such a topic.
-    fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {
-        match body.is_empty() {
-            true => Response::empty(Status::NoContent),
-            false => Response::new(Status::Ok, "application/octet-stream", body),
+    /// Makes the head of the response to an [`Answer::Wait`]; its body, the messages in their form, follows by itself. `last`: the
+    /// last of them, or where the topic stands, if there is such a topic.
+    fn respond(&self, _form: Form, _last: Option<MessageId>, found: Found) -> Response {
+        match found {
+            Found::Nothing => Response::empty(Status::NoContent),
+            Found::Messages => Response::new(Status::Ok, "application/octet-stream", ""),
         }
     }
 
@@ -84,6 +85,25 @@ pub trait Handler {
     fn encode(&self, _form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
         out.extend_from_slice(message.payload);
         message.kind
+    }
+
+    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 64 KiB of
+    /// it, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
+    /// was the last. Called for each reader, so that none keeps the whole of it.
+    fn encode_part(
+        &self,
+        form: Form,
+        message: TopicMessage<'_>,
+        _at: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        self.encode(form, message, out);
+        message.payload.len()
+    }
+
+    /// How many bytes [`Handler::encode`] writes, at most about. Asked before it is called, where memory is limited.
+    fn encoded_len(&self, _form: Form, message: TopicMessage<'_>) -> usize {
+        message.payload.len() + 64
     }
 
     /// A subscriber was too slow for its topic's history, or is given the newest message alone: what to tell it before it goes
@@ -161,6 +181,39 @@ pub trait Handler {
 
     /// The connection is over; nothing more can be sent to it.
     fn on_close(&mut self, _state: Self::State, _closed: Closed, _cx: &mut Context<'_>) {}
+}
+
+/// Whether a request that waited has messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There are some, or a notice of those that are gone.
+    Messages,
+    /// There were none in time.
+    Nothing,
+}
+
+impl Closed {
+    /// The status code of the Close that ended it, if there was one with a code.
+    pub const fn status_code(self) -> Option<StatusCode> {
+        match self {
+            Self::ByPeer(code) => code,
+            Self::ByUs(code) => Some(code),
+            Self::Failed(error) => Some(error.status_code()),
+            Self::Lost | Self::Cut | Self::Silent => None,
+        }
+    }
+
+    /// One line for the log, without control characters.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::ByPeer(_) => "the client closed it",
+            Self::ByUs(_) => "the server closed it",
+            Self::Failed(error) => error.reason(),
+            Self::Lost => "the connection ended without a closing handshake",
+            Self::Cut => "the server cut it, since it ends or is short of memory",
+            Self::Silent => "the client was silent and did not answer a ping",
+        }
+    }
 }
 
 saved!(enum Closed {

@@ -13,11 +13,14 @@
 //! nothing: writing changes no peer, and a socket is in both images until one of them ends. How bytes and sockets get there, and
 //! whether the other image takes them, is the application's.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mio::{Interest, Token};
 
 use crate::config::Limits;
+use crate::net::addr::PeerAddr;
 use crate::net::clock::{Clock, shared_us};
 use crate::net::context::find;
 use crate::net::handler::{Closed, Handler};
@@ -27,6 +30,7 @@ use crate::net::peers::PeerId;
 use crate::net::rx::{Reading, Rx};
 use crate::net::server::{Ended, Error, Server, TOKENS_FROM};
 use crate::net::tx::{Phase, Tx, to_u32};
+use crate::net::unix_socket::MadeFile;
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::state::{Corrupt, Reader, Saved};
@@ -38,6 +42,8 @@ pub struct HandOver<'a> {
     pub state: Vec<u8>,
     /// The sockets that it listens on, in the order of [`Server::local_addrs`].
     pub listeners: Vec<BorrowedFd<'a>>,
+    /// The files that were made for them, in the same order, where they are Unix sockets of its own.
+    pub files: Vec<Option<MadeFile>>,
     /// The connections, in the order in which `state` has them.
     pub connections: Vec<BorrowedFd<'a>>,
 }
@@ -120,7 +126,8 @@ impl<H: Handler> Server<H> {
             save_framed(&mut out, |out| self.save_peer(key, rx, tx, out));
         }
         let listeners = self.listeners.iter().map(Listener::socket).collect();
-        HandOver { state: out, listeners, connections }
+        let files = self.listeners.iter().map(|listener| listener.file().cloned()).collect();
+        HandOver { state: out, listeners, files, connections }
     }
 
     fn save_peer(&self, key: usize, rx: &Rx<H::State>, tx: &Tx, out: &mut Vec<u8>) {
@@ -133,6 +140,7 @@ impl<H: Handler> Server<H> {
         }
         reading.save(out);
         self.addresses.owner_of(key).save(out);
+        self.peers.addr(key).save(out);
     }
 
     /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: `state`, and its
@@ -223,12 +231,12 @@ impl<H: Handler> Server<H> {
         let subscriptions = tx.iter().flat_map(|(key, tx)| {
             tx.subscriptions.iter().flat_map(|mine| mine.iter()).map(|it| (*key, *it))
         });
-        let mut held = 0;
+        let mut held = 0_usize;
         for (key, subscription) in subscriptions {
             if !self.turn.topics.holds(subscription, key) {
                 return Err(Corrupt);
             }
-            held += 1;
+            held = held.saturating_add(1);
         }
         if held != self.turn.topics.subscriber_count() {
             return Err(Corrupt);
@@ -266,8 +274,11 @@ impl<H: Handler> Server<H> {
         if let Some(owner) = Option::restore(from)? {
             self.addresses.add(key, owner);
         }
-        self.excess_count += usize::from(tx.is_excess);
-        self.admin_count += usize::from(tx.side == Side::Admin);
+        self.peers.name(key, PeerAddr::restore(from)?);
+        self.excess_count = self.excess_count.saturating_add(usize::from(tx.is_excess));
+        if tx.side == Side::Admin {
+            self.admins.add(key, None);
+        }
         Ok((Rx { reading, state, last_rx_ms, pinged_ms }, tx))
     }
 
@@ -283,6 +294,10 @@ impl<H: Handler> Server<H> {
                 tx.unmark_ready();
                 tx.mark_ready(key, turn);
             }
+            if tx.awaits_work() {
+                tx.take_work();
+                tx.await_work(key, turn);
+            }
         }
     }
 
@@ -294,12 +309,12 @@ impl<H: Handler> Server<H> {
         self.turn.compressors.grant_takeover(false);
         let mut handing_over =
             HandingOver { awaited: Vec::new(), until_ms: 0, ended: Ending::default() };
-        handing_over.until_ms =
-            self.turn.now_ms + GOODBYE_MS.min(self.turn.limits.close_timeout_ms);
+        let goodbye_ms = GOODBYE_MS.min(self.turn.limits.close_timeout_ms);
+        handing_over.until_ms = self.turn.now_ms.saturating_add(goodbye_ms);
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(why) = self.why_it_stays(key) else { continue };
-            handing_over.awaited.push(self.peer_id(key));
+            handing_over.awaited.push(self.peers.id(key));
             handing_over.ended.count(why);
             self.send_away(key);
         }
@@ -333,9 +348,7 @@ impl<H: Handler> Server<H> {
         let keys: Vec<usize> = self.peers.tx.iter().map(|(key, _)| key).collect();
         for key in keys {
             // Behind it may be the next, which waits in its turn.
-            while matches!(self.peers.rx[key].reading, Reading::Waiting(_)) {
-                self.end_wait(key);
-            }
+            self.settle(key);
             self.cut_if_it_stays(key);
         }
         self.flush_and_reap();
@@ -345,7 +358,7 @@ impl<H: Handler> Server<H> {
 
     fn cut_if_it_stays(&mut self, key: usize) {
         let Some(why) = self.why_it_stays(key) else { return };
-        let id = self.peer_id(key);
+        let id = self.peers.id(key);
         let Self { peers, turn, handing_over, .. } = self;
         if let Some(HandingOver { awaited, ended, .. }) = handing_over
             && !awaited.contains(&id)
@@ -373,15 +386,9 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn peer_id(&self, key: usize) -> PeerId {
-        PeerId { key: to_u32(key), generation: self.peers.tx[key].generation }
-    }
-
     /// Tells a peer to come back.
     fn send_away(&mut self, key: usize) {
-        if matches!(self.peers.rx[key].reading, Reading::Waiting(_)) {
-            self.end_wait(key);
-        }
+        self.settle(key);
         let Self { peers, turn, .. } = self;
         let tx = &mut peers.tx[key];
         match tx.phase {
@@ -396,6 +403,7 @@ impl<H: Handler> Server<H> {
 }
 
 impl Ending {
+    #[expect(clippy::arithmetic_side_effects, reason = "one for each connection")]
     const fn count(&mut self, why: Stays) {
         *match why {
             Stays::Tls => &mut self.tls,
@@ -406,6 +414,7 @@ impl Ending {
 }
 
 /// Writes something behind its length.
+#[expect(clippy::arithmetic_side_effects, reason = "places in what was written")]
 fn save_framed(out: &mut Vec<u8>, save: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     0_u64.save(out);

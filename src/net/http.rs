@@ -2,25 +2,31 @@
 //!
 //! ```text
 //! head ──► body, if there is one ──► handler ──┬─ Respond ──► next head, or the end
-//!                                              ├─ Stream  ──► topics' messages until either side has enough
-//!                                              └─ Wait    ──► topics' messages once there are any, or nothing in time ──► next head
+//!               ▲                              ├─ Stream  ──► topics' messages until either side has enough
+//!               │                              ├─ Wait    ──► topics' messages once there are any, or nothing in time ──► next head
+//!               └── once there is work left ───┴─ Later
 //! ```
 //!
-//! What is served where is the handler's. A body is read whole, and only if it is within its limit; one whose length is not
+//! What is served where is the handler's; how a topic's messages become a response is `reply`'s. A body is read whole, and only if it is within its limit; one whose length is not
 //! declared is refused.
 
+#![deny(clippy::arithmetic_side_effects)]
+
+use crate::net::admins::NO_ROOM_TO_STAY;
 use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
 use crate::net::listener::Arrival;
 use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
+use crate::net::reply::{Replying, Stage};
 use crate::net::rx::Reading;
 use crate::net::server::Server;
 use crate::net::topics::{Form, Since, TopicError};
 use crate::net::tx::Phase;
+use crate::net::work::CALL_UNITS;
 use crate::proto::handshake::{BodyLength, HeadLimits, HeadScan, Request, Status};
-use crate::proto::http::{self, Body, End, Response};
+use crate::proto::http::{self, Body, End, Length, Response};
 
 /// What a request that is no opening handshake comes to.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub enum Answer<S> {
     Respond(Response),
     /// This error, and the end of the connection.
     Refuse(Refusal),
+    /// Not in this turn, whose work is used up ([`Context::has_work_left`]): the request comes again once it is its turn.
+    Later,
     /// This response, and then what the peer subscribes to in `on_open`, until either side ends the connection.
     Stream {
         /// Its head, and the first part of its body.
@@ -53,7 +61,7 @@ pub enum Answer<S> {
     },
 }
 
-/// A request whose body is not whole yet.
+/// A request whose body is not whole yet, or that is put off and whole, with what came behind it.
 #[derive(Debug)]
 pub(crate) struct Gathering {
     /// Head and body so far.
@@ -87,6 +95,13 @@ impl Gathering {
 }
 
 impl Waiting {
+    /// Its answer, which is due.
+    fn into_reply(self) -> Box<Replying> {
+        let Self { topic, form, since, from, after, headers, early } = self;
+        let stage = Stage::Due { since, headers };
+        Box::new(Replying { topic, form, stage, from, after, early })
+    }
+
     /// Bytes that came and are kept.
     pub(crate) const fn kept_bytes(&self) -> usize {
         self.early.capacity()
@@ -95,21 +110,29 @@ impl Waiting {
 
 /// How a request's answer is to be sent.
 #[derive(Clone, Copy, Debug)]
-struct After {
-    end: End,
-    body: Body,
+pub(crate) struct After {
+    pub(crate) end: End,
+    pub(crate) body: Body,
 }
 
+saved!(struct After { end, body });
+
 /// What became of a connection behind an answer.
-enum Next {
+pub(crate) enum Next {
     /// Another request may follow.
     Request,
+    /// The request is to come again.
+    Later,
     /// It does something else now.
     Other,
 }
 
 impl<H: Handler> Server<H> {
     /// Serves the request whose head is the first `head_len` of `bytes`, and those behind it.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "places in `bytes`, and the length of a body that is within its limit"
+    )]
     pub(crate) fn serve_http(
         &mut self,
         key: usize,
@@ -134,6 +157,10 @@ impl<H: Handler> Server<H> {
                 return self.gather(key, Gathering { bytes, head_len, len, from }, limits);
             }
             let next = self.answer(key, from, &bytes[at..at + len], head_len, limits);
+            if let Next::Later = next {
+                let bytes = bytes.split_off(at);
+                return self.put_off(key, Gathering { bytes, head_len, len, from });
+            }
             at += len;
             if self.peers.tx[key].phase == Phase::Doomed {
                 // A response was cut: another would be taken for the rest of it.
@@ -141,7 +168,7 @@ impl<H: Handler> Server<H> {
             }
             match next {
                 Next::Request => {}
-                Next::Other => return self.keep_early(key, &bytes[at..]),
+                Next::Other | Next::Later => return self.keep_early(key, &bytes[at..]),
             }
             let rest = &bytes[at..];
             match HeadScan::new().scan(rest, limits) {
@@ -189,8 +216,33 @@ impl<H: Handler> Server<H> {
             self.peers.tx[key].uncork(key, InPlace::NOTHING, &mut self.turn);
         }
         self.peers.rx[key].reading = Reading::Body(Box::new(gathering));
-        let until_ms = self.turn.now_ms + self.turn.limits.handshake_timeout_ms;
+        let timeout_ms = self.turn.limits.handshake_timeout_ms;
+        let until_ms = self.turn.now_ms.saturating_add(timeout_ms);
         self.turn.timers.set(key, until_ms);
+    }
+
+    /// Keeps a request, and all behind it, until there is work left for it.
+    fn put_off(&mut self, key: usize, gathering: Gathering) {
+        let Self { peers, turn, .. } = self;
+        if turn.memory.is_short() {
+            return self.end_for_memory(key);
+        }
+        peers.rx[key].reading = Reading::Later(Box::new(gathering));
+        peers.tx[key].await_work(key, turn);
+        turn.timers.set(key, turn.now_ms.saturating_add(turn.limits.send_timeout_ms));
+    }
+
+    /// It is the turn of a request that was put off.
+    pub(crate) fn serve_later(&mut self, key: usize) {
+        let Reading::Later(gathering) =
+            std::mem::replace(&mut self.peers.rx[key].reading, Reading::Nothing)
+        else {
+            return;
+        };
+        // Nothing was read meanwhile.
+        self.peers.tx[key].mark_ready(key, &mut self.turn);
+        let Gathering { bytes, head_len, from, .. } = *gathering;
+        self.serve_http(key, from, bytes, head_len, &self.head_limits());
     }
 
     /// Takes in `len` bytes that were read into scratch as part of a body.
@@ -219,11 +271,19 @@ impl<H: Handler> Server<H> {
         self.scratch = scratch;
     }
 
-    /// Keeps what came behind a request that is not answered yet, up to as much as a head may have.
-    fn keep_early(&mut self, key: usize, bytes: &[u8]) {
-        let Reading::Waiting(waiting) = &mut self.peers.rx[key].reading else { return };
-        if waiting.early.len() + bytes.len() <= self.turn.limits.head_bytes_max {
-            return waiting.early.extend_from_slice(bytes);
+    /// Keeps what came behind a request that is not answered yet: while it waits, up to as much as a head may have; while it is
+    /// being answered, what was read with it.
+    pub(crate) fn keep_early(&mut self, key: usize, bytes: &[u8]) {
+        let most = self.turn.limits.head_bytes_max;
+        match &mut self.peers.rx[key].reading {
+            Reading::Waiting(waiting)
+                if waiting.early.len().saturating_add(bytes.len()) <= most =>
+            {
+                return waiting.early.extend_from_slice(bytes);
+            }
+            Reading::Waiting(_) => {}
+            Reading::Replying(replying) => return replying.early.extend_from_slice(bytes),
+            _ => return,
         }
         self.leave_topics(key);
         self.answer_refusal(key, Status::TooManyRequests, "too many requests at once");
@@ -249,18 +309,26 @@ impl<H: Handler> Server<H> {
             body: if request.method() == "HEAD" { Body::LeftOut } else { Body::Sent },
         };
         let Self { peers, turn, handler, .. } = self;
-        turn.counters.requests += 1;
         let generation = peers.tx[key].generation;
         let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
-        match handler.on_request(&request, &bytes[head_len..], from, cx) {
-            Answer::Respond(response) => self.respond(key, &response, after),
+        let answer = handler.on_request(&request, &bytes[head_len..], from, cx);
+        // One that is put off is counted once.
+        let requests = &mut self.turn.counters.requests;
+        *requests = requests.saturating_add(u64::from(!matches!(answer, Answer::Later)));
+        match answer {
+            Answer::Respond(response) => self.respond(key, response, after),
+            Answer::Later => Next::Later,
             Answer::Refuse(Refusal { status, reason }) => {
                 let headers = self.handler.refusal_headers(&request, status);
                 self.give_refusal(key, status, reason, &headers);
                 Next::Other
             }
             Answer::Stream { response, .. } if after.body == Body::LeftOut => {
-                self.respond(key, &response, After { end: End::Stream, ..after })
+                self.respond(key, response, After { end: End::Stream, ..after })
+            }
+            Answer::Stream { .. } if !self.has_room_to_stay(from.side) => {
+                self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
+                Next::Other
             }
             Answer::Stream { response, state, keep_alive } => {
                 self.stream(key, &response, state, keep_alive);
@@ -274,28 +342,48 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn respond(&mut self, key: usize, response: &Response, after: After) -> Next {
+    fn respond(&mut self, key: usize, response: Response, after: After) -> Next {
         let Self { peers, turn, .. } = self;
-        http::encode(&mut turn.cork, response, after.end, after.body);
+        turn.work.spend(response.body.len().saturating_add(CALL_UNITS));
         let tx = &mut peers.tx[key];
-        if after.end == End::KeepAlive {
+        let length = Length::Bytes(response.body.len());
+        http::encode_head(&mut turn.cork, &response, length, after.end);
+        let body = if after.body == Body::Sent { response.body } else { Vec::new() };
+        if body.len() <= COPIED_BYTES_MAX {
+            turn.cork.extend_from_slice(&body);
             tx.uncork(key, InPlace::NOTHING, turn);
+        } else {
+            tx.queue_corked(turn);
+            tx.queue_whole(body);
+            tx.flush(key, turn);
+        }
+        self.end_response(key, after)
+    }
+
+    /// A response is written, as far as the kernel took it.
+    pub(crate) fn end_response(&mut self, key: usize, after: After) -> Next {
+        if after.end == End::KeepAlive {
             return Next::Request;
         }
+        let Self { peers, turn, .. } = self;
         peers.rx[key].reading = Reading::Nothing;
+        let tx = &mut peers.tx[key];
         tx.finish(key, turn);
-        tx.uncork(key, InPlace::NOTHING, turn);
         tx.finish_if_flushed(key, turn);
         Next::Other
     }
 
     /// The next request may come, of which `rest` is here already.
-    fn await_request(&mut self, key: usize, from: Arrival, rest: Vec<u8>) {
+    pub(crate) fn await_request(&mut self, key: usize, from: Arrival, rest: Vec<u8>) {
         let timeout_ms = match rest.is_empty() {
+            _ if !self.peers.tx[key].is_flushed() => {
+                self.peers.rx[key].last_rx_ms = self.turn.now_ms;
+                self.turn.limits.send_timeout_ms
+            }
             true => self.turn.limits.keep_alive_ms,
             false => self.turn.limits.handshake_timeout_ms,
         };
-        self.turn.timers.set(key, self.turn.now_ms + timeout_ms);
+        self.turn.timers.set(key, self.turn.now_ms.saturating_add(timeout_ms));
         self.peers.rx[key].reading = Reading::Head(Head::following(from));
         if !rest.is_empty() {
             self.resume_head(key, rest);
@@ -313,14 +401,14 @@ impl<H: Handler> Server<H> {
         let Self { peers, turn, handler, .. } = self;
         http::encode(&mut turn.cork, response, End::Stream, Body::Sent);
         let rx = &mut peers.rx[key];
-        rx.reading = Reading::Stream { keep_alive };
+        rx.reading = Reading::Stream { keep_alive, partial: None };
         let state = rx.state.insert(state);
         let tx = &mut peers.tx[key];
         tx.phase = Phase::Streaming;
         tx.uncork(key, InPlace::NOTHING, turn);
         match turn.limits.ping_interval_ms {
             0 => turn.timers.clear(key),
-            interval => turn.timers.set(key, turn.now_ms + interval),
+            interval => turn.timers.set(key, turn.now_ms.saturating_add(interval)),
         }
         let generation = tx.generation;
         let tx = &mut peers.tx;
@@ -332,20 +420,37 @@ impl<H: Handler> Server<H> {
     pub(crate) fn keep_stream_alive(&mut self, key: usize) {
         let Self { peers, turn, .. } = self;
         let rx = &mut peers.rx[key];
-        if let Reading::Stream { keep_alive } = rx.reading {
+        if let Reading::Stream { keep_alive, .. } = rx.reading {
             let tx = &mut peers.tx[key];
             if tx.is_flushed() {
                 turn.cork.extend_from_slice(keep_alive);
                 tx.uncork(key, InPlace::NOTHING, turn);
             } else if rx.pinged_ms > rx.last_rx_ms {
                 // It took nothing since it was last looked at.
-                turn.counters.silent += 1;
+                turn.counters.silent = turn.counters.silent.saturating_add(1);
                 tx.closed = Closed::Silent;
                 return tx.doom(key, turn);
             } else {
                 rx.pinged_ms = turn.now_ms;
             }
-            turn.timers.set(key, turn.now_ms + turn.limits.ping_interval_ms);
+            turn.timers.set(key, turn.now_ms.saturating_add(turn.limits.ping_interval_ms));
+        }
+    }
+
+    /// Ends a peer that took nothing of its answer for the send timeout; one whose answer is the server's to go on with waits on.
+    pub(crate) fn check_taking(&mut self, key: usize) {
+        let Self { peers, turn, .. } = self;
+        let (rx, tx) = (&mut peers.rx[key], &mut peers.tx[key]);
+        let timeout_ms = turn.limits.send_timeout_ms;
+        let gone_at_ms = rx.last_rx_ms.saturating_add(timeout_ms);
+        if tx.is_flushed() {
+            turn.timers.set(key, turn.now_ms.saturating_add(timeout_ms));
+        } else if turn.now_ms < gone_at_ms {
+            turn.timers.set(key, gone_at_ms);
+        } else {
+            turn.counters.silent = turn.counters.silent.saturating_add(1);
+            tx.closed = Closed::Silent;
+            tx.doom(key, turn);
         }
     }
 
@@ -355,7 +460,11 @@ impl<H: Handler> Server<H> {
         let position = topic.map(|topic| topic.position(waiting.since));
         let has_any = position.is_some_and(|at| at.next <= at.last.offset || at.gap.is_some());
         if has_any || wait_ms == 0 {
-            return self.respond_with_messages(key, &waiting);
+            return self.reply(key, waiting.into_reply());
+        }
+        if !self.has_room_to_stay(waiting.from.side) {
+            self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
+            return Next::Other;
         }
         let Self { peers, turn, .. } = self;
         let generation = peers.tx[key].generation;
@@ -373,13 +482,14 @@ impl<H: Handler> Server<H> {
             }
         };
         if position.gap.is_some() {
-            let next = self.respond_with_messages(key, &waiting);
+            // The gap is told of a topic that is there.
+            let next = self.reply(key, waiting.into_reply());
             self.leave_topics(key);
             return next;
         }
         // "Now" is now, and not when there is something.
         waiting.since = Since::Id(position.last);
-        turn.timers.set(key, turn.now_ms + wait_ms);
+        turn.timers.set(key, turn.now_ms.saturating_add(wait_ms));
         peers.rx[key].reading = Reading::Waiting(Box::new(waiting));
         Next::Other
     }
@@ -392,9 +502,10 @@ impl<H: Handler> Server<H> {
             return;
         };
         self.leave_topics(key);
-        let early = std::mem::take(&mut waiting.early);
-        if let Next::Request = self.respond_with_messages(key, &waiting) {
-            self.await_request(key, waiting.from, early);
+        let (from, early) = (waiting.from, std::mem::take(&mut waiting.early));
+        match self.reply(key, waiting.into_reply()) {
+            Next::Request => self.await_request(key, from, early),
+            Next::Other | Next::Later => self.keep_early(key, &early),
         }
     }
 
@@ -404,41 +515,6 @@ impl<H: Handler> Server<H> {
         for subscription in *subscriptions {
             unsubscribe(&mut self.peers.tx, &mut self.turn.topics, subscription);
         }
-    }
-
-    fn respond_with_messages(&mut self, key: usize, waiting: &Waiting) -> Next {
-        // Its messages, the response made of them, and a copy of what the kernel does not take of it.
-        if !self.turn.memory.has_room(3 * RESPONSE_BYTES_MAX) {
-            self.end_for_memory(key);
-            return Next::Other;
-        }
-        let Self { turn, handler, .. } = self;
-        let mut body = Vec::new();
-        let mut last = None;
-        let mut stands_at = None;
-        if let Some(topic) = turn.topics.find(&waiting.topic) {
-            let position = topic.position(waiting.since);
-            stands_at = Some(position.last);
-            if let Some(gap) = position.gap {
-                // However it ends the connection of others: here the notice is all there is.
-                let _told = handler.on_gap(waiting.form, &waiting.topic, gap, &mut body);
-            }
-            let mut offset = position.next;
-            while let Some(message) = topic.message(offset)
-                && (last.is_none() || body.len() < RESPONSE_BYTES_MAX)
-            {
-                handler.encode(waiting.form, message, &mut body);
-                last = Some(message.id);
-                offset += 1;
-            }
-            last = last.or(position.gap.map(|gap| gap.to));
-        }
-        let mut response = match last {
-            Some(last) => handler.respond(waiting.form, Some(last), body),
-            None => handler.respond(waiting.form, stands_at, body),
-        };
-        response.headers.extend(waiting.headers.iter().cloned());
-        self.respond(key, &response, waiting.after)
     }
 }
 
@@ -450,5 +526,5 @@ pub(crate) fn is_http(head: &[u8], limits: &HeadLimits) -> bool {
 /// Requests of one read that are answered, and fewer if the answers are not taken.
 const PIPELINED_MAX: usize = 256;
 
-/// Messages of one response, as they are written; the first is always there.
-const RESPONSE_BYTES_MAX: usize = 1 << 20;
+/// Bodies up to this size are copied behind their head; larger ones leave from where they are.
+const COPIED_BYTES_MAX: usize = 8 * 1024;

@@ -3,6 +3,7 @@
 //! An enum, matched once per system call, so that TLS stays off the plain path. Retries nothing but `Interrupted`, and
 //! knows no deadlines. Over plain TCP it keeps no bytes; what it keeps over TLS is told in `tls`.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 
@@ -164,6 +165,14 @@ impl Link {
         match self {
             Self::Plain(_) => Drained::Bytes(0),
             Self::Tls(tls) => tls.end_session(),
+        }
+    }
+
+    /// Behind [`Fill::Failed`]: what broke TLS, in an operator's words and in the library's.
+    pub fn breach(&self) -> (&'static str, Option<&impl fmt::Display>) {
+        match self {
+            Self::Plain(_) => ("there is no TLS", None),
+            Self::Tls(tls) => tls.breach(),
         }
     }
 

@@ -19,9 +19,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::net::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 use crate::net::link::{Link, Stream};
+use crate::net::peers::PeerId;
 use crate::net::tls::{TlsConfig, TlsLink};
 use crate::net::trust::ProxyProtocol;
-use crate::net::unix_socket::{self, SocketFile};
+use crate::net::unix_socket::{self, MadeFile, SocketFile};
 use crate::proto::proxy_protocol::Versions;
 
 /// One thing to listen on.
@@ -44,8 +45,9 @@ pub enum Side {
     /// Clients.
     #[default]
     Public,
-    /// Who watches over the server: 16 connections at most, which take no client's place. Served while it drains, until the
-    /// last client is gone.
+    /// Who watches over the server: 16 connections at most, which take no client's place; 12 of them may be WebSockets, streams and
+    /// requests that wait, past which there is a 503. Past 16 the next takes the place of one that asks for nothing, be it
+    /// after 250 ms. Served while the server drains, until the last client is gone.
     Admin,
 }
 
@@ -53,6 +55,8 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Arrival {
+    /// What the connection is known by until it ends.
+    pub id: PeerId,
     /// The other end, as a proxy that is trusted names it (`Listen::proxy`).
     pub peer: PeerAddr,
     /// Whom the listener is for that it came in by.
@@ -60,7 +64,7 @@ pub struct Arrival {
 }
 
 saved!(enum Side { 0 => Public, 1 => Admin });
-saved!(struct Arrival { peer, side });
+saved!(struct Arrival { id, peer, side });
 
 /// Where connections come in.
 #[derive(Debug)]
@@ -73,7 +77,8 @@ pub enum ListenAt {
         /// Whether other processes of the same user may listen there, too (SO_REUSEPORT).
         reuse_port: bool,
     },
-    /// A Unix socket, made at `path` and removed when the server no longer listens.
+    /// A Unix socket, made at `path` and removed when the server no longer listens. While it is made, the process has another umask:
+    /// what other threads create at that moment may be accessible to others than it should be.
     Unix {
         /// Where nothing is, or a socket that nobody listens on, which is replaced.
         path: PathBuf,
@@ -86,8 +91,8 @@ pub enum ListenAt {
     HandedOver {
         /// It listens already.
         socket: OwnedFd,
-        /// Its file, if that is removed when the server no longer listens.
-        path: Option<PathBuf>,
+        /// Its file, if that is removed when the server no longer listens ([`crate::HandOver::files`]).
+        file: Option<MadeFile>,
     },
 }
 
@@ -197,7 +202,7 @@ impl From<Errno> for ListenError {
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// Dropped before the socket, as it asks for.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     socket: OwnedFd,
     pub(crate) addr: LocalAddr,
     over: Over,
@@ -218,8 +223,8 @@ pub(crate) enum Waiting {
     Nothing,
     /// Perhaps some: look again in the next turn.
     Perhaps,
-    /// Perhaps some, but there is no descriptor: look again when a peer was reaped, or at `retry_ms`.
-    ForDescriptor { retry_ms: u64 },
+    /// Perhaps some, but there is no descriptor, or no place: look again when a peer was reaped, or at `retry_ms`.
+    ForRoom { retry_ms: u64 },
 }
 
 /// What one accept brought.
@@ -247,16 +252,16 @@ impl Listener {
                 take_over(&socket)?;
                 (None, socket)
             }
-            ListenAt::HandedOver { socket, path } => {
+            ListenAt::HandedOver { socket, file } => {
                 take_over(&socket)?;
-                (path.and_then(SocketFile::adopt), socket)
+                (file.and_then(SocketFile::adopt), socket)
             }
         };
         let own = own_address(&socket).ok_or(ListenError::NotListening)?;
         let addr = LocalAddr { socket: own, scheme: over.scheme() };
         let (waiting, token) = (Waiting::Nothing, Token(0));
         Ok(Self {
-            _file: file,
+            file,
             socket,
             addr,
             over,
@@ -282,6 +287,11 @@ impl Listener {
     /// The socket, to be handed over.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// The file that was made for it, if it is still there as far as is known.
+    pub(crate) fn file(&self) -> Option<&MadeFile> {
+        self.file.as_ref().map(SocketFile::made)
     }
 
     /// Whether its connections can be handed over to another image of the program.

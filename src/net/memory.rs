@@ -40,6 +40,11 @@ impl Memory {
         self.sessions.update(|count| count - 1);
     }
 
+    /// Whether there is a bound at all.
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Whether so little is left that a turn's end makes room.
     pub(crate) fn is_tight(&self) -> bool {
         self.passes(6, 0)

@@ -18,19 +18,23 @@ pub mod link;
 pub mod outqueue;
 
 mod addresses;
+mod admins;
 mod clock;
 mod compressors;
+mod cursor;
 mod fan_out;
 mod handover;
 mod http;
 mod in_place;
 mod memory;
 mod opening;
+mod partial;
 mod peers;
 mod prepared;
 mod proxied;
 mod publication;
 mod readiness;
+mod reply;
 mod rx;
 mod scratch;
 mod signals;
@@ -41,10 +45,11 @@ mod topics;
 mod turn;
 mod tx;
 mod unix_socket;
+mod work;
 
 pub use addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 pub use context::{Context, Sent};
-pub use handler::{Accept, Closed, Handler, Lag, Refusal};
+pub use handler::{Accept, Closed, Found, Handler, Lag, Refusal};
 pub use handover::{Ending, HandOver, TakenOver};
 pub use http::Answer;
 pub use listener::{Arrival, Listen, ListenAt, ListenError, Over, Side};
@@ -54,8 +59,9 @@ pub use remote::Remote;
 pub use server::{Ended, Error, Server};
 pub use tls::{PemContent, TlsConfig, TlsError};
 pub use topics::{
-    BadMessageId, Form, Framing, Gap, MessageId, Position, Published, Since, TopicError, TopicInfo,
-    TopicMessage,
+    BadMessageId, Form, Framing, Gap, Kept, MessageId, Position, Published, Since, TopicError,
+    TopicInfo, TopicMessage,
 };
 pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::{Counters, FAULT};
+pub use unix_socket::MadeFile;

@@ -3,6 +3,7 @@
 //! A head that comes whole is parsed where it lies; only one that is cut is kept. Rules of the head are
 //! `proto::handshake`'s, the decision is the handler's, the deadline is `server`'s.
 
+use crate::net::admins::NO_ROOM_TO_STAY;
 use crate::net::context::Context;
 use crate::net::handler::{Handler, Refusal};
 use crate::net::http::is_http;
@@ -45,6 +46,8 @@ struct Accepted<S> {
 enum Refused {
     ByRule(HandshakeError),
     ByHandler(Refusal),
+    /// As many of its side are open as may be.
+    NoRoom,
 }
 
 impl Head {
@@ -186,6 +189,9 @@ impl<H: Handler> Server<H> {
         let upgrade = request.upgrade().map_err(Refused::ByRule)?;
         let chosen =
             self.handler.on_upgrade(&request, &upgrade, from).map_err(Refused::ByHandler)?;
+        if !self.has_room_to_stay(from.side) {
+            return Err(Refused::NoRoom);
+        }
         let terms = self.turn.compressors.terms();
         Ok(Accepted {
             accept: upgrade.accept(),
@@ -228,12 +234,16 @@ impl<H: Handler> Server<H> {
                 Answer::Refuse(status) => self.answer_refusal(key, status, error.reason()),
                 Answer::Drop => {
                     self.turn.counters.tls_where_plain += 1;
-                    tracing::debug!(target: FAULT, peer = key, reason = error.reason(), "dropped");
+                    let (id, address) = (self.peers.id(key), self.peers.addr(key));
+                    tracing::debug!(target: FAULT, %id, %address, why = error.reason(), "dropped");
                     self.peers.tx[key].doom(key, &mut self.turn);
                 }
             },
             Refused::ByHandler(Refusal { status, reason }) => {
                 self.give_refusal(key, status, reason, &[]);
+            }
+            Refused::NoRoom => {
+                self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
             }
         }
     }
@@ -258,7 +268,9 @@ impl<H: Handler> Server<H> {
         reason: &str,
         headers: &[(&'static str, String)],
     ) {
-        tracing::debug!(target: FAULT, peer = key, status = status.code(), reason, "refused");
+        let (id, address) = (self.peers.id(key), self.peers.addr(key));
+        let status_code = status.code();
+        tracing::debug!(target: FAULT, %id, %address, status = status_code, why = reason, "refused");
         self.give_refusal(key, status, reason, headers);
     }
 
@@ -288,6 +300,10 @@ impl<H: Handler> Server<H> {
     pub(crate) fn handshake_timed_out(&mut self, key: usize) {
         match &self.peers.rx[key].reading {
             Reading::Waiting(_) => return self.end_wait(key),
+            Reading::Later(_) | Reading::Replying(_) => return self.check_taking(key),
+            Reading::Head(head) if head.is_idle() && !self.peers.tx[key].is_flushed() => {
+                return self.check_taking(key);
+            }
             Reading::Head(head) if head.is_idle() => return self.end_idle(key),
             _ => {}
         }

@@ -80,6 +80,14 @@ impl OutQueue {
         }
     }
 
+    /// Queues bytes without a copy.
+    pub fn push_whole(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            self.chunks.push_back(Chunk::Owned(bytes));
+        }
+    }
+
     /// Queues frames that other peers' queues hold too.
     pub fn push_shared(&mut self, frames: Rc<[u8]>) {
         if !frames.is_empty() {

@@ -2,12 +2,15 @@
 //!
 //! While a message is handled, its peer's `rx` entry is borrowed by the message and the whole `tx` column is lent to
 //! the handler; with one slab these borrows would conflict. Both columns see the same inserts and removes in the same
-//! order, so that they give out the same keys.
+//! order, so that they give out the same keys. What only the log asks for has a third column, which no message touches.
+
+#![deny(clippy::arithmetic_side_effects)]
 
 use slab::Slab;
 
+use crate::net::addr::PeerAddr;
 use crate::net::rx::Rx;
-use crate::net::tx::Tx;
+use crate::net::tx::{Tx, to_u32};
 
 /// Names a peer for as long as it is connected, and nobody afterwards. Its order is for collections that are sorted; it says
 /// nothing about the peers.
@@ -59,23 +62,53 @@ pub(crate) struct Peers<S> {
     pub(crate) rx: Slab<Rx<S>>,
     /// The sending halves.
     pub(crate) tx: Slab<Tx>,
+    /// Who each peer is, by its key; what a free key has is nobody's.
+    addrs: Vec<PeerAddr>,
 }
 
 impl<S> Peers<S> {
     /// Room for `peers` without moving an entry. The memory is touched only as peers come.
     pub(crate) fn with_capacity(peers: usize) -> Self {
-        Self { rx: Slab::with_capacity(peers), tx: Slab::with_capacity(peers) }
+        Self {
+            rx: Slab::with_capacity(peers),
+            tx: Slab::with_capacity(peers),
+            addrs: Vec::with_capacity(peers),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.tx.len()
     }
 
+    /// The name that a peer of this generation will have if it is the next that is added.
+    pub(crate) fn next_id(&self, generation: u32) -> PeerId {
+        PeerId { key: to_u32(self.tx.vacant_key()), generation }
+    }
+
+    /// The name of a peer that is there.
+    pub(crate) fn id(&self, key: usize) -> PeerId {
+        PeerId { key: to_u32(key), generation: self.tx[key].generation }
+    }
+
+    /// Who the peer under `key` is, or was until it was removed.
+    pub(crate) fn addr(&self, key: usize) -> PeerAddr {
+        self.addrs[key]
+    }
+
+    /// The peer under `key` is `addr`.
+    pub(crate) fn name(&mut self, key: usize, addr: PeerAddr) {
+        if self.addrs.len() <= key {
+            self.addrs.resize(key.saturating_add(1), PeerAddr::Unix);
+        }
+        self.addrs[key] = addr;
+    }
+
     /// Adds a peer; its key in both columns.
-    pub(crate) fn insert(&mut self, rx: Rx<S>, tx: Tx) -> usize {
+    pub(crate) fn insert(&mut self, rx: Rx<S>, tx: Tx, addr: PeerAddr) -> usize {
         let key = self.rx.insert(rx);
         let same = self.tx.insert(tx);
         debug_assert_eq!(key, same);
+        self.name(key, addr);
         key
     }
 

@@ -3,6 +3,8 @@
 //! Raw bytes of the socket, even if TLS follows. Mandatory there, whole within the handshake timeout. What the bytes mean
 //! is `proto::proxy_protocol`'s, who is trusted `trust`'s.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use crate::net::addr::PeerAddr;
 use crate::net::handler::Handler;
 use crate::net::listener::Arrival;
@@ -42,7 +44,9 @@ impl<H: Handler> Server<H> {
         let earlier_len = proxied.bytes.len();
         let came = &self.scratch.bytes()[..len];
         // Not to copy what is behind the header.
-        proxied.bytes.extend_from_slice(&came[..len.min(HEADER_BYTES_MAX - earlier_len)]);
+        proxied
+            .bytes
+            .extend_from_slice(&came[..len.min(HEADER_BYTES_MAX.saturating_sub(earlier_len))]);
         match proxy_protocol::parse(&proxied.bytes, proxied.versions) {
             Ok(Parsed::NeedBytes(_)) => {
                 debug_assert!(proxied.bytes.len() < HEADER_BYTES_MAX);
@@ -54,7 +58,9 @@ impl<H: Handler> Server<H> {
                     Source::Ip(addr) => PeerAddr::from(addr),
                     Source::Unix => PeerAddr::Unix,
                 };
-                tracing::debug!(peer = key, proxy = %proxied.from.peer, addr = %peer, "proxied");
+                self.peers.name(key, peer);
+                let (id, proxy) = (proxied.from.id, proxied.from.peer);
+                tracing::debug!(%id, address = %peer, %proxy, "proxied");
                 if source != Source::Proxy && !self.count_named(key, peer) {
                     return;
                 }
@@ -62,14 +68,16 @@ impl<H: Handler> Server<H> {
                 self.begin_head(
                     key,
                     Arrival { peer, ..proxied.from },
-                    header_len - earlier_len,
+                    header_len.saturating_sub(earlier_len),
                     len,
                     frames_left,
                 );
             }
             Err(error) => {
-                self.turn.counters.proxy_headers_refused += 1;
-                tracing::debug!(target: FAULT, proxy = %proxied.from.peer, ?error, "no PROXY header");
+                let refused = &mut self.turn.counters.proxy_headers_refused;
+                *refused = refused.saturating_add(1);
+                let (id, proxy) = (proxied.from.id, proxied.from.peer);
+                tracing::debug!(target: FAULT, %id, %proxy, why = error.reason(), "no PROXY header");
                 self.peers.tx[key].doom(key, &mut self.turn);
             }
         }
@@ -92,7 +100,7 @@ impl<H: Handler> Server<H> {
             tx.mark_ready(key, &mut self.turn);
         } else if at < len {
             self.scratch.bytes().copy_within(at..len, 0);
-            self.receive_head(key, len - at, frames_left);
+            self.receive_head(key, len.saturating_sub(at), frames_left);
         }
     }
 }

@@ -4,6 +4,8 @@
 //! than two batches in memory. A batch is fanned out in runs that a topic's ring holds, so that however long it is, nothing
 //! falls off the ring before it was given to who keeps up. Slows down for no subscriber: that is what history is for.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::sync::mpsc::{Receiver, Sender};
 
 use crate::config::TopicLimits;
@@ -86,22 +88,22 @@ impl<H: Handler> Server<H> {
     /// Publishes a batch; in runs, each of which is fanned out before the next.
     pub(crate) fn publish_batch(&mut self, mut batch: MessageBatch, receipt: Sender<FannedOut>) {
         let run_max = run_bytes_max(&self.turn.limits.topics);
-        let (mut run, mut published, mut refused) = (0, 0, None);
+        let (mut run, mut published, mut refused) = (0_usize, 0_usize, None);
         for (kind, payload) in batch.messages() {
-            let cost = payload.len() + MESSAGE_COST;
-            if run > 0 && run + cost > run_max {
+            let cost = payload.len().saturating_add(MESSAGE_COST);
+            if run > 0 && run.saturating_add(cost) > run_max {
                 self.fan_out();
                 run = 0;
             }
             let now_ms = self.turn.now_ms;
             match self.turn.topics.publish(&batch.topic, kind, payload, None, now_ms) {
                 Ok(_) => {
-                    published += 1;
-                    run += cost;
+                    published = published.saturating_add(1);
+                    run = run.saturating_add(cost);
                 }
                 Err(error) => {
-                    let (count, last) = refused.get_or_insert((0, error));
-                    *count += 1;
+                    let (count, last) = refused.get_or_insert((0_usize, error));
+                    *count = count.saturating_add(1);
                     *last = error;
                 }
             }

@@ -18,9 +18,11 @@ use crate::net::in_place::InPlace;
 use crate::net::link::Fill;
 use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
+use crate::net::partial::Partial;
 use crate::net::proxied::Proxied;
+use crate::net::reply::Replying;
 use crate::net::server::Server;
-use crate::net::turn::SHARE_BYTES_MIN;
+use crate::net::turn::{FAULT, SHARE_BYTES_MIN};
 use crate::net::tx::Phase;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -52,8 +54,17 @@ pub(crate) enum Reading {
     Body(Box<Gathering>),
     /// Of no interest until the request that waits is answered.
     Waiting(Box<Waiting>),
-    /// Of no interest: a response streams, and this is sent when nothing else was for a while.
-    Stream { keep_alive: &'static [u8] },
+    /// To be read once this request was answered, which waits for work.
+    Later(Box<Gathering>),
+    /// To be read once this request is answered in full.
+    Replying(Box<Replying>),
+    /// Of no interest: a response streams.
+    Stream {
+        /// Is sent when nothing else was for a while.
+        keep_alive: &'static [u8],
+        /// A long message that is being written.
+        partial: Option<Box<Partial>>,
+    },
     /// Frames.
     Frames(Frames),
     /// Of no interest: the last word is spoken.
@@ -81,6 +92,8 @@ enum Why {
     Cut,
     /// The turn's share of frames was used up, or the peer does not take its replies; no bytes are missing.
     Share,
+    /// The handler put the first frame back until there is work left.
+    Work,
 }
 
 /// How a walk over bytes ended.
@@ -89,6 +102,8 @@ enum Walked {
     Through(usize),
     /// At the end of the turn's share, or where the replies passed the soft bound.
     Share(usize),
+    /// Behind a message of which the handler put something back.
+    Work(usize),
     /// The connection's input is over: closed, failed, or closed by the handler.
     Over,
 }
@@ -115,12 +130,19 @@ impl<S> Rx<S> {
         matches!(&self.reading, Reading::Head(head) if head.is_idle())
     }
 
+    /// Whether its request waits for a topic's messages.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(&self.reading, Reading::Waiting(_))
+    }
+
     /// Bytes that came and are kept.
     pub(crate) fn kept_bytes(&self) -> usize {
         match &self.reading {
             Reading::Head(head) => head.kept_bytes(),
             Reading::Body(gathering) => gathering.kept_bytes(),
             Reading::Waiting(waiting) => waiting.kept_bytes(),
+            Reading::Later(gathering) => gathering.kept_bytes(),
+            Reading::Replying(replying) => replying.kept_bytes(),
             Reading::Frames(frames) => {
                 frames.inbound.kept_bytes() + frames.owed.as_ref().map_or(0, |it| it.bytes.len())
             }
@@ -142,9 +164,23 @@ impl Frames {
 
 saved!(struct Frames { inbound, owed });
 saved!(struct Owed { bytes, why });
-saved!(enum Why { 0 => Cut, 1 => Share });
+saved!(enum Why { 0 => Cut, 1 => Share, 2 => Work });
 
 impl Reading {
+    /// Whether nothing more is read for now: what came is not answered yet.
+    pub(crate) fn is_held(&self) -> bool {
+        match self {
+            Self::Later(_) | Self::Replying(_) => true,
+            Self::Frames(frames) => frames.owed.as_ref().is_some_and(|it| it.why == Why::Work),
+            Self::Proxied(_)
+            | Self::Head(_)
+            | Self::Body(_)
+            | Self::Waiting(_)
+            | Self::Stream { .. }
+            | Self::Nothing => false,
+        }
+    }
+
     /// Whether it can be written.
     pub(crate) const fn moves(&self) -> bool {
         match self {
@@ -153,6 +189,8 @@ impl Reading {
             Self::Proxied(_)
             | Self::Head(_)
             | Self::Body(_)
+            | Self::Later(_)
+            | Self::Replying(_)
             | Self::Stream { .. }
             | Self::Nothing => true,
         }
@@ -167,6 +205,8 @@ impl Reading {
             Self::Body(_) => 3,
             Self::Stream { .. } => 4,
             Self::Frames(_) => 5,
+            Self::Later(_) => 6,
+            Self::Replying(_) => 7,
         };
         out.push(tag);
         match self {
@@ -174,8 +214,11 @@ impl Reading {
             Self::Head(head) => head.save(out),
             Self::Body(gathering) => gathering.save(out),
             Self::Frames(frames) => frames.save(out),
+            Self::Later(gathering) => gathering.save(out),
+            Self::Replying(replying) => replying.save(out),
             // What it is kept alive with is asked of the handler again.
-            Self::Stream { keep_alive: _ } | Self::Waiting(_) | Self::Nothing => {}
+            Self::Stream { keep_alive: _, partial } => partial.save(out),
+            Self::Waiting(_) | Self::Nothing => {}
         }
     }
 
@@ -189,8 +232,10 @@ impl Reading {
             1 => Self::Proxied(Box::restore(from)?),
             2 => Self::Head(Box::restore(from)?),
             3 => Self::Body(Box::restore(from)?),
-            4 => Self::Stream { keep_alive: keep_alive() },
+            4 => Self::Stream { keep_alive: keep_alive(), partial: Option::restore(from)? },
             5 => Self::Frames(Frames::restore(from)?),
+            6 => Self::Later(Box::restore(from)?),
+            7 => Self::Replying(Box::restore(from)?),
             _ => return Err(Corrupt),
         })
     }
@@ -201,14 +246,18 @@ impl<H: Handler> Server<H> {
     pub(crate) fn receive(&mut self, key: usize, until: ReadUntil) {
         let mut frames_left = FRAMES_PER_TURN_MAX;
         let mut bytes_left = self.turn.share_bytes();
-        if !self.resume_share(key, &mut frames_left) {
+        if self.peers.rx[key].reading.is_held() || !self.resume_share(key, &mut frames_left) {
             return;
         }
         loop {
             let tx = &mut self.peers.tx[key];
-            if tx.phase == Phase::Doomed || tx.is_paused(&self.turn) {
+            if tx.phase == Phase::Doomed
+                || tx.is_paused(&self.turn)
+                || self.peers.rx[key].reading.is_held()
+            {
                 return;
             }
+            let tx = &mut self.peers.tx[key];
             if self.turn.handshakes_left == 0 && tx.link.is_handshaking() {
                 return tx.mark_ready(key, &mut self.turn);
             }
@@ -265,6 +314,8 @@ impl<H: Handler> Server<H> {
             | Reading::Head(_)
             | Reading::Body(_)
             | Reading::Waiting(_)
+            | Reading::Later(_)
+            | Reading::Replying(_)
             | Reading::Stream { .. }
             | Reading::Nothing => {
                 (link.read(&mut scratch[..READ_BYTES_MAX], at_most), READ_BYTES_MAX, 0)
@@ -295,7 +346,10 @@ impl<H: Handler> Server<H> {
             Reading::Head(_) => self.receive_head(key, len, frames_left),
             Reading::Body(_) => self.receive_body(key, len),
             Reading::Waiting(_) => self.receive_early(key, len),
-            Reading::Stream { .. } | Reading::Nothing => {}
+            Reading::Later(_)
+            | Reading::Replying(_)
+            | Reading::Stream { .. }
+            | Reading::Nothing => {}
         }
         Filled::Bytes { len, is_drained }
     }
@@ -334,6 +388,7 @@ impl<H: Handler> Server<H> {
         let (at, why) = match walked {
             Walked::Through(at) => (at, Why::Cut),
             Walked::Share(at) => (at, Why::Share),
+            Walked::Work(at) => return self.keep_put_back(key, &bytes[at..]),
             Walked::Over => return self.finish_if_flushed(key),
         };
         if at < bytes.len()
@@ -345,6 +400,44 @@ impl<H: Handler> Server<H> {
             return self.end_for_memory(key);
         }
         if why == Why::Share {
+            self.peers.tx[key].mark_ready(key, &mut self.turn);
+        }
+    }
+
+    /// Keeps what the handler put back, and what came behind it, until there is work left.
+    #[cold]
+    fn keep_put_back(&mut self, key: usize, rest: &[u8]) {
+        let Self { peers, turn, .. } = self;
+        let mut bytes = std::mem::take(&mut turn.put_back);
+        bytes.extend_from_slice(rest);
+        if let Reading::Frames(frames) = &mut peers.rx[key].reading {
+            frames.owed = Some(Box::new(Owed { bytes, why: Why::Work }));
+        }
+        peers.tx[key].await_work(key, turn);
+        if turn.memory.is_short() {
+            self.end_for_memory(key);
+        }
+    }
+
+    /// It is the turn of a message that was put back.
+    pub(crate) fn resume_put_back(&mut self, key: usize) {
+        let Reading::Frames(frames) = &mut self.peers.rx[key].reading else { return };
+        if frames.owed.as_ref().is_none_or(|owed| owed.why != Why::Work) {
+            return;
+        }
+        if self.peers.tx[key].is_paused(&self.turn) {
+            // It is looked at again once it takes its replies, as one whose share was used up.
+            if let Some(owed) = &mut frames.owed {
+                owed.why = Why::Share;
+            }
+            return;
+        }
+        let mut frames_left = FRAMES_PER_TURN_MAX;
+        if let Some(mut owed) = frames.owed.take() {
+            self.walk_and_keep(key, &mut owed.bytes, &mut frames_left);
+        }
+        if !self.peers.rx[key].reading.is_held() {
+            // Nothing was read meanwhile.
             self.peers.tx[key].mark_ready(key, &mut self.turn);
         }
     }
@@ -428,6 +521,10 @@ impl<H: Handler> Server<H> {
                         header.write_unmasked(&mut bytes[replies.end..]);
                         replies.end += header::unmasked_len(len) + len;
                     }
+                    if !turn.put_back.is_empty() {
+                        frames.inbound.settle(&mut turn.pool);
+                        return Walked::Work(at);
+                    }
                     // The rest of the read waits like what was not read, so that a peer's own messages never make it
                     // overflow.
                     if peers.tx[key].is_behind(turn) {
@@ -471,6 +568,10 @@ impl<H: Handler> Server<H> {
     #[cold]
     fn tls_failed(&mut self, key: usize) {
         self.turn.counters.tls_failed += 1;
+        let (id, address) = (self.peers.id(key), self.peers.addr(key));
+        let (why, detail) = self.peers.tx[key].link.breach();
+        let detail = detail.map(tracing::field::display);
+        tracing::debug!(target: FAULT, %id, %address, why, detail, "TLS failed");
         self.peers.rx[key].reading = Reading::Nothing;
         let tx = &mut self.peers.tx[key];
         tx.finish(key, &mut self.turn);

@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::{ConfigError, Limits};
 use crate::net::addr::{LocalAddr, PeerAddr};
 use crate::net::addresses::Addresses;
+use crate::net::admins::{ADMINS_MAX, Admins};
 use crate::net::clock::Clock;
 use crate::net::context::{Context, find, unsubscribe};
 use crate::net::handler::{Closed, Handler};
@@ -28,7 +29,7 @@ use crate::net::listener::{
 };
 use crate::net::memory::SHORT_REASON;
 use crate::net::opening::Head;
-use crate::net::peers::Peers;
+use crate::net::peers::{PeerId, Peers};
 use crate::net::prepared::Prepared;
 use crate::net::proxied::Proxied;
 use crate::net::publication::Receipts;
@@ -36,9 +37,9 @@ use crate::net::readiness::Readiness;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::scratch::Scratch;
-use crate::net::signals::EndSignals;
+use crate::net::signals::{self, EndSignals};
 use crate::net::turn::{Counters, FAULT, Turn};
-use crate::net::tx::{Phase, Tx};
+use crate::net::tx::{Phase, Tx, to_u32};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::proto::opcode::Opcode;
@@ -67,7 +68,7 @@ pub struct Server<H: Handler> {
     /// How many of them there may be.
     excess_max: usize,
     /// Connections of `Side::Admin`, which take no place of clients.
-    pub(crate) admin_count: usize,
+    pub(crate) admins: Admins,
     pub(crate) addresses: Addresses,
     /// Since when the server drains, and until when.
     pub(crate) draining_until_ms: Option<u64>,
@@ -208,7 +209,7 @@ impl<H: Handler> Server<H> {
             generation: 0,
             excess_count: 0,
             excess_max,
-            admin_count: 0,
+            admins: Admins::default(),
             addresses,
             draining_until_ms: None,
             handing_over: None,
@@ -285,6 +286,7 @@ impl<H: Handler> Server<H> {
         self.turn.topics.now_ms = now_ms;
         let mut ended = None;
         let ready_len = self.turn.ready.len();
+        self.turn.work.begin_turn();
         self.turn.begin_phase();
         for event in events {
             match event.token() {
@@ -296,6 +298,7 @@ impl<H: Handler> Server<H> {
         }
         self.accept();
         self.resume_ready(ready_len);
+        self.do_work();
         self.flush_dirty();
         self.expire_deadlines();
         self.wake();
@@ -315,11 +318,12 @@ impl<H: Handler> Server<H> {
         let perhaps = |listener: &Listener| {
             listener.waiting == Waiting::Perhaps && self.accepts_from(listener)
         };
-        if !self.turn.ready.is_empty() || self.listeners.iter().any(perhaps) {
+        let is_owed = !self.turn.ready.is_empty() || self.turn.work.waiting() > 0;
+        if is_owed || self.listeners.iter().any(perhaps) {
             return Some(Duration::ZERO);
         }
         let retries = self.listeners.iter().filter_map(|listener| match listener.waiting {
-            Waiting::ForDescriptor { retry_ms } => Some(retry_ms),
+            Waiting::ForRoom { retry_ms } => Some(retry_ms),
             Waiting::Nothing | Waiting::Perhaps => None,
         });
         let keeps_any = self.turn.pool.idle_bytes() > 0 || self.turn.topics.bytes() > 0;
@@ -367,13 +371,44 @@ impl<H: Handler> Server<H> {
             tx.flush(key, &mut self.turn);
             // Its Pongs are not read while it is paused, so what it takes is its sign of life.
             let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
-            if waits_less && (was_paused || tx.phase == Phase::Streaming) {
+            if waits_less && (was_paused || tx.phase != Phase::Open) {
                 rx.last_rx_ms = self.turn.now_ms;
             }
             tx.finish_if_flushed(key, &mut self.turn);
             if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
                 self.catch_up(key, is_slow);
+            } else if tx.is_flushed() && matches!(rx.reading, Reading::Replying(_)) {
+                tx.await_work(key, &mut self.turn);
             }
+        }
+    }
+
+    /// Gives those who wait for work theirs, a share each and the first ones first, until the turn's is used up.
+    fn do_work(&mut self) {
+        let listed = self.turn.work.waiting();
+        self.turn.work.begin_list();
+        for _ in 0..listed {
+            let Some(id) = self.turn.work.next() else { break };
+            let Some(tx) = find(&mut self.peers.tx, id) else { continue };
+            tx.take_work();
+            self.work_for(id.key as usize);
+        }
+        self.turn.work.end_list();
+    }
+
+    /// What a peer waits for may be several things: what its topics have for it, and the answer to what it sent.
+    fn work_for(&mut self, key: usize) {
+        if !self.peers.tx[key].is_flushed() {
+            self.flush(key);
+        }
+        if self.peers.tx[key].phase == Phase::Doomed {
+            return;
+        }
+        match self.peers.rx[key].reading {
+            Reading::Later(_) => self.serve_later(key),
+            Reading::Replying(_) => self.go_on_replying(key),
+            Reading::Frames(_) => self.resume_put_back(key),
+            _ => {}
         }
     }
 
@@ -449,7 +484,9 @@ impl<H: Handler> Server<H> {
         }
         let (generation, closed) = (tx.generation, tx.closed);
         self.excess_count -= usize::from(tx.is_excess);
-        self.admin_count -= usize::from(tx.side == Side::Admin);
+        if tx.side == Side::Admin {
+            self.admins.remove(key);
+        }
         self.turn.compressors.release(&tx.packing);
         if tx.link.is_tls() {
             self.turn.memory.remove_session();
@@ -457,18 +494,13 @@ impl<H: Handler> Server<H> {
         drop(tx);
         if let Some(state) = rx.state {
             self.turn.counters.lost += u64::from(closed == Closed::Lost);
-            match closed {
-                Closed::Failed(_) | Closed::Silent | Closed::Cut => {
-                    tracing::debug!(target: FAULT, peer = key, generation, ?closed, "failed");
-                }
-                _ => tracing::debug!(peer = key, generation, ?closed, "closed"),
-            }
+            log_end(PeerId { key: to_u32(key), generation }, self.peers.addr(key), closed);
             let (tx, turn) = (&mut self.peers.tx, &mut self.turn);
             let mut cx = Context::new(key, generation, tx, turn, InPlace::NOTHING);
             self.handler.on_close(state, closed, &mut cx);
         }
         for listener in &mut self.listeners {
-            if matches!(listener.waiting, Waiting::ForDescriptor { .. }) {
+            if matches!(listener.waiting, Waiting::ForRoom { .. }) {
                 listener.waiting = Waiting::Perhaps;
             }
         }
@@ -481,9 +513,9 @@ impl<H: Handler> Server<H> {
                 continue;
             }
             match self.listeners[at].waiting {
-                Waiting::ForDescriptor { retry_ms } if retry_ms > self.turn.now_ms => {}
+                Waiting::ForRoom { retry_ms } if retry_ms > self.turn.now_ms => {}
                 Waiting::Nothing => {}
-                Waiting::Perhaps | Waiting::ForDescriptor { .. } => {
+                Waiting::Perhaps | Waiting::ForRoom { .. } => {
                     self.listeners[at].waiting = self.accept_from(at);
                 }
             }
@@ -492,6 +524,9 @@ impl<H: Handler> Server<H> {
 
     fn accept_from(&mut self, at: usize) -> Waiting {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
+            if self.listeners[at].side == Side::Admin && !self.has_admin_place() {
+                return Waiting::ForRoom { retry_ms: self.turn.now_ms + ADMIN_RETRY_MS };
+            }
             match self.listeners[at].accept() {
                 Accepted::Stream(stream, peer) => self.add(at, stream, peer),
                 Accepted::Nobody => return Waiting::Nothing,
@@ -499,7 +534,7 @@ impl<H: Handler> Server<H> {
                 Accepted::Exhausted(error) => {
                     self.turn.counters.accepts_paused += 1;
                     tracing::debug!(target: FAULT, %error, "accepting pauses until a descriptor is free");
-                    return Waiting::ForDescriptor { retry_ms: self.turn.now_ms + RETRY_MS };
+                    return Waiting::ForRoom { retry_ms: self.turn.now_ms + RETRY_MS };
                 }
             }
         }
@@ -511,7 +546,7 @@ impl<H: Handler> Server<H> {
         self.turn.counters.accepted += 1;
         // Those who are being refused hold a place of the reserve, and no slot.
         let side = self.listeners[at].side;
-        if side == Side::Admin && self.admin_count >= ADMINS_MAX {
+        if side == Side::Admin && !self.take_admin_place() {
             return;
         }
         let versions = self.listeners[at].proxy_versions(peer);
@@ -526,19 +561,21 @@ impl<H: Handler> Server<H> {
         }
         self.generation = self.generation.wrapping_add(1);
         let Some(link) = self.listeners[at].link(stream, versions.is_some()) else { return };
-        let from = Arrival { peer, side };
+        let from = Arrival { id: self.peers.next_id(self.generation), peer, side };
         let reading = match versions {
             Some(versions) => Reading::Proxied(Proxied::new(versions, from)),
             None => Reading::Head(Head::new(from)),
         };
-        self.admin_count += usize::from(side == Side::Admin);
         if link.is_tls() {
             self.turn.memory.add_session();
         }
         let rx = Rx::new(reading, self.turn.now_ms);
-        let key = self.peers.insert(rx, Tx::new(link, self.generation));
+        let key = self.peers.insert(rx, Tx::new(link, self.generation), peer);
         self.peers.tx[key].is_excess = shortage.is_some();
         self.peers.tx[key].side = side;
+        if side == Side::Admin {
+            self.admins.add(key, Some(self.turn.now_ms));
+        }
         let socket = self.peers.tx[key].link.source();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
@@ -555,7 +592,7 @@ impl<H: Handler> Server<H> {
 
     /// What there is too little of for one more client, of `owner` if that is known by now.
     fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<&'static str> {
-        let clients = self.peers.len() - self.excess_count - self.admin_count;
+        let clients = self.peers.len() - self.excess_count - self.admins.len();
         let counters = &mut self.turn.counters;
         if clients >= self.turn.limits.peers_max {
             counters.over_capacity += 1;
@@ -729,7 +766,8 @@ impl<H: Handler> Server<H> {
             if self.draining_until_ms.is_some() {
                 return Some(Ended::Signalled(signal));
             }
-            tracing::info!(signal, connections = self.peers.len(), "draining");
+            let name = signals::name(signal);
+            tracing::info!(signal = name, connections = self.peers.len(), "draining");
             self.begin_drain();
         }
         None
@@ -749,7 +787,7 @@ impl<H: Handler> Server<H> {
     fn are_clients_gone(&self) -> bool {
         self.draining_until_ms.is_some()
             && !self.listeners.is_empty()
-            && self.peers.len() == self.admin_count
+            && self.peers.len() == self.admins.len()
     }
 
     /// Stops listening for one side, and says goodbye to it: 503 to a handshake in progress, Close 1001 to an open peer.
@@ -800,11 +838,24 @@ impl<H: Handler> Server<H> {
         let until_ms = self.draining_until_ms?;
         match self.peers.len() {
             0 => Some(Ended::Drained),
-            left if self.turn.now_ms >= until_ms => match left - self.admin_count {
+            left if self.turn.now_ms >= until_ms => match left - self.admins.len() {
                 0 => Some(Ended::Drained),
                 clients => Some(Ended::DrainTimedOut(clients)),
             },
             _ => None,
+        }
+    }
+}
+
+/// The line about the end of a connection that was open.
+fn log_end(id: PeerId, address: PeerAddr, closed: Closed) {
+    let (code, why) = (closed.status_code().map(StatusCode::to_wire), closed.reason());
+    match closed {
+        Closed::Failed(_) | Closed::Silent | Closed::Cut => {
+            tracing::debug!(target: FAULT, %id, %address, code, why, "failed");
+        }
+        Closed::ByPeer(_) | Closed::ByUs(_) | Closed::Lost => {
+            tracing::debug!(%id, %address, code, why, "closed");
         }
     }
 }
@@ -822,6 +873,9 @@ const fn listener_token(at: usize) -> Token {
 /// Events taken from the kernel at once.
 const EVENTS_PER_TURN_MAX: usize = 1024;
 
+/// How soon it is looked again whether an admin gives its place up.
+const ADMIN_RETRY_MS: u64 = 10;
+
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_PER_TURN_MAX: usize = 256;
 
@@ -830,9 +884,6 @@ const DEADLINES_PER_TURN_MAX: usize = 256;
 
 /// Connections past `peers_max` that are told so; more are cut at once.
 const REFUSALS_MAX: usize = 64;
-
-/// Connections of `Side::Admin`, out of those; more are cut at once.
-const ADMINS_MAX: usize = 16;
 
 const CROWDED_REASON: &str = "too many connections from this address";
 

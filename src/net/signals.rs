@@ -12,6 +12,15 @@ use signal_hook_mio::v1_0::Signals;
 /// The signals that end a server.
 pub(crate) struct EndSignals(Signals);
 
+/// What an operator calls one of them.
+pub(crate) const fn name(signal: i32) -> &'static str {
+    match signal {
+        SIGTERM => "SIGTERM",
+        SIGINT => "SIGINT",
+        _ => "another signal",
+    }
+}
+
 impl std::fmt::Debug for EndSignals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EndSignals")

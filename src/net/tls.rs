@@ -30,7 +30,6 @@ use rustls::{InconsistentKeys, ServerConfig};
 use x509_parser::time::ASN1Time;
 
 use crate::net::link::{self, Drained, Fill, Stream};
-use crate::net::turn::FAULT;
 
 /// A certificate and its key, and all that TLS connections of a server share. Cheap to clone; clones share a swap.
 #[derive(Clone)]
@@ -268,6 +267,28 @@ pub struct TlsLink {
     is_drained: bool,
     /// Whether our close_notify was made.
     is_ending: bool,
+    /// What was wrong with the peer's bytes, once something was.
+    breach: Option<Box<rustls::Error>>,
+}
+
+/// Whose fault it is, and about what.
+const fn words_for(error: &rustls::Error) -> &'static str {
+    use rustls::Error::{
+        AlertReceived, DecryptError, InappropriateHandshakeMessage, InappropriateMessage,
+        InvalidMessage, NoApplicationProtocol, PeerIncompatible, PeerMisbehaved,
+        PeerSentOversizedRecord,
+    };
+    match error {
+        AlertReceived(_) => "the client ended it with an alert",
+        PeerIncompatible(_) => "there is no version, cipher or group in common",
+        NoApplicationProtocol => "there is no application protocol in common",
+        InvalidMessage(_) | PeerSentOversizedRecord => "what the client sent is not TLS",
+        InappropriateMessage { .. } | InappropriateHandshakeMessage { .. } | PeerMisbehaved(_) => {
+            "the client broke the rules of TLS"
+        }
+        DecryptError => "a record of the client's does not decrypt",
+        _ => "the session could not go on",
+    }
 }
 
 /// What the peer's bytes are.
@@ -311,6 +332,7 @@ impl TlsLink {
             held_at: 0,
             is_drained: false,
             is_ending: false,
+            breach: None,
         })
     }
 
@@ -378,8 +400,8 @@ impl TlsLink {
                 self.is_drained = false;
             }
             Stepped::Failed(error) => {
-                tracing::debug!(target: FAULT, %error, "TLS failed");
                 self.input = Input::Failed;
+                self.breach = Some(Box::new(error));
                 if speaks_http && self.session.is_handshaking() {
                     self.held = PLAIN_HTTP.to_vec();
                 }
@@ -392,6 +414,12 @@ impl TlsLink {
             (_, Input::Ended) => Fill::End,
             _ => Fill::NoData { made_flight },
         }
+    }
+
+    /// Behind [`Fill::Failed`]: what broke TLS, in an operator's words and in the library's.
+    pub fn breach(&self) -> (&'static str, Option<&impl fmt::Display>) {
+        let error = self.breach.as_deref();
+        (error.map_or("the client sent a record that is too long", words_for), error)
     }
 
     /// Decrypts records in place, and moves their plaintext down: into `first`, then to the front of `second`.

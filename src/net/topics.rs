@@ -9,20 +9,26 @@
 //! ```
 //!
 //! Each form of a message (framed, compressed, as a server-sent event ...) is made once, when the first subscriber needs it.
-//! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's.
+//! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's. Where a place that a
+//! client names lies is `cursor`'s.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
+#![deny(clippy::arithmetic_side_effects)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Bound;
 use std::rc::Rc;
 
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
 use crate::net::memory::Memory;
+use crate::net::partial::Partial;
 use crate::net::peers::PeerId;
 use crate::proto::message::Kind;
 use crate::state::{Corrupt, Reader, Saved};
+
+pub use crate::net::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
 
 /// The topics of one loop.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub(crate) struct Topics {
     history_bytes_aim: usize,
     memory: Memory,
     by_name: HashMap<Rc<str>, u32>,
+    /// The same names in their order, for lists.
+    names: BTreeSet<Rc<str>>,
     slab: Slab<Topic>,
     /// Those with messages that were not fanned out.
     pub(crate) dirty: Vec<u32>,
@@ -76,7 +84,7 @@ pub(crate) struct Topic {
 #[derive(Debug)]
 pub(crate) struct Entry {
     kind: Kind,
-    payload: Box<[u8]>,
+    payload: Rc<[u8]>,
     /// Who published it, if it was a peer.
     pub(crate) from: Option<PeerId>,
     at_ms: u64,
@@ -133,58 +141,24 @@ pub(crate) struct Class {
     pub(crate) window_at: Option<u8>,
 }
 
-/// Names a message of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageId {
-    /// Which life of the topic.
-    pub epoch: u64,
-    /// Which message of it, from 1 on; 0 is before the first.
-    pub offset: u64,
+impl Class {
+    /// Streams and responses are made of the same bytes.
+    pub(crate) const fn of_one_message(self) -> Self {
+        let framing = match self.form.framing {
+            Framing::Response => Framing::Bytes,
+            framing => framing,
+        };
+        Self { form: Form { framing, ..self.form }, ..self }
+    }
 }
 
 saved!(struct Subscriber { key, form, mutes_own, next });
 saved!(struct Subscription { topic, at });
 saved!(struct Form { id, framing });
 saved!(enum Framing { 0 => Message, 1 => Bytes, 2 => Response });
-saved!(struct MessageId { epoch, offset });
-saved!(enum Since { 0 => Now, 1 => Id(id), 2 => Last(count), 3 => All });
 saved!(struct Topic {
     name, epoch, ring, payload_bytes, first, fanned, subscribers, replays, is_dirty, unused_since_ms,
 });
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}:{}", self.epoch, self.offset)
-    }
-}
-
-impl std::str::FromStr for MessageId {
-    type Err = BadMessageId;
-
-    /// Parses what `Display` writes.
-    fn from_str(text: &str) -> Result<Self, BadMessageId> {
-        let (epoch, offset) = text.split_once(':').ok_or(BadMessageId)?;
-        let is_hex = |byte: u8| byte.is_ascii_hexdigit();
-        if !epoch.bytes().all(is_hex) || !offset.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(BadMessageId);
-        }
-        let epoch = u64::from_str_radix(epoch, 16).map_err(|_| BadMessageId)?;
-        let offset = offset.parse().map_err(|_| BadMessageId)?;
-        Ok(Self { epoch, offset })
-    }
-}
-
-/// Not a message's name, `EPOCH:OFFSET`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadMessageId;
-
-impl fmt::Display for BadMessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a message's id, EPOCH:OFFSET")
-    }
-}
-
-impl std::error::Error for BadMessageId {}
 
 /// A message of a topic, as it is lent to who writes it.
 #[derive(Clone, Copy, Debug)]
@@ -213,39 +187,6 @@ pub struct TopicInfo<'a> {
     pub bytes: usize,
     /// Its last message, kept or not.
     pub last: MessageId,
-}
-
-/// Messages that a subscriber was not given, since they fell off the ring first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The last message before the gap.
-    pub from: MessageId,
-    /// The last message in it: who goes on behind this one misses nothing more.
-    pub to: MessageId,
-}
-
-impl Gap {
-    /// How many messages are gone; `None`: nobody knows, since they were of another life of the topic.
-    pub const fn lost(&self) -> Option<u64> {
-        if self.from.epoch == self.to.epoch {
-            Some(self.to.offset - self.from.offset)
-        } else {
-            None
-        }
-    }
-}
-
-/// Where to begin listening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// With the next message.
-    Now,
-    /// Behind this one.
-    Id(MessageId),
-    /// With the last so many that are there.
-    Last(u64),
-    /// With all that are there.
-    All,
 }
 
 /// What became of a message that was published.
@@ -284,6 +225,7 @@ impl Topics {
             limits,
             memory,
             by_name: HashMap::new(),
+            names: BTreeSet::new(),
             slab: Slab::new(),
             dirty: Vec::new(),
             order: VecDeque::new(),
@@ -342,6 +284,17 @@ impl Topics {
         self.slab.iter().map(|(_, topic)| topic)
     }
 
+    /// Topics from a name on, in the order of their names.
+    pub(crate) fn iter_from(&self, from: Bound<&str>) -> impl Iterator<Item = &Topic> {
+        let names = self.names.range::<str, _>((from, Bound::Unbounded));
+        names.filter_map(|name| self.find(name))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
     pub(crate) fn name_of(&self, key: u32) -> Option<&str> {
         self.slab.get(key as usize).map(|topic| &*topic.name)
     }
@@ -350,12 +303,18 @@ impl Topics {
         self.by_name.get(name).copied()
     }
 
+    /// The topic of this key.
+    pub(crate) fn get(&self, key: u32) -> Option<&Topic> {
+        self.slab.get(key as usize)
+    }
+
     /// Takes a topic out, for as long as its subscribers are written to. To be put back with `put_back`.
     pub(crate) fn take_out(&mut self, topic: u32) -> Option<Topic> {
         self.slab.get_mut(topic as usize).map(std::mem::take)
     }
 
     /// Puts a topic back; `grown` bytes of forms were made meanwhile.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn put_back(&mut self, at: u32, topic: Topic, grown: usize) {
         self.bytes += grown;
         if let Some(place) = self.slab.get_mut(at as usize) {
@@ -365,6 +324,7 @@ impl Topics {
     }
 
     /// Appends a message to a topic's ring; `from`: the peer that says it.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn publish(
         &mut self,
         name: &str,
@@ -377,7 +337,7 @@ impl Topics {
             return Err(TopicError::MessageTooBig);
         }
         // Itself, and one form of it.
-        if !self.make_room(2 * (payload.len() + ENTRY_BYTES)) {
+        if !self.make_room((payload.len() + ENTRY_BYTES).saturating_mul(2)) {
             return Err(TopicError::OutOfMemory);
         }
         let at = self.obtain(name)?;
@@ -414,7 +374,7 @@ impl Topics {
         let subscription = Subscription { topic: at, at: len_u32(topic.subscribers.len()) };
         topic.subscribers.push(Subscriber { key, form, mutes_own, next: position.next });
         if self.limits.lag == LagPolicy::Latest && position.next <= position.last.offset {
-            topic.replays.insert(key, position.last.offset + 1);
+            topic.replays.insert(key, position.last.offset.saturating_add(1));
         }
         Ok((subscription, position))
     }
@@ -482,6 +442,7 @@ impl Topics {
         if topic.is_unused() && topic.unused_since_ms == Some(since_ms) {
             let topic = self.slab.remove(at as usize);
             self.by_name.remove(&topic.name);
+            self.names.remove(&topic.name);
         }
     }
 
@@ -491,6 +452,7 @@ impl Topics {
         let entries = || self.slab.iter().flat_map(|(_, topic)| &topic.ring);
         assert_eq!(self.bytes, entries().map(Entry::bytes).sum(), "bytes of all rings");
         assert_eq!(self.messages, entries().count(), "messages of all rings");
+        assert!(self.names.len() == self.slab.len() && self.by_name.len() == self.slab.len());
         for (_, topic) in &self.slab {
             let payloads: usize = topic.ring.iter().map(|entry| entry.payload.len()).sum();
             assert_eq!(topic.payload_bytes, payloads);
@@ -498,10 +460,10 @@ impl Topics {
                 assert!(peers.contains(subscriber.key as usize), "a subscriber that is gone");
             }
         }
-        let mut held = 0;
+        let mut held = 0_usize;
         for (key, tx) in peers {
             for hold in tx.subscriptions.as_deref().into_iter().flatten() {
-                held += 1;
+                held = held.saturating_add(1);
                 let topic = &self.slab[hold.topic as usize];
                 assert_eq!(topic.subscribers[hold.at as usize].key as usize, key);
             }
@@ -527,13 +489,14 @@ impl Topics {
         if !self.make_room(TOPIC_BYTES) {
             return Err(TopicError::OutOfMemory);
         }
-        self.epochs += 1;
+        self.epochs = self.epochs.wrapping_add(1);
         // Of 52 bits, so that it is a number in every language.
         let epoch = self.random.hash_one(self.epochs) >> 12;
         let name: Rc<str> = name.into();
         let topic =
             Topic { name: Rc::clone(&name), epoch, first: 1, fanned: 1, ..Topic::default() };
         let at = len_u32(self.slab.insert(topic));
+        self.names.insert(Rc::clone(&name));
         self.by_name.insert(name, at);
         Ok(at)
     }
@@ -549,7 +512,8 @@ impl Topics {
             let (len, bytes) = (topic.ring.len(), topic.payload_bytes);
             let is_over = len > messages_max.max(1) || bytes > topic_bytes_max;
             // What was not fanned out yet is lost to all if it goes: only a flood may have that.
-            let is_flood = len > messages_max + UNFANNED_MAX || bytes > 8 * topic_bytes_max;
+            let is_flood = len > messages_max.saturating_add(UNFANNED_MAX)
+                || bytes > topic_bytes_max.saturating_mul(8);
             if len <= 1 || !is_over || topic.first >= topic.fanned && !is_flood {
                 break;
             }
@@ -592,7 +556,7 @@ impl Topics {
     /// Forgets the places of messages that are gone, once they are most of the list.
     fn compact_order(&mut self) {
         let Self { order, slab, messages, .. } = self;
-        if order.len() > 2 * *messages + 1024 {
+        if order.len() / 2 > messages.saturating_add(512) {
             order.retain(|&(at, offset)| {
                 slab.get(at as usize).is_some_and(|topic| topic.entry(offset).is_some())
             });
@@ -600,6 +564,10 @@ impl Topics {
     }
 
     /// Drops a message if it is its ring's first.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "sums that the message is part of, and an offset below the next"
+    )]
     fn drop_if_first(&mut self, at: u32, offset: u64) {
         let Some(topic) = self.slab.get_mut(at as usize) else { return };
         if topic.first != offset {
@@ -624,24 +592,6 @@ impl Topics {
     }
 }
 
-/// Where a subscriber begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The topic's last message so far.
-    pub last: MessageId,
-    /// The offset of the first message that the subscriber is given.
-    pub(crate) next: u64,
-    /// What it asked for and is gone.
-    pub gap: Option<Gap>,
-}
-
-impl Position {
-    /// The offset of the first message that is there and was asked for; one behind the last, if there is none.
-    pub const fn next(&self) -> u64 {
-        self.next
-    }
-}
-
 impl Topic {
     fn is_unused(&self) -> bool {
         self.subscribers.is_empty() && self.ring.is_empty() && !self.is_dirty
@@ -658,38 +608,24 @@ impl Topic {
         }
     }
 
+    /// Which messages are there.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::new(self.epoch, self.first, self.ring.len() as u64)
+    }
+
     /// The offset of the next message that is published.
     pub(crate) fn next(&self) -> u64 {
-        self.first + self.ring.len() as u64
+        self.kept().next()
     }
 
     /// The last message's name.
     pub(crate) fn last(&self) -> MessageId {
-        MessageId { epoch: self.epoch, offset: self.next() - 1 }
+        self.kept().last()
     }
 
     /// Where who asks for `since` begins.
     pub(crate) fn position(&self, since: Since) -> Position {
-        let last = self.last();
-        let next = match since {
-            Since::Now => self.next(),
-            Since::All => self.first,
-            Since::Last(count) => self.next().saturating_sub(count).max(self.first),
-            Since::Id(id) if id.epoch == self.epoch && id.offset < self.next() => {
-                (id.offset + 1).max(self.first)
-            }
-            // Of another life of the topic, or of the future.
-            Since::Id(_) => self.first,
-        };
-        let gap = match since {
-            Since::Id(from) => {
-                let to = MessageId { epoch: self.epoch, offset: next - 1 };
-                let is_whole = from.epoch == self.epoch && from.offset + 1 == next;
-                (!is_whole).then_some(Gap { from, to })
-            }
-            Since::Now | Since::All | Since::Last(_) => None,
-        };
-        Position { last, next, gap }
+        self.kept().position(since)
     }
 
     /// The message at `offset`, if it is there.
@@ -706,6 +642,13 @@ impl Topic {
     pub(crate) fn entry(&self, offset: u64) -> Option<&Entry> {
         let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
         self.ring.get(at)
+    }
+
+    /// The message at `offset`, to be written in parts, if it is there.
+    pub(crate) fn partial(&self, offset: u64, form: Form) -> Option<Partial> {
+        let entry = self.entry(offset)?;
+        let id = MessageId { epoch: self.epoch, offset };
+        Some(Partial::new(form, &self.name, id, entry.kind, &entry.payload))
     }
 
     /// Whether a subscriber is to be given the message at its cursor, however slow it is: it was there when it subscribed.
@@ -735,11 +678,17 @@ impl Topic {
 }
 
 impl Entry {
+    /// What was published.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// The encoding for `class`, if it was made.
     pub(crate) fn form(&self, class: Class) -> Option<&Rc<[u8]>> {
         self.forms.iter().find(|(of, _)| *of == class).map(|(_, bytes)| bytes)
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn bytes(&self) -> usize {
         // Forms that come to the same bytes share them.
         let is_shared = |at: usize, bytes: &Rc<[u8]>| {
@@ -764,7 +713,7 @@ impl Saved for Entry {
     fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Ok(Self {
             kind: Kind::restore(from)?,
-            payload: Box::restore(from)?,
+            payload: Rc::restore(from)?,
             from: Option::restore(from)?,
             at_ms: u64::restore(from)?,
             forms: Vec::new(),
@@ -780,6 +729,7 @@ impl Topics {
             history_bytes_aim: _,
             memory: _,
             by_name: _,
+            names: _,
             slab,
             dirty: _,
             order,
@@ -800,17 +750,21 @@ impl Topics {
     }
 
     /// Reads what `save` wrote; there are no topics yet.
+    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
         let topics: Vec<(usize, Topic)> = Vec::restore(from)?;
         for (key, topic) in &topics {
             let at = u32::try_from(*key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
+            let next = topic.next();
+            let is_place = |place| (1..=next).contains(&place) || place == LOST_TRACK;
             let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
-                && topic.fanned <= topic.next()
+                && topic.fanned <= next
                 && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
-                && topic.subscribers.iter().all(|it| it.next > 0);
+                && topic.subscribers.iter().all(|it| is_place(it.next));
             if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
                 return Err(Corrupt);
             }
+            self.names.insert(Rc::clone(&topic.name));
             self.messages += topic.ring.len();
             self.bytes += topic.ring.iter().map(Entry::bytes).sum::<usize>();
             if topic.is_dirty {

@@ -2,6 +2,8 @@
 //!
 //! Decides by the address that a connection comes from. Reads nothing: that is `proxied`'s.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;

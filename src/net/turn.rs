@@ -8,6 +8,7 @@ use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
 use crate::net::timers::Timers;
 use crate::net::topics::{TOPIC_BYTES, Topics};
+use crate::net::work::{UNITS_PER_PHASE, Work};
 use crate::proto::inbound::BodyPool;
 
 /// Lent to whoever acts in a turn.
@@ -26,10 +27,14 @@ pub(crate) struct Turn {
     /// Peers that another peer's handler queued output for.
     pub(crate) dirty: Vec<u32>,
     /// Peers that have more to do than one turn's share, or that took their replies and may be read from again.
-    /// The only list that outlives its turn.
+    /// Outlives its turn, as the list of `work` does.
     pub(crate) ready: Vec<PeerId>,
     /// Requests that wait for messages of topics that were published to.
     pub(crate) answered: Vec<u32>,
+    /// What may be produced, and who waits for that.
+    pub(crate) work: Work,
+    /// What a handler put back of the message that it is called for, as a frame; empty otherwise.
+    pub(crate) put_back: Vec<u8>,
     /// Peers to reap at the end of the turn.
     pub(crate) doomed: Vec<u32>,
     /// TLS handshakes that may still be answered in this phase of the turn.
@@ -59,6 +64,8 @@ impl Turn {
             dirty: Vec::new(),
             ready: Vec::new(),
             answered: Vec::new(),
+            work: Work::new(UNITS_PER_PHASE),
+            put_back: Vec::new(),
             doomed: Vec::new(),
             handshakes_left: HANDSHAKES_PER_PHASE_MAX,
             bytes_left: BYTES_PER_PHASE,
@@ -78,6 +85,11 @@ impl Turn {
     /// small message: whoever has more to say waits for a turn, and whoever has little does not wait for those.
     pub(crate) const fn share_bytes(&self) -> usize {
         if self.has_bytes_left() { SHARE_BYTES_MAX } else { SHARE_BYTES_MIN }
+    }
+
+    /// Bytes that one peer may be written, so that a fast reader of a long queue delays nobody.
+    pub(crate) fn write_share(&self) -> usize {
+        if self.work.has_left() { WRITE_BYTES_MAX } else { WRITE_BYTES_MIN }
     }
 
     /// Whether those who wait for their turn may have it in this one.
@@ -111,6 +123,10 @@ const HANDSHAKES_PER_PHASE_MAX: u32 = 4;
 /// Bytes that are read in a phase in full shares. To take in and to echo a MiB costs up to a millisecond or two, most of it in
 /// the kernel.
 const BYTES_PER_PHASE: usize = 16 << 20;
+
+/// What is written to one peer: while there is plenty, and when the turn's work is used up.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+const WRITE_BYTES_MIN: usize = 64 << 10;
 
 /// The share of one peer while there is plenty.
 const SHARE_BYTES_MAX: usize = 1 << 20;

@@ -62,6 +62,8 @@ pub(crate) struct Tx {
     is_dirty: bool,
     /// On `Turn::ready`.
     is_ready: bool,
+    /// On the list of `Turn::work`.
+    awaits_work: bool,
 }
 
 /// Where a connection stands (RFC 6455 §7.1, and TCP's own end behind it).
@@ -115,6 +117,7 @@ impl Tx {
             passed_soft,
             is_dirty: _,
             is_ready,
+            awaits_work,
         } = self;
         packing.save(out);
         backlog.save(out);
@@ -127,9 +130,10 @@ impl Tx {
         peer_ended.save(out);
         passed_soft.save(out);
         is_ready.save(out);
+        awaits_work.save(out);
     }
 
-    /// Reads what `save` wrote. One that was on the ready list is to be put there again.
+    /// Reads what `save` wrote. One that was on a list is to be put there again.
     pub(crate) fn restore(
         link: Link,
         compressors: &Compressors,
@@ -150,6 +154,7 @@ impl Tx {
             passed_soft: bool::restore(from)?,
             is_dirty: false,
             is_ready: bool::restore(from)?,
+            awaits_work: bool::restore(from)?,
         })
     }
 
@@ -168,6 +173,7 @@ impl Tx {
             passed_soft: false,
             is_dirty: false,
             is_ready: false,
+            awaits_work: false,
         }
     }
 
@@ -313,6 +319,12 @@ impl Tx {
         from.is_some_and(|id| id.key as usize == key && id.generation == self.generation)
     }
 
+    /// Whether it is this peer that is named, given that the key is its.
+    #[cfg(test)]
+    pub(crate) const fn is_named(&self, id: &PeerId) -> bool {
+        self.generation == id.generation
+    }
+
     /// Its topics have more for it than it was given: the backlog, perhaps empty, stands for that.
     pub(crate) fn lag(&mut self, key: usize, turn: &mut Turn) {
         if self.backlog.is_none() {
@@ -321,10 +333,27 @@ impl Tx {
         }
     }
 
-    /// The same, and its share of this turn is used up.
-    pub(crate) fn await_turn(&mut self, key: usize, turn: &mut Turn) {
+    /// The same, and the turn's work, or its share of it, is used up.
+    pub(crate) fn lag_for_work(&mut self, key: usize, turn: &mut Turn) {
         self.backlog.get_or_insert_default();
-        self.mark_ready(key, turn);
+        self.await_work(key, turn);
+    }
+
+    /// Has the peer given work in a later turn, once it is its turn.
+    pub(crate) fn await_work(&mut self, key: usize, turn: &mut Turn) {
+        if !std::mem::replace(&mut self.awaits_work, true) {
+            turn.work.push(PeerId { key: to_u32(key), generation: self.generation });
+        }
+    }
+
+    /// Whether the peer is on the list of those who wait for work.
+    pub(crate) const fn awaits_work(&self) -> bool {
+        self.awaits_work
+    }
+
+    /// Says that it is the peer's turn.
+    pub(crate) const fn take_work(&mut self) {
+        self.awaits_work = false;
     }
 
     /// While it has a backlog, what the kernel refused of an earlier one counts on.
@@ -340,6 +369,27 @@ impl Tx {
             self.packing.forget();
         }
         self.backlog.get_or_insert_default().queue.push_shared(bytes);
+    }
+
+    /// Queues a copy of bytes of a response.
+    pub(crate) fn queue_own(&mut self, bytes: &[u8]) {
+        self.backlog.get_or_insert_default().queue.push(&[bytes], 0);
+    }
+
+    /// Queues bytes of a response that others are given, too.
+    pub(crate) fn queue_others(&mut self, bytes: Rc<[u8]>) {
+        self.backlog.get_or_insert_default().queue.push_shared(bytes);
+    }
+
+    /// Queues bytes of a response as they are.
+    pub(crate) fn queue_whole(&mut self, bytes: Vec<u8>) {
+        self.backlog.get_or_insert_default().queue.push_whole(bytes);
+    }
+
+    /// Queues what the cork has.
+    pub(crate) fn queue_corked(&mut self, turn: &mut Turn) {
+        self.queue_own(&turn.cork);
+        turn.cork.clear();
     }
 
     /// Queues a part of a stream that is no topic's.
@@ -532,7 +582,9 @@ impl Tx {
             outbound::append(&mut frame, Opcode::Pong, &payload);
             backlog.queue.push_ahead(&frame);
         }
-        let flushed = backlog.queue.flush(&mut self.link, WRITE_BYTES_PER_TURN_MAX);
+        let waiting = backlog.queue.bytes();
+        let flushed = backlog.queue.flush(&mut self.link, turn.write_share());
+        turn.work.spend_at_once(waiting - backlog.queue.bytes());
         match flushed {
             Flushed::All => self.backlog = None,
             Flushed::Blocked => backlog.was_refused = true,
@@ -604,6 +656,13 @@ impl Tx {
         }
     }
 
+    /// Ends a connection, since there is no memory for what it is to be given next.
+    #[cold]
+    pub(crate) fn end_for_memory(&mut self, key: usize, turn: &mut Turn) {
+        turn.counters.short_of_memory += 1;
+        self.close_other(key, StatusCode::TRY_AGAIN_LATER, SHORT_REASON, turn);
+    }
+
     /// Ends a connection for the memory that its output takes.
     #[cold]
     pub(crate) fn cut_for_memory(&mut self, key: usize, turn: &mut Turn) {
@@ -667,9 +726,6 @@ const CORK_BYTES_MAX: usize = 256 * 1024;
 
 /// A cork that grew past this size is cut down after use.
 const CORK_KEPT_BYTES_MAX: usize = 2 * CORK_BYTES_MAX;
-
-/// What one peer may be written in one turn, so that a fast reader of a long queue delays nobody.
-const WRITE_BYTES_PER_TURN_MAX: usize = 1 << 20;
 
 /// Slab keys are below 2^24 (`Limits::check`).
 pub(crate) fn to_u32(key: usize) -> u32 {

@@ -25,6 +25,10 @@ pub(crate) struct Body {
     arrivals: usize,
 }
 
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "places in a buffer, and lengths of bytes that came"
+)]
 impl Body {
     /// Bytes taken in.
     pub(crate) const fn len(&self) -> usize {
@@ -48,7 +52,7 @@ impl Body {
     /// Room for arrivals: at most `wanted` bytes, at least one if `wanted` is not zero.
     pub(crate) fn space(&mut self, wanted: u64) -> &mut [u8] {
         let used = self.len + self.arrivals;
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX) - self.arrivals;
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(self.arrivals);
         if self.buf.len() - self.start - used < wanted.min(GROWTH_BYTES_MIN) {
             // As much again as has arrived.
             self.grow_to(used + wanted.min(used.max(GROWTH_BYTES_MIN)));
@@ -152,6 +156,7 @@ pub struct BodyPool {
     idle_bytes_low: usize,
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "sums of the memory that bodies own")]
 impl BodyPool {
     /// A pool that keeps at most `idle_bytes_max` bytes between messages.
     pub const fn new(idle_bytes_max: usize) -> Self {

@@ -26,6 +26,9 @@ pub enum End {
     Stream,
 }
 
+saved!(enum End { 0 => KeepAlive, 1 => Close, 2 => Stream });
+saved!(enum Body { 0 => Sent, 1 => LeftOut });
+
 /// Whether the body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -55,9 +58,26 @@ impl Response {
     }
 }
 
+/// How long a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Bytes(usize),
+    /// It comes in chunks, each with its length (RFC 9112 §7.1).
+    Chunked,
+}
+
 /// Appends `response`.
 pub fn encode(out: &mut Vec<u8>, response: &Response, end: End, body: Body) {
-    let Response { status, headers, body: bytes } = response;
+    encode_head(out, response, Length::Bytes(response.body.len()), end);
+    if body == Body::Sent {
+        out.extend_from_slice(&response.body);
+    }
+}
+
+/// Appends the head of `response`, whose body, of this length, follows or is left out.
+pub fn encode_head(out: &mut Vec<u8>, response: &Response, length: Length, end: End) {
+    let Response { status, headers, body: _ } = response;
     let mut line =
         |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     line(&["HTTP/1.1 ", &status.code().to_string(), " ", status.phrase(), "\r\n"]);
@@ -68,12 +88,12 @@ pub fn encode(out: &mut Vec<u8>, response: &Response, end: End, body: Body) {
     }
     // RFC 9110 §8.6: a 204 has no length to tell.
     if end != End::Stream && *status != Status::NoContent {
-        line(&["Content-Length: ", &bytes.len().to_string(), "\r\n"]);
+        match length {
+            Length::Bytes(len) => line(&["Content-Length: ", &len.to_string(), "\r\n"]),
+            Length::Chunked => line(&["Transfer-Encoding: chunked\r\n"]),
+        }
     }
     line(&[if end == End::KeepAlive { "\r\n" } else { "Connection: close\r\n\r\n" }]);
-    if body == Body::Sent {
-        out.extend_from_slice(bytes);
-    }
 }
 
 #[cfg(test)]

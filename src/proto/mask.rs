@@ -3,6 +3,8 @@
 //! `words` is safe code that the compiler makes vectors of; `proto::avx2` has the same code compiled for wider ones, for what is
 //! long enough to repay the call. Choosing a key is the sender's business.
 
+#![expect(clippy::arithmetic_side_effects, reason = "places in slices, which their lengths bound")]
+
 pub(crate) mod words;
 
 #[cfg(target_arch = "x86_64")]

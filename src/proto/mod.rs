@@ -16,6 +16,11 @@
 //! | RFC 7692 permessage-deflate | [`deflate`] |
 //!
 //! [`proxy_protocol`] is what a proxy may say before all of that.
+//!
+//! Every number here is a stranger's until it was checked, so arithmetic that may wrap is denied; where it is expected all the same,
+//! the reason says what bounds it.
+
+#![deny(clippy::arithmetic_side_effects)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

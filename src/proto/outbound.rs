@@ -60,6 +60,7 @@ fn fit(opcode: Opcode, payload: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may fail")]
 mod tests {
     use proptest::prelude::*;
 

@@ -8,6 +8,7 @@
 //! few bytes of header decide. A buffer that starts in the middle of a page is far from both. Knows no sockets.
 
 /// How many bytes of `buffer` to leave unused so that the rest starts in the middle of a page; less than [`PAGE_BYTES`].
+#[expect(clippy::arithmetic_side_effects, reason = "a remainder is below the page")]
 pub(crate) fn offset(buffer: &[u8]) -> usize {
     (PAGE_BYTES + PAGE_BYTES / 2 - buffer.as_ptr().addr() % PAGE_BYTES) % PAGE_BYTES
 }

@@ -53,6 +53,23 @@ pub enum ProxyHeaderError {
     TooShort,
 }
 
+impl ProxyHeaderError {
+    /// One line for the log, without control characters.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoHeader => {
+                "the connection does not begin with a PROXY header of a version that is taken"
+            }
+            Self::TooLong => "the PROXY header is too long",
+            Self::MalformedLine => "the line of PROXY version 1 is malformed",
+            Self::UndefinedCode => {
+                "PROXY version 2 does not define such a command, family or transport"
+            }
+            Self::TooShort => "the PROXY header has no room for its addresses",
+        }
+    }
+}
+
 /// Parses a header at the start of `bytes`.
 ///
 /// # Errors
@@ -82,6 +99,7 @@ const V1_BYTES_MAX: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED_BYTES: usize = 16;
 
+#[expect(clippy::arithmetic_side_effects, reason = "places in the first 107 bytes")]
 fn parse_v1(bytes: &[u8]) -> Result<Parsed<Source>, ProxyHeaderError> {
     let within = &bytes[..bytes.len().min(V1_BYTES_MAX)];
     // The CR is the last but one at most; a byte further on changes nothing.

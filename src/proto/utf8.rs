@@ -3,6 +3,8 @@
 //! Keeps no state: the bytes of a message lie in one buffer, so all that is remembered between arrivals is
 //! how far they were checked.
 
+#![expect(clippy::arithmetic_side_effects, reason = "places in slices, which their lengths bound")]
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod cjk;
 

@@ -36,6 +36,15 @@ export async function startServerAt(t, port, ...args) {
   const server = {
     port,
     output: () => output,
+    // What of its output matches, once something does.
+    async said(pattern) {
+      const deadline = Date.now() + START_DEADLINE_MS;
+      while (!pattern.test(output)) {
+        if (Date.now() > deadline) throw new Error(`the server does not say ${pattern}: ${output}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      return pattern.exec(output);
+    },
     // Sends SIGTERM and resolves to `{ code, signal }` of the end.
     async stop() {
       child.kill("SIGTERM");

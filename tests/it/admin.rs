@@ -264,17 +264,23 @@ fn it_has_room_where_clients_have_none() {
     drop(client);
     while json(admin, "/connections")["total"] != 0 {}
     // Those who watch take no client's place, and have 16 of their own.
-    let mut watchers = Vec::new();
-    while watchers.len() < 15 {
-        let mut watcher = RawClient::connect(admin);
-        watcher.send_in_vain("GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        // Those of before may not be gone yet.
-        if !watcher.is_over_within(DEADLINE) {
+    let mut watchers: Vec<RawClient> = (0..15)
+        .map(|_| {
+            let mut watcher = RawClient::connect(admin);
+            watch::get(&mut watcher, "/ready", "");
             assert_eq!(watcher.response().status, 200);
-            watchers.push(watcher);
-        }
+            watcher
+        })
+        .collect();
+    // One more takes the place of the one that has been idle for the longest, and of no other.
+    let mut next = RawClient::connect(admin);
+    watch::get(&mut next, "/ready", "");
+    assert_eq!(next.response().status, 200);
+    assert!(watchers.remove(0).is_over_within(DEADLINE));
+    for watcher in &mut watchers {
+        watch::get(watcher, "/ready", "");
+        assert_eq!(watcher.response().status, 200);
     }
-    assert!(RawClient::connect(admin).is_over_within(DEADLINE));
     let _next = listen(server.addr, "t", "sse");
     watch.expect_first("t", "sse");
 }
@@ -322,6 +328,23 @@ fn it_listens_on_a_unix_socket() {
     let output = server.wait();
     assert!(output.stdout.ends_with("to watch over it: a Unix socket (--admin)\n"));
     assert!(!std::path::Path::new(path).exists());
+}
+
+/// All its places are taken by those who ask and never read.
+#[test]
+fn an_unread_unix_socket_holds_nobody_up() {
+    let path = std::env::temp_dir().join(format!("wsfast-unread-{}.sock", std::process::id()));
+    let at = format!("unix:{}", path.display());
+    let server = Process::start(&["--admin", &at, "--drain", "200ms"]);
+    let mut unread: Vec<UnixStream> =
+        (0..16).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for stream in &mut unread {
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").is_ok() {}
+    }
+    RawClient::open(server.addr).expect_echo("a stranger");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
 }
 
 #[test]

@@ -491,6 +491,99 @@ fn what_a_turns_replies_hold_is_limited() {
     assert_eq!(offsets(&alone), (23..=30).collect::<Vec<_>>());
 }
 
+/// A place of the future, of another life, or of none: nothing is recovered from there, the subscription goes on with what comes,
+/// and history has nothing behind it.
+#[test]
+fn a_place_that_never_was_recovers_nothing() {
+    let server = Process::start(&["--history", "2"]);
+    let mut bare = open(server.addr, "/t");
+    for text in ["1", "2", "3"] {
+        bare.send(wire::text(text));
+        assert_eq!(self::text(&mut bare), text);
+    }
+    let mut client = connect(server.addr);
+    let history = ask(&mut client, r#"{"history":{"channel":"t","limit":-1},"id":2}"#);
+    assert_eq!(offsets(&history), [2, 3]);
+    let epoch = between(&history, r#""epoch":""#, r#"""#).to_owned();
+    let subscribe = |epoch: &str, offset: &str, flag: u32| {
+        format!(
+            r#"{{"subscribe":{{"channel":"t","recover":true,"epoch":"{epoch}","offset":{offset},"flag":{flag}}},"id":3}}"#
+        )
+    };
+    let far = [4, 999_999, 1 << 60, u64::MAX - 1, u64::MAX].map(|offset| offset.to_string());
+    let future = far.iter().flat_map(|offset| [(&*epoch, &**offset), ("", &**offset)]);
+    let others =
+        [("abc", "3"), ("abc", "0"), ("ffffffffffffffff", &*far[4]), ("+1", "3"), ("x", "3")];
+    for (epoch_named, offset) in future.chain(others).chain([(&*epoch, "0")]) {
+        let refused = ask(&mut client, &subscribe(epoch_named, offset, 2));
+        assert!(refused.starts_with(r#"{"id":3,"error":{"code":112,"#), "{refused}");
+        let subscribed = ask(&mut client, &subscribe(epoch_named, offset, 0));
+        assert_eq!(
+            subscribed,
+            format!(
+                r#"{{"id":3,"subscribe":{{"recoverable":true,"positioned":true,"epoch":"{epoch}","offset":3,"was_recovering":true,"recovered":false,"publications":[]}}}}"#
+            ),
+            "{epoch_named}:{offset}"
+        );
+        ask(&mut client, r#"{"unsubscribe":{"channel":"t"},"id":4}"#);
+    }
+    // One that follows what comes; one that is at the end already.
+    ask(&mut client, &subscribe(&epoch, &far[4], 0));
+    bare.send(wire::text("4"));
+    assert_eq!(text(&mut client), r#"{"push":{"channel":"t","pub":{"data":4,"offset":4}}}"#);
+    ask(&mut client, r#"{"unsubscribe":{"channel":"t"},"id":4}"#);
+    let whole = ask(&mut client, &subscribe(&epoch, "4", 2));
+    assert!(whole.contains(r#""recovered":true,"publications":[]"#), "{whole}");
+
+    for (query, expected) in [
+        (r#""limit":-1,"since":{"offset":18446744073709551615}"#, Ok(&[][..])),
+        (r#""limit":-1,"since":{"offset":18446744073709551615},"reverse":true"#, Ok(&[4, 3])),
+        (r#""limit":-1,"since":{"offset":5}"#, Ok(&[])),
+        (r#""limit":-1,"since":{"offset":4}"#, Ok(&[])),
+        (r#""limit":-1,"since":{"offset":4},"reverse":true"#, Ok(&[3])),
+        (r#""limit":-1,"since":{"offset":2}"#, Ok(&[3, 4])),
+        (r#""limit":-1,"since":{"offset":1}"#, Err(112)),
+        (r#""limit":-1,"since":{"offset":0}"#, Err(112)),
+        (r#""limit":-1,"since":{"offset":0},"reverse":true"#, Ok(&[])),
+        (r#""limit":-1,"since":{"offset":2,"epoch":"abc"}"#, Err(112)),
+        (r#""limit":-1,"since":{"offset":2,"epoch":"abc"},"reverse":true"#, Err(112)),
+        (r#""limit":9223372036854775807"#, Ok(&[3, 4])),
+        (r#""limit":-9223372036854775808,"reverse":true"#, Ok(&[4, 3])),
+        (r#""limit":4294967296"#, Ok(&[3, 4])),
+        (r#""limit":1,"reverse":true"#, Ok(&[4])),
+        (r#""limit":0,"since":{"offset":18446744073709551615}"#, Ok(&[])),
+        (r#""limit":-1,"since":{"offset":18446744073709551616}"#, Err(107)),
+        (r#""limit":-1,"since":{"offset":-1}"#, Err(107)),
+        (r#""limit":-1,"since":{"offset":1.5}"#, Err(107)),
+        (r#""limit":9223372036854775808"#, Err(107)),
+    ] {
+        let body = format!(r#"{{"channel":"t",{query}}}"#);
+        let over_websocket = ask(&mut client, &format!(r#"{{"history":{body},"id":5}}"#));
+        let over_http = post(server.addr, "/api/history", &body);
+        for reply in [over_websocket, over_http] {
+            match expected {
+                Ok(expected) => assert_eq!(offsets(&reply), expected, "{query}: {reply}"),
+                Err(code) => assert!(
+                    reply.contains(&format!(r#""error":{{"code":{code},"#)),
+                    "{query}: {reply}"
+                ),
+            }
+        }
+    }
+    // A topic that is not there had no such life.
+    let gone = r#"{"channel":"none","limit":1,"since":{"offset":3,"epoch":"abc"}}"#;
+    assert!(post(server.addr, "/api/history", gone).contains(r#""error":{"code":112,"#));
+}
+
+fn post(addr: SocketAddr, target: &str, body: &str) -> String {
+    let mut client = RawClient::connect(addr);
+    let len = body.len();
+    client.send(format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n{body}"
+    ));
+    client.response().body
+}
+
 /// Whichever way it is published, binary is binary to who can have it, and a `data:` URL inside of JSON.
 #[test]
 fn binary_messages_are_readable_as_json() {
@@ -549,10 +642,14 @@ fn a_token_comes_with_connect() {
     let mut late = connect(&token(&claims(now_s - 60)));
     assert_eq!(text(&mut late), r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#);
     connect(&token(&claims(now_s + 600)).replace('.', ".x")).expect_close(3500);
+    let nothing = "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"news\"},\"id\":2}";
     let mut nobody = open(server.addr, "/connection/websocket");
-    nobody.send(wire::text(
-        "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"news\"},\"id\":2}",
-    ));
+    nobody.send(wire::text(nothing));
+    nobody.expect_close(3500);
+    // Where it may stay all the same, it has no rights.
+    let lenient = Process::start(&["--jwt-secret", SECRET, "--allow-anonymous"]);
+    let mut nobody = open(lenient.addr, "/connection/websocket");
+    nobody.send(wire::text(nothing));
     assert!(
         text(&mut nobody)
             .ends_with(r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#)

@@ -24,9 +24,11 @@ fn it_prints_where_it_listens_and_to_whom_it_is_open_and_nothing_else() {
     let (access, limit) = output.stdout.split_once("ulimit -n ").unwrap();
     assert_eq!(
         access,
-        "to subscribe: anyone (--jwt-secret); to publish over HTTP: anyone (--publish-key, --jwt-secret); by message: \
-         anyone (--client-publish)\n\
-         open to this machine only (--listen), to pages of the same origin or of localhost (--allow-origin), to 7 \
+        "to subscribe: anyone (--jwt-secret); to publish over HTTP: this machine (--publish-key, --jwt-secret); by message: \
+         this machine (--client-publish)\n\
+         \"this machine\" is what comes without a sign of a proxy (X-Forwarded-For, Via, another Host): behind one that \
+         shows none anyone publishes, so give --publish-key or --jwt-secret there\n\
+         open to loopback addresses only (--listen), to pages of the same origin or of localhost (--allow-origin), to 7 \
          connections (--max-connections; "
     );
     let (number, rest) = limit.split_once(')').unwrap();

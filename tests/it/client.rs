@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -349,6 +350,63 @@ fn a_server_that_falls_silent_is_asked_and_left() {
 }
 
 /// As `| head -1` does it.
+/// Heads that are only on the way to an answer, without end; an answer of which a byte comes now and then: neither is waited for
+/// for ever.
+#[test]
+fn an_answer_that_never_comes_is_not_waited_for() {
+    const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let without_end: fn(&mut TcpStream) = |stream| while stream.write_all(INTERIM).is_ok() {};
+    let drop_by_drop: fn(&mut TcpStream) = |stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut head = b"HTTP/1.1 200 OK\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
+        // Until the client has ended; each look at that takes its time.
+        while !matches!(stream.read(&mut [0; 4096]), Ok(0))
+            && stream.write_all(&[*head.next().unwrap()]).is_ok()
+        {}
+    };
+    for (misbehave, expected) in [
+        (without_end, "what answers there is no wsfast server"),
+        (drop_by_drop, "the server does not answer"),
+    ] {
+        for (command, more) in [("sub", None), ("pub", Some("hello"))] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = url(listener.local_addr().unwrap(), "/t");
+            let server = thread::spawn(move || misbehave(&mut listener.accept().unwrap().0));
+            let output = run(&[&[command, "--timeout", "500ms", &url], more.as_slice()].concat());
+            assert!(output.stderr.contains(expected), "{command}: {}", output.stderr);
+            server.join().unwrap();
+        }
+    }
+}
+
+/// A proxy may say that it is on its way, in front of each answer and of the handshake's.
+#[test]
+fn what_is_on_the_way_to_an_answer_is_passed_over() {
+    let server = Process::start(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let addr = server.addr;
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let to = TcpStream::connect(addr).unwrap();
+            let (mut from, mut back) = (to.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut &client, &mut &to));
+            thread::spawn(move || {
+                let mut buf = [0; 65_536];
+                while let Ok(len @ 1..) = from.read(&mut buf) {
+                    if buf.starts_with(b"HTTP/1.1 ") {
+                        back.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").unwrap();
+                    }
+                    back.write_all(&buf[..len]).unwrap();
+                }
+            });
+        }
+    });
+    let heard = sub(proxy, "/t", &["--count", "2"]);
+    check(&publish(proxy, "/t", &[], b"one\ntwo\n"), 0, "");
+    assert_eq!([heard.line(), heard.line()], ["one", "two"]);
+}
+
 #[test]
 fn nobody_who_reads_is_a_reason_to_leave() {
     let server = Process::start(&[]);

@@ -21,8 +21,9 @@ pub(crate) mod fuzz;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     ("bodies", fuzz::bodies::check),
+    ("cursors", fuzz::cursors::check),
     ("extensions", fuzz::extensions::check),
     ("header", fuzz::header::check),
     ("http", fuzz::http::check),

@@ -1,7 +1,9 @@
 //! SIGUSR2: the binary is executed anew, and nobody notices but those who are told.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +20,7 @@ use wsfast::{
 use crate::support::client::{RawClient, Witness};
 use crate::support::flood::{Flood, open_with_rcvbuf};
 use crate::support::limits;
-use crate::support::process::{Process, command};
+use crate::support::process::{Process, command, run_command};
 use crate::support::tls::{Pair, TlsClient};
 use crate::support::watch::{TRANSPORTS, get, listen, request, upgrade};
 use crate::support::wire::{self, CONTINUATION, FIN, Frame, TEXT};
@@ -338,6 +340,9 @@ fn a_bad_binary_is_not_executed() {
     start.args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = Process::spawn(&mut start);
     let mut client = RawClient::open(server.addr);
+    let said = run_command(command(&["check"]).env("WSFAST_HANDOVER", "check")).stdout;
+    let answer = said.lines().find(|line| line.starts_with("takes over format ")).unwrap();
+    let vanishes = format!("#!/bin/sh\nrm \"$0\"; echo '{answer}'");
     let table = [
         (
             "#!/bin/sh\necho 'wsfast: no such thing' >&2; exit 2",
@@ -346,7 +351,7 @@ fn a_bad_binary_is_not_executed() {
         ("#!/bin/sh\nexit 0", "it does not take over format"),
         ("no program", "it cannot be executed"),
         // It passes, and is gone when it is to be executed.
-        ("#!/bin/sh\nrm \"$0\"; echo 'takes over format 2'", "No such file or directory"),
+        (&vanishes, "No such file or directory"),
     ];
     for (script, expected) in table {
         shell(
@@ -408,6 +413,61 @@ fn addresses_come_and_go_with_the_file() {
     let line = server.next_log_line();
     assert!(line.contains("its check failed") && line.contains("wsfast.toml"), "{line}");
     RawClient::open(server.addr).expect_echo("unharmed");
+}
+
+/// What lies at a socket's path by now may be anybody's: a file, or the socket of a server that was started since. A restart that drops
+/// the address leaves it, and so does one that keeps it, and the end.
+#[test]
+fn what_took_a_sockets_place_stays() {
+    let dir = TempDir::new("taken");
+    let places = ["file", "socket", "link", "kept", "own"].map(|name| dir.0.join(name));
+    let [file, socket, link, kept, own] = &places;
+    let listening = |places: &[&PathBuf]| {
+        let unix = places.iter().map(|it| format!(", \"unix:{}\"", it.display()));
+        format!("listen = [\"127.0.0.1:0\"{}]\n", unix.collect::<String>())
+    };
+    let config = dir.file("wsfast.toml", &listening(&[file, socket, link, kept, own]));
+    let server = Process::spawn(&mut command(&["--config", &config]));
+    let mut client = RawClient::open(server.addr);
+
+    for path in [file, socket, link, kept] {
+        fs::remove_file(path).unwrap();
+    }
+    fs::write(file, "precious").unwrap();
+    let [at_socket, at_kept] = [socket, kept].map(|path| UnixListener::bind(path).unwrap());
+    std::os::unix::fs::symlink(file, link).unwrap();
+    let still_there = || {
+        assert_eq!(fs::read_to_string(file).unwrap(), "precious");
+        assert_eq!(&fs::read_link(link).unwrap(), file);
+        for (path, listener) in [(socket, &at_socket), (kept, &at_kept)] {
+            let mut to = UnixStream::connect(path).unwrap();
+            to.write_all(b"?").unwrap();
+            let mut from = [0];
+            listener.accept().unwrap().0.read_exact(&mut from).unwrap();
+            assert_eq!(&from, b"?");
+        }
+    };
+    dir.file("wsfast.toml", &listening(&[kept]));
+    server.signal(Signal::USR2);
+    for _ in 0..4 {
+        let line = server.next_log_line();
+        assert!(line.contains("no longer listening"), "{line}");
+    }
+    restarted(&server);
+    still_there();
+    assert!(!own.exists());
+    // Nor does the next image believe that it is its own.
+    restart(&server);
+    client.expect_echo("on we go");
+    still_there();
+    server.signal(Signal::TERM);
+    client.expect_close(1001);
+    client.send(wire::close(1001, ""));
+    client.expect_eof();
+    drop(client);
+    server.wait();
+    still_there();
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 5);
 }
 
 #[test]

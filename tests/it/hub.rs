@@ -257,6 +257,139 @@ fn what_is_gone_is_declared() {
     assert!(notice.contains("event: gap\ndata: {\"from\":\"abc:5\",") && notice.contains("null"));
 }
 
+/// A place that no message of the topic ever had: beyond the last one, be it by one or by all that a number can hold, or of
+/// another life. The gap is declared, of a length that nobody knows, and what is there follows, on every transport.
+#[test]
+fn a_place_that_never_was_is_a_gap_of_unknown_length() {
+    let server = Process::start(&["--history", "2"]);
+    let addr = server.addr;
+    let mut publisher = RawClient::connect(addr);
+    let mut say = |text: &str| publish(&mut publisher, "/t", "text/plain", text.as_bytes()).id;
+    let ids: Vec<String> = ["0", "1", "2", "3"].map(&mut say).into();
+    let (epoch, _) = ids[0].split_once(':').unwrap();
+    let (to, third, fourth) = (&ids[1], &ids[2], &ids[3]);
+    let line = |id: &str, text: &str| format!("{{\"id\":\"{id}\",\"text\":\"{text}\"}}");
+    for place in [
+        format!("{epoch}:5"),
+        format!("{epoch}:999999"),
+        format!("{epoch}:{}", 1_u64 << 60),
+        format!("{epoch}:{}", u64::MAX - 1),
+        format!("{epoch}:{}", u64::MAX),
+        "0:0".to_owned(),
+        "0:4".to_owned(),
+        format!("0:{}", u64::MAX),
+        format!("{:x}:{}", u64::MAX, u64::MAX),
+    ] {
+        let gap = format!(r#"{{"from":"{place}","to":"{to}","lost":null}}"#);
+        let since = format!("/t?since={place}");
+        let mut meta = open(addr, &since, META);
+        meta.expect_text(&format!("gap: {gap}\n\n"));
+        meta.expect_text(&format!("id: {third}\n\n2"));
+        meta.expect_text(&format!("id: {fourth}\n\n3"));
+        let mut bare = open(addr, &since, "");
+        let advice = format!("nothing is known of {place}; go on with ?since={to}");
+        assert_eq!(bare.expect_close(1013), advice);
+        let resumed = format!("Last-Event-ID: {place}\r\n");
+        for (target, lines) in [(&*since, ""), ("/t", &*resumed)] {
+            let mut events = Stream::open(addr, target, "text/event-stream", lines);
+            let notice = events.until(b"\n\n");
+            assert_eq!(notice, format!("id: {to}\nevent: gap\ndata: {gap}\n\n"));
+            events.expect_event(third, "2");
+            events.expect_event(fourth, "3");
+            let mut lines = Stream::open(addr, target, "application/x-ndjson", lines);
+            lines.expect_line(&format!("{{\"gap\":{gap}}}"));
+            lines.expect_line(&line(third, "2"));
+            lines.expect_line(&line(fourth, "3"));
+        }
+        let tag = format!("If-None-Match: \"{place}\"\r\n");
+        for (target, lines) in [
+            (&*since, ""),
+            (&*format!("{since}&wait=300"), ""),
+            ("/t", &tag),
+            ("/t?wait=300", &tag),
+        ] {
+            let mut poll = RawClient::connect(addr);
+            get(&mut poll, target, lines);
+            let response = poll.response();
+            let expected =
+                format!("{{\"gap\":{gap}}}\n{}\n{}\n", line(third, "2"), line(fourth, "3"));
+            assert_eq!((response.status, &*response.body), (200, &*expected), "{target} {lines}");
+            assert_eq!(response.values("etag"), [format!("\"{fourth}\"")]);
+        }
+    }
+    // Those who stayed are given what comes then, and who follows the advice misses nothing any more.
+    let mut stays = open(addr, &format!("/t?since={epoch}:{}", u64::MAX), META);
+    let mut bare = open(addr, &format!("/t?since={to}"), "");
+    (0..3).for_each(|_| drop(stays.frame()));
+    ["2", "3"].iter().for_each(|text| bare.expect_text(text));
+    let fifth = say("4");
+    stays.expect_text(&format!("id: {fifth}\n\n4"));
+    bare.expect_text("4");
+
+    // At the end, before the first, and as many as there may be.
+    for (since, expected) in [
+        (
+            format!("{epoch}:0"),
+            format!("{{\"gap\":{{\"from\":\"{epoch}:0\",\"to\":\"{}\",\"lost\":3}}}}", ids[2]),
+        ),
+        (fifth.clone(), String::new()),
+        (format!("last:{}", u64::MAX), line(&ids[3], "3")),
+        ("last:0".to_owned(), String::new()),
+    ] {
+        let mut poll = RawClient::connect(addr);
+        get(&mut poll, &format!("/t?since={since}"), "");
+        let response = poll.response();
+        assert_eq!(response.body.lines().next().unwrap_or_default(), expected, "{since}");
+        assert_eq!(response.values("etag"), [format!("\"{fifth}\"")]);
+    }
+}
+
+/// What is no place at all is refused, on every transport.
+#[test]
+fn a_place_that_makes_no_sense_is_refused() {
+    let server = Process::start(&[]);
+    let upgrade = format!(
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n",
+        wire::KEY
+    );
+    for place in [
+        "1",
+        ":",
+        "1:",
+        ":1",
+        "1:-1",
+        "-1:1",
+        "1:+1",
+        "+1:1",
+        "1:1:1",
+        "1: 1",
+        "1:0x1",
+        "g:1",
+        "1:18446744073709551616",
+        "10000000000000000:1",
+        "last",
+        "last:",
+        "last:-1",
+        "last:18446744073709551616",
+        "All",
+        "1:\u{661}",
+    ] {
+        let encoded = place.replace(' ', "%20").replace('\u{661}', "%D9%A1").replace('+', "%2B");
+        for accept in ["*/*", "text/event-stream", "application/x-ndjson"] {
+            for lines in [&*format!("Accept: {accept}\r\n"), &upgrade] {
+                let mut client = RawClient::connect(server.addr);
+                get(&mut client, &format!("/t?since={encoded}"), lines);
+                assert_eq!(client.response().status, 400, "{place} {lines}");
+            }
+        }
+        for name in ["Last-Event-ID", "If-None-Match"] {
+            let mut client = RawClient::connect(server.addr);
+            get(&mut client, "/t", &format!("{name}: {place}\r\n"));
+            assert_eq!(client.response().status, 400, "{name}: {place}");
+        }
+    }
+}
+
 /// 500 subscribers that never read while 256 MiB are published cost a cursor each; who reads beside them gets all of it,
 /// and each of them is told exactly what it lost once it reads.
 #[test]

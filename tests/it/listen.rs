@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -126,6 +127,78 @@ fn a_unix_sockets_file_has_its_mode_and_goes_with_the_server() {
         client.flush().unwrap();
         drop(client);
         server.wait();
+    }
+}
+
+/// Not for a moment has it another, whatever the umask; and nothing is done to the name afterwards, which may lead elsewhere by then.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_sockets_file_comes_into_being_with_its_mode() {
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+    for (umask, mode) in [("022", 0o660), ("077", 0o666), ("000", 0o600), ("027", 0o622)] {
+        let dir = TempDir::new();
+        let path = dir.path("s");
+        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        let flags = WatchFlags::CREATE | WatchFlags::ATTRIB | WatchFlags::MOVED_TO;
+        inotify::add_watch(&watch, &dir.0, flags).unwrap();
+
+        let listen = format!("unix:{},mode={mode:o}", path.display());
+        let binary = command(&[]);
+        let mut shell = Command::new("sh");
+        let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script]).arg(binary.get_program()).args(["--listen", &listen]);
+        let server = Process::spawn_anywhere(shell.stdout(Stdio::piped()).stderr(Stdio::piped()));
+
+        let has = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(has & 0o7777, mode, "{has:o} with the umask {umask}");
+        let status = format!("/proc/{}/status", server.pid().as_raw_nonzero());
+        let status = fs::read_to_string(status).unwrap();
+        assert!(status.contains(&format!("\nUmask:\t0{umask}\n")), "{status}");
+        let mut buf = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watch, &mut buf);
+        let mut happened = Vec::new();
+        while let Ok(event) = events.next() {
+            happened.push((event.events(), event.file_name().map(ToOwned::to_owned)));
+        }
+        assert_eq!(happened, [(ReadFlags::CREATE, Some(c"s".to_owned()))]);
+    }
+}
+
+/// Many servers start at once where a stale socket lies: one has the path, and its socket is never taken for a stale one.
+#[test]
+fn of_servers_that_start_at_once_one_has_the_path() {
+    const SERVERS: usize = 8;
+    let dir = TempDir::new();
+    let path = dir.path("s");
+    for _ in 0..100 {
+        drop(UnixListener::bind(&path).unwrap());
+        let barrier = Barrier::new(SERVERS + 1);
+        let start = || {
+            barrier.wait();
+            let started =
+                Server::listen(vec![unix_listen(&path, 0o600)], Limits::default(), Teller);
+            // All have tried; somebody was looked for.
+            barrier.wait();
+            barrier.wait();
+            started.map(drop)
+        };
+        let (is_served, outcomes) = thread::scope(|scope| {
+            let starting: Vec<_> = (0..SERVERS).map(|_| scope.spawn(start)).collect();
+            barrier.wait();
+            barrier.wait();
+            let is_served = UnixStream::connect(&path).is_ok();
+            barrier.wait();
+            let outcomes = starting.into_iter().map(|it| it.join().unwrap());
+            (is_served, outcomes.collect::<Vec<_>>())
+        });
+        let (serving, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+        assert_eq!((serving.len(), is_served), (1, true), "{refused:?}");
+        for refused in refused.into_iter().filter_map(Result::err) {
+            let Error::Listen { cause: ListenError::SocketFileInUse, .. } = refused else {
+                panic!("{refused:?}");
+            };
+        }
+        assert!(!path.exists());
     }
 }
 

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 
 mod admin;
+mod admin_places;
+mod anonymous;
 mod backpressure;
 mod bounds;
 mod capacity;
@@ -27,9 +29,11 @@ mod idle;
 mod interop;
 mod layering;
 mod listen;
+mod logs;
 mod memory;
 mod metrics;
 mod open;
+mod pages;
 mod presence;
 mod readme;
 mod reload;
@@ -37,6 +41,7 @@ mod replies;
 mod signals;
 mod stdin;
 mod support;
+mod this_machine;
 mod tls;
 mod topics;
 

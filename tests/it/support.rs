@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 pub(crate) mod flood;
+pub(crate) mod jwt;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod siege;

@@ -530,6 +530,21 @@ fn a_bad_pair_leaves_the_old_one_in_place() {
 }
 
 #[test]
+fn a_failure_is_logged_in_words_with_who_caused_it() {
+    let files = Files::new("log");
+    files.write(&Pair::new());
+    let server = files.serve(&["-v"]);
+    let mut client = RawClient::connect(server.addr);
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    let line = server.next_log_line();
+    let address = client.stream.local_addr().unwrap();
+    let expected = format!(
+        "TLS failed id=0.1 address={address} why=\"what the client sent is not TLS\" detail="
+    );
+    assert!(line.contains(&expected), "{line}");
+}
+
+#[test]
 fn sighup_ends_no_server_without_tls() {
     let mut server = Process::start(&[]);
     server.signal(Signal::HUP);

@@ -7,6 +7,9 @@
 //! - a recovery that a whole share would not hold is none: `recovered` is false;
 //! - one that a whole share would hold, of which others took something, is refused for now: clients ask again by themselves.
 //!
+//! Places come from clients, and may be any number. One of the future has nothing behind it: a recovery from there is none, and a
+//! history is empty, with the topic's own place beside it.
+//!
 //! Reads topics, and changes nothing. Who may hear them was asked before.
 
 use std::cell::RefCell;
@@ -61,7 +64,8 @@ impl Share {
     /// Pays for a message, if anything is left.
     const fn takes(&mut self, message: &TopicMessage<'_>) -> bool {
         let takes = self.left > 0;
-        self.left = self.left.saturating_sub(message.payload.len() + PUBLICATION_BYTES);
+        self.left =
+            self.left.saturating_sub(message.payload.len().saturating_add(PUBLICATION_BYTES));
         takes
     }
 }
@@ -84,7 +88,7 @@ pub(super) fn recovery(
         return Ok(Recovery::Failed);
     }
     let was_whole = share.left == SHARE_BYTES;
-    for offset in from.offset + 1..=last.offset {
+    for offset in from.offset.saturating_add(1)..=last.offset {
         let Some(message) = cx.topic_message(channel, offset) else {
             return Ok(Recovery::Failed);
         };
@@ -103,7 +107,8 @@ pub(super) fn missed<'m>(
     last: MessageId,
     cx: &'m Context<'_>,
 ) -> impl Iterator<Item = Publication<'m>> {
-    let offsets = from.into_iter().flat_map(move |from| from.offset + 1..=last.offset);
+    let offsets =
+        from.into_iter().flat_map(move |from| from.offset.saturating_add(1)..=last.offset);
     offsets
         .filter_map(|offset| cx.topic_message(channel, offset))
         .map(|message| publication(payloads, message))
@@ -123,6 +128,10 @@ pub(super) fn history(
     cx: &Context<'_>,
 ) -> Result<(), ReplyError> {
     let Some(position) = cx.topic_position(asked.channel, Since::All) else {
+        if asked.since.is_some_and(|since| !since.epoch.is_empty()) {
+            // The life of the topic that it is of is over.
+            return Err(ReplyError::UnrecoverablePosition);
+        }
         reply::history(out, to, Position { epoch: "", offset: 0 }, []);
         return Ok(());
     };
@@ -144,7 +153,10 @@ pub(super) fn history(
         return Err(ReplyError::TooManyRequests);
     }
     let messages = (0..count)
-        .map(|at| if asked.reverse { until - at } else { from + at })
+        .map(|at| match asked.reverse {
+            true => until.saturating_sub(at),
+            false => from.saturating_add(at),
+        })
         .filter_map(|offset| cx.topic_message(asked.channel, offset))
         .take_while(|message| share.takes(message))
         .map(|message| publication(payloads, message));
@@ -164,7 +176,9 @@ pub(super) fn publication<'m>(
 
 /// Whether `epoch`, as a client names it, is that of `id`. An empty one stands for any.
 fn may_be_of(epoch: &str, id: MessageId) -> bool {
-    epoch.is_empty() || u64::from_str_radix(epoch, 16).is_ok_and(|epoch| epoch == id.epoch)
+    let is_hex = epoch.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_its = |epoch| u64::from_str_radix(epoch, 16).is_ok_and(|epoch| epoch == id.epoch);
+    epoch.is_empty() || is_hex && is_its(epoch)
 }
 
 /// What a turn writes to one peer (`wsfast`'s own share of a turn).

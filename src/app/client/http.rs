@@ -4,8 +4,11 @@
 
 use wsfast::proto::handshake::{HeadLimits, HeadScan};
 
+use std::time::Duration;
+
 use crate::app::client::Failure;
 use crate::app::client::link::{Heard, Link};
+use crate::app::client::patience::Patience;
 
 /// A connection, and what it brought that nobody took yet.
 #[derive(Debug)]
@@ -14,6 +17,10 @@ pub(crate) struct Conn {
     buf: Vec<u8>,
     /// Up to here `buf` was taken.
     taken: usize,
+    /// How long an answer may take, however little of it comes at a time.
+    answer_max: Duration,
+    /// For the answer that is awaited.
+    patience: Patience,
 }
 
 /// An answer.
@@ -33,9 +40,11 @@ struct Head {
     body_len: Option<usize>,
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "places in what came")]
 impl Conn {
-    pub(crate) const fn new(link: Link) -> Self {
-        Self { link, buf: Vec::new(), taken: 0 }
+    pub(crate) fn new(link: Link, answer_max: Duration) -> Self {
+        let patience = Patience::of(answer_max);
+        Self { link, buf: Vec::new(), taken: 0, answer_max, patience }
     }
 
     /// The connection and what came behind what was taken.
@@ -44,12 +53,23 @@ impl Conn {
         (self.link, self.buf)
     }
 
-    /// Waits for a whole head, final or not, and takes it.
+    /// Waits for the head of the next answer. What is only on the way to it (RFC 9110 §15.2) is passed over, within reason.
     ///
     /// # Errors
     ///
     /// It does not come, or is none.
     pub(crate) fn head(&mut self) -> Result<Vec<u8>, Failure> {
+        self.patience = Patience::of(self.answer_max);
+        for _ in 0..=INTERIM_MAX {
+            let head = self.any_head()?;
+            if !head.starts_with(b"HTTP/1.1 1") || head.starts_with(b"HTTP/1.1 101") {
+                return Ok(head);
+            }
+        }
+        Err(Failure::NotHttp)
+    }
+
+    fn any_head(&mut self) -> Result<Vec<u8>, Failure> {
         let mut scan = HeadScan::new();
         let limits = HeadLimits::default();
         loop {
@@ -69,13 +89,8 @@ impl Conn {
     ///
     /// It does not come, or is none.
     pub(crate) fn answer(&mut self) -> Result<Answer, Failure> {
-        loop {
-            let head = self.head()?;
-            // What is only on the way to an answer is passed over.
-            if !head.starts_with(b"HTTP/1.1 1") {
-                return self.rest_of(&head);
-            }
-        }
+        let head = self.head()?;
+        self.rest_of(&head)
     }
 
     /// Waits for the body behind a head that was taken.
@@ -108,6 +123,9 @@ impl Conn {
     fn read_more(&mut self) -> Result<(), Failure> {
         self.buf.drain(..self.taken);
         self.taken = 0;
+        if self.patience.is_over() {
+            return Err(Failure::Silent);
+        }
         match self.link.read(&mut self.buf)? {
             Heard::Bytes(_) => Ok(()),
             Heard::Nothing => Err(Failure::Silent),
@@ -138,6 +156,9 @@ fn parse(head: &[u8]) -> Option<Head> {
     }
     Some(Head { answer, body_len })
 }
+
+/// Heads of a server that has not made up its mind.
+const INTERIM_MAX: usize = 16;
 
 /// An answer is a line, or the page of something that is no wsfast.
 const BODY_BYTES_MAX: usize = 1 << 20;

@@ -86,7 +86,7 @@ impl Link {
     /// The connection broke.
     pub(crate) fn read(&mut self, buf: &mut Vec<u8>) -> Result<Heard, Failure> {
         let len = buf.len();
-        buf.resize(len + READ_BYTES, 0);
+        buf.resize(len.saturating_add(READ_BYTES), 0);
         let heard = loop {
             let read = match self {
                 Self::Bare(stream) => stream.read(&mut buf[len..]),
@@ -97,7 +97,7 @@ impl Link {
                 heard => break heard,
             }
         };
-        buf.truncate(len + *heard.as_ref().unwrap_or(&0));
+        buf.truncate(len.saturating_add(*heard.as_ref().unwrap_or(&0)));
         match heard {
             Ok(0) => Ok(Heard::End),
             Ok(len) => Ok(Heard::Bytes(len)),

@@ -3,11 +3,14 @@
 //! Blocking sockets of the standard library, one thread, no event loop: a client has one connection to wait for. What goes
 //! over it is the crate's own protocol in the client's role. Knows no proxy, no Unix sockets and no compression.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 pub(crate) mod publish;
 pub(crate) mod sub;
 
 mod http;
 mod link;
+mod patience;
 mod tls;
 mod url;
 
@@ -23,6 +26,7 @@ use wsfast::proto::handshake::client::{ClientError, ClientKey, ClientRequest, en
 use crate::app::client::http::Conn;
 use crate::app::client::link::Link;
 use crate::app::client::tls::{NoTrust, Trust};
+use crate::app::deceptive::is_deceptive;
 use crate::app::gate::secret::Secret;
 use crate::app::tls_files::read_bounded;
 
@@ -90,7 +94,8 @@ fn reveal(secret: &Secret) -> io::Result<String> {
 
 impl Door {
     fn connect(&self) -> Result<Conn, Failure> {
-        Link::open(&self.url, self.trust.as_ref(), self.timeout).map(Conn::new)
+        let link = Link::open(&self.url, self.trust.as_ref(), self.timeout)?;
+        Ok(Conn::new(link, self.timeout.saturating_mul(ANSWER_TIMEOUTS)))
     }
 
     fn encode_upgrade(
@@ -121,6 +126,9 @@ impl Door {
         out.extend_from_slice(head.as_bytes());
     }
 }
+
+/// A server that says something all the time has so many times `--timeout` to give an answer.
+const ANSWER_TIMEOUTS: u32 = 3;
 
 /// The subprotocol in which each message is preceded by its name.
 const META: &str = "wsfast.meta";
@@ -215,7 +223,7 @@ impl Failure {
 fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(SHOWN_CHARS_MAX) {
-        match c.is_control() {
+        match is_deceptive(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }

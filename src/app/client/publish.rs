@@ -91,7 +91,7 @@ impl Pub {
             }
             publisher.settle()?;
             if brought == Brought::End {
-                publisher.too_large += lines.skipped;
+                publisher.too_large = publisher.too_large.saturating_add(lines.skipped);
                 if lines.skipped > 0 {
                     complain(&format_args!("{} lines were too long to be sent", lines.skipped));
                 }
@@ -160,8 +160,8 @@ impl Publisher {
                 self.take_answer()?;
             }
         }
-        self.number += 1;
-        let mut request = Vec::with_capacity(payload.len() + 256);
+        self.number = self.number.saturating_add(1);
+        let mut request = Vec::with_capacity(payload.len().saturating_add(256));
         self.door.begin_request("POST", &self.door.url.target(None), &mut request);
         if !self.has_type {
             let media_type = match kind {
@@ -231,7 +231,7 @@ impl Publisher {
                     "{} {number} of {len} bytes is not published: {failure}",
                     self.what
                 ));
-                self.too_large += 1;
+                self.too_large = self.too_large.saturating_add(1);
             }
             status => {
                 let failure = Failure::refused(status, &answer.body);

@@ -29,6 +29,7 @@ use wsfast::{Kind, MessageId, TopicMessage};
 
 use crate::app::client::link::{Heard, Link};
 use crate::app::client::{Door, Endpoint, Failure, META, REFUSED, USAGE, random, shown};
+use crate::app::deceptive::{self, is_deceptive};
 use crate::app::dialects::plain;
 use crate::app::start_up::complain;
 
@@ -93,13 +94,14 @@ impl Sub {
             }
             complain(&format_args!("{url}: {failure}; trying again"));
             thread::sleep(backoff(listener.waits));
-            listener.waits += 1;
+            listener.waits = listener.waits.saturating_add(1);
         }
     }
 }
 
 /// How long to wait before the next try, the first being 0: twice as long each time up to a bound, less up to a half by
 /// chance, so that a server that comes back does not meet everybody at once.
+#[expect(clippy::arithmetic_side_effects, reason = "a part of at most half")]
 fn backoff(tries: u32) -> Duration {
     let longest = BACKOFF_MIN.saturating_mul(1 << tries.min(16)).min(BACKOFF_MAX);
     let chance = random::<2>().map_or(0, u16::from_le_bytes);
@@ -244,11 +246,16 @@ impl Listener {
             Format::Json => {
                 let message =
                     TopicMessage { topic: "", id: id.unwrap_or(unnamed), kind, payload: body };
-                plain::encode(plain::LINES, message, &mut self.printed);
+                let mut line = Vec::new();
+                plain::encode(plain::LINES, message, &mut line);
+                match self.is_terminal {
+                    true => append_harmless_json(&line, &mut self.printed),
+                    false => self.printed.append(&mut line),
+                }
             }
         }
         let left = self.left.as_mut()?;
-        *left -= 1;
+        *left = left.saturating_sub(1);
         (*left == 0).then_some(Complete)
     }
 
@@ -276,13 +283,13 @@ struct Session {
 impl Session {
     /// Takes in all that came.
     fn walk(&mut self, listener: &mut Listener) -> Result<Option<Complete>, Failure> {
-        let mut at = 0;
+        let mut at = 0_usize;
         let mut complete = None;
         let mut answers = Vec::new();
         while complete.is_none() {
             let step = self.inbound.step(&mut self.buf[at..], &mut self.pool);
             let (used, step) = step.map_err(Failure::Protocol)?;
-            at += used;
+            at = at.saturating_add(used);
             match step {
                 Step::NeedBytes(_) => break,
                 Step::Absorbed | Step::Pong(_) => {}
@@ -364,7 +371,7 @@ fn read_note(payload: &[u8]) -> Note<'_> {
             _ => {}
         }
     }
-    note.body = &payload[end + 2..];
+    note.body = &payload[end..][2..];
     note
 }
 
@@ -379,17 +386,30 @@ fn read_gap(json: &str) -> Option<Lost> {
     })
 }
 
-/// Writes a message for a terminal: what would move the cursor, colour or rename it is spelled out, but for tabs and line ends.
+/// Writes a message for a terminal: what would move the cursor, colour or rename it, turn the text round or hide in it, is
+/// spelled out, but for tabs and line ends.
 fn append_harmless(body: &[u8], out: &mut Vec<u8>) {
     for chunk in body.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match c.is_control() && c != '\n' && c != '\t' {
+            match is_deceptive(c) && c != '\n' && c != '\t' {
                 true => out.extend(c.escape_default().map(|c| u8::try_from(c).unwrap_or(b'?'))),
                 false => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         out.extend(chunk.invalid().escape_ascii());
     }
+}
+
+/// Writes a line of JSON for a terminal. What deceives is in its strings alone, where each character may be named by its number.
+fn append_harmless_json(line: &[u8], out: &mut Vec<u8>) {
+    let mut harmless = String::with_capacity(line.len());
+    for c in String::from_utf8_lossy(line).chars() {
+        match is_deceptive(c) && c != '\n' {
+            true => deceptive::escape(c, &mut harmless),
+            false => harmless.push(c),
+        }
+    }
+    out.extend_from_slice(harmless.as_bytes());
 }
 
 /// What a server may be set to send at most (`Limits::check`), with the header lines in front.
@@ -404,8 +424,20 @@ mod tests {
         let mut out = Vec::new();
         append_harmless("a\tb\n\x1b[31m\u{9b}1m\r\u{e9}\x7f".as_bytes(), &mut out);
         append_harmless(b"\xff\x9b", &mut out);
-        let expected = "a\tb\n\\u{1b}[31m\\u{9b}1m\\r\u{e9}\\u{7f}\\xff\\x9b";
+        append_harmless("\u{202e}a\u{2066}b\u{200b}c\u{feff}\u{e0041}".as_bytes(), &mut out);
+        let expected = "a\tb\n\\u{1b}[31m\\u{9b}1m\\r\u{e9}\\u{7f}\\xff\\x9b\
+                        \\u{202e}a\\u{2066}b\\u{200b}c\\u{feff}\\u{e0041}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+
+        let text = "\u{1b}\u{9b}1m\u{7f}\u{202e}\u{e9}\u{200d}\u{e0041}\"";
+        let line = format!("{}\n", serde_json::json!({ "text": text }));
+        let mut out = Vec::new();
+        append_harmless_json(line.as_bytes(), &mut out);
+        let out = String::from_utf8(out).unwrap();
+        let shown = out.strip_suffix('\n').unwrap();
+        assert!(!shown.chars().any(is_deceptive), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(shown).unwrap();
+        assert_eq!(read["text"], text);
     }
 
     #[test]

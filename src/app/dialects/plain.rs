@@ -7,22 +7,29 @@
 //! | meta | `id: EPOCH:OFFSET`, a blank line, the payload | `gap: {"from":..,"to":..,"lost":..}`, a blank line |
 //! | SSE | `id:`, a `data:` for each line; binary is `event: binary` in base64 | `event: gap`, its `id:` the last that is lost |
 //! | lines | `{"id":..,"text":..}` or `{"id":..,"base64":..}` | `{"gap":{"from":..,"to":..,"lost":..}}` |
+//!
+//! `lost` is null where nobody knows: a client named a place of another life of the topic, or of its future.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use wsfast::Lag;
 use wsfast::{Form, Framing, Gap, Kind, StatusCode, TopicMessage};
 
+use crate::app::dialects::json_text::{escaped_len, push_escaped};
+
 /// The payload and nothing else.
 pub(crate) const BARE: Form = Form { id: 0, framing: Framing::Message };
 /// The subprotocol `wsfast.meta`.
 pub(crate) const META: Form = Form { id: 1, framing: Framing::Message };
 /// Server-sent events (HTML §9.2).
-pub(crate) const EVENTS: Form = Form { id: 2, framing: Framing::Bytes };
+pub(crate) const EVENTS: Form = Form { id: EVENTS_ID, framing: Framing::Bytes };
 /// JSON lines, streamed.
-pub(crate) const LINES: Form = Form { id: 3, framing: Framing::Bytes };
-/// JSON lines, as many as there are.
-pub(crate) const POLL: Form = Form { id: 4, framing: Framing::Response };
+pub(crate) const LINES: Form = Form { id: LINES_ID, framing: Framing::Bytes };
+/// JSON lines, as many as there are: the same bytes.
+pub(crate) const POLL: Form = Form { id: LINES_ID, framing: Framing::Response };
+
+const EVENTS_ID: u8 = 2;
+const LINES_ID: u8 = 3;
 
 /// Writes a message in one of the forms above.
 pub(crate) fn encode(form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
@@ -32,12 +39,8 @@ pub(crate) fn encode(form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -
             out.extend_from_slice(message.payload);
             message.kind
         }
-        EVENTS => {
-            encode_event(message, out);
-            Kind::Text
-        }
-        LINES | POLL => {
-            encode_line(message, out);
+        EVENTS | LINES | POLL => {
+            encode_whole(form, message, out);
             Kind::Text
         }
         _ => {
@@ -56,10 +59,12 @@ pub(crate) fn encode_gap(form: Form, gap: Gap, out: &mut Vec<u8>) -> Lag {
         EVENTS => format!("id: {}\nevent: gap\ndata: {json}\n\n", gap.to),
         LINES | POLL => format!("{{\"gap\":{json}}}\n"),
         _ => {
-            return Lag::Close(
-                StatusCode::TRY_AGAIN_LATER,
-                format!("too slow; go on with ?since={}", gap.from),
-            );
+            let reason = match gap.lost() {
+                Some(_) => format!("too slow; go on with ?since={}", gap.from),
+                // A client that came back with this place would be told the same again.
+                None => format!("nothing is known of {}; go on with ?since={}", gap.from, gap.to),
+            };
+            return Lag::Close(StatusCode::TRY_AGAIN_LATER, reason);
         }
     };
     out.extend_from_slice(notice.as_bytes());
@@ -68,67 +73,129 @@ pub(crate) fn encode_gap(form: Form, gap: Gap, out: &mut Vec<u8>) -> Lag {
 
 /// What is sent on a stream when nothing else was for a while.
 pub(crate) const fn keep_alive(form: Form) -> &'static [u8] {
-    if form.id == EVENTS.id { b":\n\n" } else { b"\n" }
+    if form.id == EVENTS_ID { b":\n\n" } else { b"\n" }
 }
 
-fn encode_event(message: TopicMessage<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("id: {}\n", message.id).as_bytes());
+/// A part of a message's payload, and where in it.
+struct Part<'m> {
+    message: TopicMessage<'m>,
+    bytes: &'m [u8],
+    is_first: bool,
+    is_last: bool,
+}
+
+/// Writes a part of a message in one of the forms of streams and responses: what comes of its payload from byte `at` on. Where
+/// the next part begins.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+pub(crate) fn encode_part(
+    form: Form,
+    message: TopicMessage<'_>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let TopicMessage { kind, payload, .. } = message;
+    let mut end = payload.len().min(at + PART_BYTES);
+    // They end one line together.
+    if kind == Kind::Text && payload[at..end].ends_with(b"\r") && payload.get(end) == Some(&b'\n') {
+        end += 1;
+    }
+    let (is_first, is_last) = (at == 0, end == payload.len());
+    let part = Part { message, bytes: &payload[at..end], is_first, is_last };
+    match form.id {
+        EVENTS_ID => encode_event(&part, out),
+        _ => encode_line(&part, out),
+    }
+    end
+}
+
+/// How many bytes `encode` writes, at most about.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+pub(crate) fn encoded_len(form: Form, message: TopicMessage<'_>) -> usize {
+    let payload = message.payload;
+    let data = match (form.id, message.kind) {
+        (EVENTS_ID | LINES_ID, Kind::Binary) => payload.len().div_ceil(3) * 4,
+        (EVENTS_ID, Kind::Text) => payload.len() + count_lines(payload) * "data: ".len(),
+        (LINES_ID, Kind::Text) => escaped_len(payload),
+        _ => payload.len(),
+    };
+    data + MARKS_BYTES
+}
+
+fn encode_whole(form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) {
+    out.reserve(encoded_len(form, message));
+    let mut at = encode_part(form, message, 0, out);
+    while at < message.payload.len() {
+        at = encode_part(form, message, at, out);
+    }
+}
+
+fn encode_event(part: &Part<'_>, out: &mut Vec<u8>) {
+    let message = part.message;
+    if part.is_first {
+        let kind = if message.kind == Kind::Binary { "event: binary\n" } else { "" };
+        out.extend_from_slice(format!("id: {}\n{kind}data: ", message.id).as_bytes());
+    }
     match message.kind {
-        Kind::Binary => {
-            let text = STANDARD.encode(message.payload);
-            out.extend_from_slice(format!("event: binary\ndata: {text}\n").as_bytes());
-        }
-        Kind::Text => {
-            // CR, LF and CRLF all end a line (HTML §9.2.6).
-            let mut rest = message.payload;
-            loop {
-                let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-                out.extend_from_slice(b"data: ");
-                out.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
-                out.push(b'\n');
-                let Some(end) = end else { break };
-                let len = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
-                rest = &rest[end + len..];
-            }
-        }
+        Kind::Binary => push_base64(out, part.bytes),
+        Kind::Text => push_lines(out, part.bytes),
     }
-    out.push(b'\n');
+    if part.is_last {
+        out.extend_from_slice(b"\n\n");
+    }
 }
 
-fn encode_line(message: TopicMessage<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!(r#"{{"id":"{}","#, message.id).as_bytes());
+/// Begins a line of data behind each CR, LF or CRLF: all end a line (HTML §9.2.6).
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+fn push_lines(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        out.extend_from_slice(&rest[..end]);
+        out.extend_from_slice(b"\ndata: ");
+        let len = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = &rest[end + len..];
+    }
+    out.extend_from_slice(rest);
+}
+
+fn count_lines(text: &[u8]) -> usize {
+    memchr::memchr2_iter(b'\r', b'\n', text).count()
+}
+
+fn encode_line(part: &Part<'_>, out: &mut Vec<u8>) {
+    let message = part.message;
+    if part.is_first {
+        let kind = if message.kind == Kind::Binary { "base64" } else { "text" };
+        out.extend_from_slice(format!("{{\"id\":\"{}\",\"{kind}\":\"", message.id).as_bytes());
+    }
     match message.kind {
-        Kind::Binary => {
-            let text = STANDARD.encode(message.payload);
-            out.extend_from_slice(format!(r#""base64":"{text}""#).as_bytes());
-        }
-        Kind::Text => {
-            out.extend_from_slice(br#""text":"#);
-            encode_string(message.payload, out);
-        }
+        Kind::Binary => push_base64(out, part.bytes),
+        Kind::Text => push_escaped(out, part.bytes),
     }
-    out.extend_from_slice(b"}\n");
+    if part.is_last {
+        out.extend_from_slice(b"\"}\n");
+    }
 }
 
-/// A JSON string (RFC 8259 §7); `text` is UTF-8.
-pub(crate) fn encode_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
+/// Without a copy of the text.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]);
+    debug_assert_eq!(written, Ok(out.len() - start));
 }
+
+/// What a part has of a payload: a number of bytes that base64 makes four of three of, without a rest.
+const PART_BYTES: usize = 3 * 21_845;
+
+/// What stands around a payload in any form.
+const MARKS_BYTES: usize = 80;
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test that wraps panics")]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use wsfast::MessageId;
 
     use super::*;
@@ -154,6 +221,52 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// A long message's parts come to what it is as a whole, written by std alone; no more than it was said to take.
+        #[test]
+        fn parts_come_to_the_whole(
+            runs in vec(("[a-z\r\n\"\\\\\x01]{1,8}", 1usize..20_000), 1..12),
+            is_binary in any::<bool>(),
+        ) {
+            let text: String = runs.iter().map(|(run, times)| run.repeat(*times / 4 + 1)).collect();
+            let kind = if is_binary { Kind::Binary } else { Kind::Text };
+            let id = MessageId { epoch: 14, offset: 7 };
+            let message = TopicMessage { topic: "t", id, kind, payload: text.as_bytes() };
+            for form in [EVENTS, LINES] {
+                let (mut parts, mut at) = (Vec::new(), 0);
+                while at < text.len() || at == 0 {
+                    let before = parts.len();
+                    at = encode_part(form, message, at, &mut parts);
+                    prop_assert!(parts.len() - before <= 7 * 65_536 + 100);
+                }
+                let len = encoded_len(form, message);
+                // CRLF counts for two.
+                prop_assert!(parts.len() <= len && len <= 2 * parts.len() + 100);
+                prop_assert_eq!(&parts, &naive(form, message).into_bytes());
+                let mut whole = Vec::new();
+                let _kind = encode(form, message, &mut whole);
+                prop_assert_eq!(parts, whole);
+            }
+        }
+    }
+
+    fn naive(form: Form, message: TopicMessage<'_>) -> String {
+        let text = str::from_utf8(message.payload).unwrap();
+        let base64 = STANDARD.encode(text);
+        match (form == EVENTS, message.kind) {
+            (true, Kind::Binary) => format!("id: e:7\nevent: binary\ndata: {base64}\n\n"),
+            (true, Kind::Text) => {
+                let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+                format!("id: e:7\ndata: {}\n\n", lines.replace('\n', "\ndata: "))
+            }
+            (false, Kind::Binary) => format!("{{\"id\":\"e:7\",\"base64\":\"{base64}\"}}\n"),
+            (false, Kind::Text) => {
+                let text = serde_json::to_string(text).unwrap();
+                format!("{{\"id\":\"e:7\",\"text\":{text}}}\n")
+            }
+        }
+    }
+
     #[test]
     fn a_gap_is_told_where_there_is_a_way() {
         let id = |epoch, offset| MessageId { epoch, offset };
@@ -166,6 +279,11 @@ mod tests {
                 "id: e:9\nevent: gap\ndata: {\"from\":\"e:3\",\"to\":\"e:9\",\"lost\":6}\n\n",
             ),
             (
+                META,
+                Gap { from: id(14, u64::MAX), ..gap },
+                "gap: {\"from\":\"e:18446744073709551615\",\"to\":\"e:9\",\"lost\":null}\n\n",
+            ),
+            (
                 LINES,
                 Gap { from: id(1, 3), ..gap },
                 "{\"gap\":{\"from\":\"1:3\",\"to\":\"e:9\",\"lost\":null}}\n",
@@ -175,8 +293,19 @@ mod tests {
             assert_eq!(encode_gap(form, gap, &mut out), Lag::Told(Kind::Text));
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
-        let told = encode_gap(BARE, gap, &mut Vec::new());
-        let reason = "too slow; go on with ?since=e:3".to_owned();
-        assert_eq!(told, Lag::Close(StatusCode::TRY_AGAIN_LATER, reason));
+        let far = MessageId { epoch: u64::MAX, offset: u64::MAX };
+        for (gap, reason) in [
+            (gap, "too slow; go on with ?since=e:3"),
+            (Gap { from: id(14, 12), ..gap }, "nothing is known of e:12; go on with ?since=e:9"),
+            (
+                Gap { from: far, to: MessageId { epoch: u64::MAX - 1, ..far } },
+                "nothing is known of ffffffffffffffff:18446744073709551615; \
+                 go on with ?since=fffffffffffffffe:18446744073709551615",
+            ),
+        ] {
+            let told = encode_gap(BARE, gap, &mut Vec::new());
+            assert_eq!(told, Lag::Close(StatusCode::TRY_AGAIN_LATER, reason.to_owned()));
+            assert!(reason.len() <= 123, "a Close frame has room for no more");
+        }
     }
 }

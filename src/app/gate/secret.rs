@@ -21,6 +21,16 @@ pub(crate) struct GateConfig {
     pub(crate) client_publish: ClientPublish,
     /// `--jwt-secret`.
     pub(crate) jwt_secret: Option<Secret>,
+    /// `--allow-anonymous`.
+    pub(crate) anonymous: Anonymous,
+}
+
+/// Whether, where tokens are asked for, who shows nothing may hold a connection that reaches no topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Anonymous {
+    Allowed,
+    #[default]
+    Refused,
 }
 
 impl GateConfig {
@@ -42,7 +52,8 @@ impl GateConfig {
         let secret = self.jwt_secret.as_ref().map(|secret| secret.read(JWT_SECRET)).transpose()?;
         let token_digest = secret.as_deref().map(Digest::of);
         let tokens = secret.map(|secret| Tokens::new(&secret));
-        Ok(Credentials { keys, tokens, token_digest, client_publish: self.client_publish })
+        let Self { client_publish, anonymous, .. } = *self;
+        Ok(Credentials { keys, tokens, token_digest, client_publish, anonymous })
     }
 }
 
@@ -53,7 +64,7 @@ pub(crate) enum ClientPublish {
     On,
     /// They don't, whatever their token says.
     Off,
-    /// As `On` where everything is open, that is on loopback without keys and tokens, or where tokens decide; else as `Off`.
+    /// As `On` where tokens decide, and for this machine where everything is open to it; else as `Off`.
     #[default]
     Auto,
 }
@@ -67,6 +78,7 @@ pub(crate) struct Credentials {
     /// Of the secret for tokens.
     token_digest: Option<Digest>,
     pub(super) client_publish: ClientPublish,
+    pub(super) anonymous: Anonymous,
 }
 
 impl Credentials {
@@ -285,6 +297,7 @@ mod tests {
             publish_keys: keys.iter().copied().map(parse).collect(),
             client_publish,
             jwt_secret: secret.map(parse),
+            anonymous: Anonymous::Refused,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use wsfast::proto::handshake::HeadLimits;
 
-use super::secret::{GateConfig, Secret};
+use super::secret::{Anonymous, GateConfig, Secret};
 use super::token::signed::token;
 use super::*;
 
@@ -34,13 +34,22 @@ fn the_semantics_row_by_row() {
     let nothing = &bearer("{}");
     let key_and_reader = &format!("{key_header}{reader}");
     let wrong_and_writer = &format!("{wrong}{writer}");
-    let table: [Row<'_>; 46] = [
+    let proxied = "X-Forwarded-For: 127.0.0.1\r\n";
+    let proxied_key = &format!("{proxied}{key_header}");
+    let table: [Row<'_>; 52] = [
         // Open.
         (Loopback, None, None, Auto, "", [OK, OK, OK, OK]),
         (Loopback, None, None, On, "", [OK, OK, OK, OK]),
         (Loopback, None, None, Off, "", [OK, OK, 403, OK]),
         (Loopback, None, None, Auto, wrong, [OK, OK, OK, OK]),
         (Loopback, None, None, Auto, nothing, [OK, OK, OK, OK]),
+        // Open to this machine, and asked from elsewhere.
+        (Loopback, None, None, Auto, proxied, [OK, 403, 403, 403]),
+        (Loopback, None, None, On, proxied, [OK, 403, OK, 403]),
+        (Loopback, None, None, Off, proxied, [OK, 403, 403, 403]),
+        (Loopback, key, None, Auto, proxied, [OK, 401, 403, 401]),
+        (Loopback, key, None, Auto, proxied_key, [OK, OK, OK, OK]),
+        (Loopback, None, secret, Auto, proxied, [401, 401, 401, 403]),
         // Reached by others, and nothing to show.
         (Local, None, None, Auto, "", [OK, 403, 403, 403]),
         (Network, None, None, Auto, "", [OK, 403, 403, 403]),
@@ -262,10 +271,10 @@ fn a_page_reads_responses_where_it_may_connect() {
 
 #[test]
 fn who_shows_nothing_costs_nothing() {
-    assert_eq!(size_of::<Caller>(), size_of::<usize>());
+    assert_eq!(size_of::<Caller>(), 2 * size_of::<usize>());
     let gate = gate(Reach::Network, &[], Some(KEY), None, ClientPublish::Auto);
     with_request("/t?token=x", "Authorization: Basic x\r\n", |request| {
-        assert!(gate.admit(request, None, NOW_S).unwrap().0.is_none());
+        assert!(gate.admit(request, None, NOW_S).unwrap().shown.is_none());
     });
 }
 
@@ -274,8 +283,9 @@ fn the_start_up_lines_say_what_is_open_to_whom() {
     use ClientPublish::{Auto, Off, On};
     use Reach::{Loopback, Network};
     for (reach, key, secret, client_publish, subscribe, http, message) in [
-        (Loopback, None, None, Auto, "anyone", "anyone", "anyone"),
-        (Loopback, None, None, Off, "anyone", "anyone", "nobody"),
+        (Loopback, None, None, Auto, "anyone", "this machine", "this machine"),
+        (Loopback, None, None, On, "anyone", "this machine", "anyone"),
+        (Loopback, None, None, Off, "anyone", "this machine", "nobody"),
         (Network, None, None, Auto, "anyone", "nobody", "nobody"),
         (Network, None, None, On, "anyone", "nobody", "anyone"),
         (Network, Some(KEY), None, Auto, "anyone", "who has a key", "who has a key"),
@@ -318,12 +328,13 @@ fn the_start_up_lines_say_what_is_open_to_whom() {
         ),
     ] {
         let gate = gate(reach, &[], key, secret, client_publish);
+        let warning = if gate.is_open { format!("{WHAT_IS_HERE}\n") } else { String::new() };
         let access = gate.access.to_string();
         assert_eq!(
             gate.to_string(),
             format!(
                 "to subscribe: {subscribe} (--jwt-secret); to publish over HTTP: {http} (--publish-key, --jwt-secret); \
-                 by message: {message} (--client-publish)\n{access}"
+                 by message: {message} (--client-publish)\n{warning}{access}"
             )
         );
     }
@@ -376,6 +387,7 @@ fn gate(
         publish_keys: key.map(given).into_iter().collect(),
         client_publish,
         jwt_secret: secret.map(given),
+        anonymous: Anonymous::Refused,
     };
     let origins = origins.iter().map(|text| text.parse().unwrap()).collect();
     Gate::new(reach, origins, config.load().unwrap())

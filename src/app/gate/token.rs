@@ -225,6 +225,7 @@ impl BadToken {
 
 /// Signed tokens, for tests all over the gate.
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may fail")]
 pub(super) mod signed {
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
 

@@ -6,15 +6,17 @@
 //! /http/ID/LEN        a response of that length; a body comes back
 //! /stream/ID/TOPIC    a response that is the topic's messages
 //! /wait/ID/TOPIC/LIFE/OFFSET/MS   a response with what follows, once there is something
+//!
+//! LIFE is a number of `truth`'s, `-` for a client that knows of none, and `x` for one that the topic never had.
 //! ```
 
 use crate::net::context::{Context, Sent};
-use crate::net::handler::{Accept, Closed, Handler, Lag, Refusal};
+use crate::net::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
 use crate::net::http::Answer;
 use crate::net::listener::Arrival;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::{Cursor, SharedTruth};
-use crate::net::topics::{Form, Framing, Gap, MessageId, Since, TopicMessage};
+use crate::net::topics::{Form, Framing, Gap, MessageId, Position, Since, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::{Request, Status, Upgrade};
 use crate::proto::http::Response;
@@ -53,6 +55,12 @@ pub(crate) fn page(len: usize) -> Vec<u8> {
 
 const MESSAGES: Framing = Framing::Message;
 
+/// Epochs have fewer bits.
+const NO_EPOCH: u64 = u64::MAX;
+
+/// Offsets that no topic of a simulation reaches.
+pub(crate) const FAR: [u64; 5] = [1 << 32, 1 << 60, i64::MAX as u64, u64::MAX - 1, u64::MAX];
+
 impl Handler for App {
     type State = Peer;
 
@@ -88,6 +96,7 @@ impl Handler for App {
         let since = match peer.client % 4 {
             0 => Since::All,
             1 => Since::Last(3),
+            2 => self.any_place(peer, cx),
             _ => Since::Now,
         };
         self.subscribe(peer, since, cx);
@@ -125,7 +134,7 @@ impl Handler for App {
         request: &Request<'_>,
         body: &[u8],
         _from: Arrival,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Answer<Peer> {
         self.truth.borrow_mut().calls += 1;
         let refusal = Refusal { status: Status::NotFound, reason: "no such path" };
@@ -133,6 +142,8 @@ impl Handler for App {
             return Answer::Refuse(refusal);
         };
         match what {
+            // Half of them could do it at once.
+            "http" if client.is_multiple_of(2) && !cx.has_work_left() => Answer::Later,
             "http" if body.is_empty() => {
                 let body = page(rest.parse().unwrap_or_default());
                 Answer::Respond(Response::new(Status::Ok, "text/plain", body))
@@ -155,10 +166,10 @@ impl Handler for App {
         }
     }
 
-    fn respond(&self, _form: Form, _last: Option<MessageId>, body: Vec<u8>) -> Response {
-        match body.is_empty() {
-            true => Response::empty(Status::NoContent),
-            false => Response::new(Status::Ok, "text/plain", body),
+    fn respond(&self, _form: Form, _last: Option<MessageId>, found: Found) -> Response {
+        match found {
+            Found::Nothing => Response::empty(Status::NoContent),
+            Found::Messages => Response::new(Status::Ok, "text/plain", ""),
         }
     }
 
@@ -172,12 +183,28 @@ impl Handler for App {
         message.kind
     }
 
+    fn encode_part(
+        &self,
+        form: Form,
+        message: TopicMessage<'_>,
+        at: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let mut line = Vec::new();
+        let _kind = self.encode(form, message, &mut line);
+        let end = message.payload.len().min(at + 100);
+        let is_last = end == message.payload.len();
+        out.extend_from_slice(&line[at..if is_last { line.len() } else { end }]);
+        end
+    }
+
     fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
         let mut truth = self.truth.borrow_mut();
         truth.calls += 1;
         if form.id == 1 {
             return Lag::Close(StatusCode::TRY_AGAIN_LATER, "too slow".to_owned());
         }
+        truth.check_gap(topic, gap);
         let life = truth.life_of(topic, gap.to.epoch);
         out.extend_from_slice(format!("\x01G{topic} {life} {}", gap.to.offset).as_bytes());
         if form.framing != MESSAGES {
@@ -225,6 +252,7 @@ impl App {
         let Does::Listen { topic, form, mutes_own } = &peer.does else { return };
         let Ok(position) = cx.subscribe(topic, *form, *mutes_own, since) else { return };
         let mut truth = self.truth.borrow_mut();
+        truth.check_position(topic, since, position);
         let life = truth.life_of(topic, position.last.epoch);
         truth.clients[peer.client].cursors.push_back(Cursor {
             topic: topic.clone(),
@@ -233,6 +261,25 @@ impl App {
             mutes_own: *mutes_own,
             end: None,
         });
+    }
+
+    /// A place that a client may name: of its topic, of its future, or of nothing.
+    fn any_place(&self, peer: &Peer, cx: &Context<'_>) -> Since {
+        let Does::Listen { topic, .. } = &peer.does else { return Since::Now };
+        let last = cx.topic_position(topic, Since::Now).map(|it: Position| it.last);
+        let MessageId { epoch, offset } = last.unwrap_or(MessageId { epoch: 1, offset: 0 });
+        let random = &mut self.truth.borrow_mut().random;
+        let near = [0, offset / 2, offset.saturating_sub(1), offset, offset + 1, offset + 2];
+        let offset = match random.once_in(2) {
+            true => random.pick(&near),
+            false => random.pick(&FAR),
+        };
+        match random.below(8) {
+            0 => Since::Last(offset),
+            1 => Since::Id(MessageId { epoch: 0, offset }),
+            2 => Since::Id(MessageId { epoch: NO_EPOCH, offset }),
+            _ => Since::Id(MessageId { epoch, offset }),
+        }
     }
 
     /// Sends to the client that speaks, and writes it down.
@@ -249,6 +296,14 @@ impl App {
             Sent::Refused => record.was_refused = true,
             Sent::Gone => {}
         }
+    }
+
+    /// What is left of a command comes again.
+    fn put_back(&mut self, client: usize, left: usize, text: &str, cx: &mut Context<'_>) {
+        let command = format!("M{left} {text}");
+        cx.put_back(Kind::Text, command.as_bytes());
+        let mut truth = self.truth.borrow_mut();
+        truth.clients[client].said.push_front((Kind::Text, command.into_bytes()));
     }
 
     /// All who are open are told, in the same order.
@@ -281,7 +336,12 @@ impl App {
                 }
             }
             "M" => {
-                for _ in 0..number {
+                for done in 0..number {
+                    if !cx.has_work_left() {
+                        let text = rest.split_once(' ').map_or("", |(_, text)| text);
+                        return self.put_back(peer.client, number - done, text, cx);
+                    }
+                    cx.spend_work(1000);
                     self.send(peer.client, Kind::Text, rest.as_bytes(), cx);
                 }
             }
@@ -310,14 +370,17 @@ impl App {
     fn wait(&mut self, rest: &str) -> Option<Answer<Peer>> {
         let mut words = rest.split('/');
         let topic = words.next()?;
+        let life = words.next()?;
         let mut number = || words.next()?.parse::<u64>().ok();
-        let (life, offset, wait_ms) = (number()?, number()?, number()?);
+        let (offset, wait_ms) = (number()?, number()?);
         let truth = self.truth.borrow();
-        let life = usize::try_from(life).unwrap();
-        let life = truth.topics.get(topic).and_then(|lives| lives.get(life));
         let since = match life {
-            Some(life) => Since::Id(MessageId { epoch: life.epoch, offset }),
-            None => Since::All,
+            "-" => Since::All,
+            "x" => Since::Id(MessageId { epoch: NO_EPOCH, offset }),
+            life => {
+                let life: usize = life.parse().ok()?;
+                Since::Id(MessageId { epoch: truth.topics.get(topic)?.get(life)?.epoch, offset })
+            }
         };
         let form = Form { id: 0, framing: Framing::Response };
         Some(Answer::Wait { topic: topic.to_owned(), form, since, wait_ms, headers: Vec::new() })

@@ -19,6 +19,8 @@ pub(crate) struct Checks {
     calls: u64,
     accepted: u64,
     kept_bytes: usize,
+    /// How many waited for work.
+    waiting: usize,
     /// By client.
     hungers: Vec<Hunger>,
 }
@@ -28,12 +30,23 @@ pub(crate) struct Checks {
 struct Hunger {
     turns: usize,
     kept_bytes: usize,
+    /// Its place among those who wait for work, and for how many turns it has had that place.
+    place: Option<usize>,
+    idle_places: usize,
 }
 
 impl Checks {
     pub(crate) fn new(clients: usize) -> Self {
         let hungers = vec![Hunger::default(); clients];
-        Self { idle_turns: 0, had_events: false, calls: 0, accepted: 0, kept_bytes: 0, hungers }
+        Self {
+            idle_turns: 0,
+            had_events: false,
+            calls: 0,
+            accepted: 0,
+            kept_bytes: 0,
+            waiting: 0,
+            hungers,
+        }
     }
 
     pub(crate) fn before_turn(&mut self, wires: &[SharedWire], ready: &[Ready]) {
@@ -51,6 +64,7 @@ impl Checks {
         arrivals: &Arrivals,
     ) {
         self.nobody_is_leaked(server, arrivals);
+        server.turn.work.check();
         self.nobody_spins(server, truth, wires);
         nothing_is_left_over(server);
         for wire in wires {
@@ -70,6 +84,12 @@ impl Checks {
     fn nobody_starves(&mut self, server: &Server<App>, wire: &Wire, tx: &Tx, kept_bytes: usize) {
         let hunger = &mut self.hungers[wire.client];
         let had_none = wire.moved == Moved::default() && kept_bytes == hunger.kept_bytes;
+        // First come, first served: each turn at least one of those who wait for work has it.
+        let place = server.turn.work.list().position(|id| tx.is_named(id));
+        let has_moved_up = place < hunger.place || place.is_none() || !had_none;
+        hunger.idle_places = if has_moved_up { 0 } else { hunger.idle_places + 1 };
+        hunger.place = place;
+        assert!(hunger.idle_places < 3, "client {}: waits for work that is not done", wire.client);
         hunger.turns = if tx.is_marked_ready() && had_none { hunger.turns + 1 } else { 0 };
         hunger.kept_bytes = kept_bytes;
         assert!(hunger.turns < 3, "client {}: starves", wire.client);
@@ -89,7 +109,7 @@ impl Checks {
         let excess = server.peers.tx.iter().filter(|(_, tx)| tx.is_excess).count();
         assert_eq!(server.excess_count, excess);
         assert!(server.peers.len() - excess <= server.turn.limits.peers_max);
-        assert_eq!(server.admin_count, 0);
+        assert_eq!(server.admins.len(), 0);
     }
 
     /// A turn that is called for at once has something to do.
@@ -98,7 +118,9 @@ impl Checks {
         let accepted = server.turn.counters.accepted;
         // Frames behind a Close are stepped over in shares, and nobody hears of them.
         let kept_bytes = server.peers.rx.iter().map(|(_, rx)| rx.kept_bytes()).sum();
+        let waiting = server.turn.work.waiting();
         let is_idle = !self.had_events
+            && waiting == self.waiting
             && !moved
             && truth.calls == self.calls
             && kept_bytes == self.kept_bytes
@@ -106,6 +128,7 @@ impl Checks {
             && server.wait_for() == Some(std::time::Duration::ZERO);
         self.idle_turns = if is_idle { self.idle_turns + 1 } else { 0 };
         (self.calls, self.accepted, self.kept_bytes) = (truth.calls, accepted, kept_bytes);
+        self.waiting = waiting;
         assert!(self.idle_turns < 3, "the loop spins");
     }
 
@@ -129,6 +152,7 @@ impl Checks {
 fn nothing_is_left_over(server: &Server<App>) {
     let turn = &server.turn;
     assert!(turn.cork.is_empty() && turn.doomed.is_empty() && turn.answered.is_empty());
+    assert!(turn.put_back.is_empty());
     assert!(turn.dirty.is_empty() && turn.topics.dirty.is_empty(), "queued and not flushed");
     let listed = |key: usize| {
         let on_list = |id: &&PeerId| {
@@ -138,6 +162,8 @@ fn nothing_is_left_over(server: &Server<App>) {
     };
     for (key, tx) in &server.peers.tx {
         assert_eq!(listed(key), usize::from(tx.is_marked_ready()), "the ready list");
+        let waits = turn.work.list().filter(|id| id.key as usize == key && tx.is_named(id)).count();
+        assert_eq!(waits, usize::from(tx.awaits_work()), "the list of work");
     }
     turn.topics.audit(&server.peers.tx);
 }
@@ -146,8 +172,10 @@ fn nothing_is_left_over(server: &Server<App>) {
 fn nobody_is_forgotten(server: &Server<App>, wire: &Wire, key: usize, tx: &Tx) {
     let id = wire.client;
     assert_ne!(tx.phase, Phase::Doomed, "client {id}: was not reaped");
-    let comes_back = wire.has_edge() || tx.is_marked_ready();
-    let is_deaf = wire.is_unread() && !comes_back && !tx.is_paused(&server.turn);
+    let comes_back = wire.has_edge() || tx.is_marked_ready() || tx.awaits_work();
+    // What it sends is read once its answer is out.
+    let is_held = server.peers.rx[key].reading.is_held() && wire.awaits_room();
+    let is_deaf = wire.is_unread() && !comes_back && !tx.is_paused(&server.turn) && !is_held;
     assert!(!is_deaf, "client {id}: unread, and nobody will look ({:?})", tx.phase);
     let is_mute = !tx.is_flushed() && !comes_back && !wire.awaits_room();
     assert!(!is_mute, "client {id}: unsent, and nobody will look ({:?})", tx.phase);

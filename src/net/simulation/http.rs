@@ -2,7 +2,7 @@
 //!
 //! What they must see is known byte for byte, or line by line where it is a topic's.
 
-use crate::net::simulation::app::page;
+use crate::net::simulation::app::{FAR, page};
 use crate::net::simulation::client::Client;
 use crate::net::simulation::random::Random;
 use crate::net::simulation::trace;
@@ -22,6 +22,8 @@ pub(crate) struct Http {
     due: Vec<u8>,
     /// When the request under way was sent.
     asked_at_ms: Option<u64>,
+    /// Whether the request under way named a place that never was.
+    is_lost: bool,
     /// Whether the head of the response was read.
     is_streaming: bool,
     is_over: bool,
@@ -56,6 +58,7 @@ impl Http {
             input: Vec::new(),
             due: Vec::new(),
             asked_at_ms: None,
+            is_lost: false,
             is_streaming: false,
             is_over: false,
             turns_left,
@@ -102,10 +105,19 @@ impl Http {
                 self.turns_left -= 1;
                 self.asked_at_ms = Some(truth.now_ms);
                 let cursor = truth.clients[id].cursors.back();
-                let (life, next) = cursor.map_or((usize::MAX, 1), |it| (it.life, it.next));
+                let (mut life, mut offset) = match cursor {
+                    Some(cursor) => (cursor.life.to_string(), cursor.next - 1),
+                    None => ("-".to_owned(), 0),
+                };
+                self.is_lost = self.random.once_in(6);
+                if self.is_lost {
+                    offset = self.random.pick(&FAR);
+                    if life == "-" || self.random.once_in(2) {
+                        life = "x".to_owned();
+                    }
+                }
                 self.send(&format!(
-                    "GET /wait/{id}/t{topic}/{life}/{}/{wait_ms} HTTP/1.1\r\nHost: h\r\n\r\n",
-                    next - 1
+                    "GET /wait/{id}/t{topic}/{life}/{offset}/{wait_ms} HTTP/1.1\r\nHost: h\r\n\r\n"
                 ));
             }
         }
@@ -204,15 +216,19 @@ impl Http {
             self.is_over = true;
             return self.wire.borrow_mut().end();
         }
-        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-        let len: usize = len.map_or(0, |len| len.parse().unwrap());
+        let Some((body, len)) = body_of(&head, &self.input[end + 4..]) else { return };
         assert_eq!(len == 0, head.starts_with("HTTP/1.1 204 "), "client {}: {head}", self.id);
-        if self.input.len() < end + 4 + len {
-            return;
-        }
         assert!(self.asked_at_ms.take().is_some(), "client {}: an answer unasked", self.id);
-        let body: Vec<u8> = self.input.drain(..end + 4 + len).skip(end + 4).collect();
-        for line in String::from_utf8(body).unwrap().lines() {
+        self.input.drain(..end + 4 + len);
+        let body = String::from_utf8(body).unwrap();
+        if self.is_lost {
+            // A topic that is not there has nothing to say, not even this.
+            let is_gone = body.is_empty() && matches!(self.asks, Asks::Polls { wait_ms: 0, .. });
+            let is_told = body.starts_with("\x01G");
+            assert!(is_told || is_gone, "client {}: lost, and not told: {body:.60?}", self.id);
+            truth.clients[self.id].cursors.clear();
+        }
+        for line in body.lines() {
             self.expect_life_of(line, topic, truth);
             let checked = truth.check_topic_line(self.id, line);
             checked.unwrap_or_else(|error| panic!("client {}: {error}", self.id));
@@ -230,6 +246,27 @@ impl Http {
             cursors.clear();
             let topic = format!("t{topic}");
             cursors.push_back(Cursor { topic, life, next: offset, mutes_own: false, end: None });
+        }
+    }
+}
+
+/// A response's body, and how many bytes it has on the wire, once it came whole.
+fn body_of(head: &str, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    if !head.contains("Transfer-Encoding: chunked") {
+        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let len: usize = len.map_or(0, |len| len.parse().unwrap());
+        return Some((bytes.get(..len)?.to_vec(), len));
+    }
+    let (mut body, mut at) = (Vec::new(), 0);
+    loop {
+        let line = bytes[at..].windows(2).position(|it| it == b"\r\n")?;
+        let len = usize::from_str_radix(str::from_utf8(&bytes[at..at + line]).unwrap(), 16);
+        let (from, len) = (at + line + 2, len.unwrap());
+        body.extend_from_slice(bytes.get(from..from + len)?);
+        assert_eq!(bytes.get(from + len..from + len + 2)?, b"\r\n");
+        at = from + len + 2;
+        if len == 0 {
+            return Some((body, at));
         }
     }
 }

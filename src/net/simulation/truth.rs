@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::net::handler::Closed;
 use crate::net::peers::PeerId;
 use crate::net::simulation::random::Random;
-use crate::net::topics::{MessageId, Published};
+use crate::net::topics::{Gap, MessageId, Position, Published, Since};
 use crate::proto::message::Kind;
 
 /// The record, held by all.
@@ -129,6 +129,38 @@ impl Truth {
         assert_eq!(to.id.offset, messages.len() as u64, "an offset was used twice, or left out");
     }
 
+    /// Messages that a topic's life has had, kept or not.
+    fn said(&mut self, topic: &str, epoch: u64) -> u64 {
+        let life = self.life_of(topic, epoch);
+        self.topics[topic][life].messages.len() as u64
+    }
+
+    /// Whatever was asked for, a reader begins at a message of this life, or behind its last one.
+    pub(crate) fn check_position(&mut self, topic: &str, since: Since, position: Position) {
+        let said = self.said(topic, position.last.epoch);
+        let (last, next) = (position.last, position.next());
+        assert_eq!(last.offset, said, "{position:?} for {since:?}");
+        assert!((1..=said + 1).contains(&next), "{position:?} for {since:?} of {said}");
+        let Since::Id(from) = since else {
+            return assert_eq!(position.gap, None, "{position:?} for {since:?}");
+        };
+        let follows = from.epoch == last.epoch && from.offset <= said && from.offset + 1 == next;
+        assert_eq!(position.gap.is_none(), follows, "{position:?} for {since:?} of {said}");
+        let Some(gap) = position.gap else { return };
+        assert_eq!((gap.from, gap.to.offset + 1), (from, next), "{position:?}");
+        self.check_gap(topic, gap);
+    }
+
+    /// What is lost is counted where both ends of the gap were there once, and nowhere else.
+    pub(crate) fn check_gap(&mut self, topic: &str, gap: Gap) {
+        let Gap { from, to } = gap;
+        let said = self.said(topic, to.epoch);
+        assert!(to.offset <= said, "{gap:?} of {said}");
+        let is_known = from.epoch == to.epoch && from.offset <= said;
+        let lost = is_known.then(|| to.offset.checked_sub(from.offset).unwrap());
+        assert!(gap.lost() == lost && lost != Some(0), "{gap:?} of {said}: {:?}", gap.lost());
+    }
+
     /// How a message of a topic is written to its subscribers.
     pub(crate) fn topic_line(&mut self, topic: &str, id: MessageId, payload: &[u8]) -> String {
         let life = self.life_of(topic, id.epoch);
@@ -155,7 +187,8 @@ impl Truth {
         let cursors = &mut clients[client].cursors;
         let next_of = |cursor: &Cursor| {
             let is_own = |at: u64| {
-                let message = messages.get(usize::try_from(at - 1).unwrap());
+                let at = at.checked_sub(1).and_then(|at| usize::try_from(at).ok());
+                let message = at.and_then(|at| messages.get(at));
                 cursor.mutes_own && message.is_some_and(|it| it.from == client)
             };
             (cursor.next..).find(|&at| !is_own(at)).unwrap()

@@ -22,6 +22,7 @@ use crate::net::simulation::stranger::Stranger;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::{SharedTruth, Truth};
 use crate::net::simulation::wire::{Ready, SharedWire, Wire};
+use crate::net::work::{UNITS_PER_PHASE, Work};
 
 /// See the module.
 pub(crate) struct World {
@@ -79,6 +80,8 @@ impl World {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let app = App { truth: Rc::clone(&truth) };
         let mut server = Server::bind(&[any_port], limits.clone(), app).unwrap();
+        // Most turns' work would not be used up by a handful of clients.
+        server.turn.work = Work::new(random.pick(&[1, 5_000, 50_000, UNITS_PER_PHASE]));
         let arrivals = Arrivals::new(Random::new(random.next()));
         server.listeners[0].script = Some(arrivals.clone());
         let wires: Vec<SharedWire> =

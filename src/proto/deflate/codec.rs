@@ -105,7 +105,7 @@ impl Inflater {
     ) -> Result<Inflated, ProtocolError> {
         loop {
             // One byte more than may come, to tell who wants to send it.
-            let room = body.space((bytes_max - body.len() as u64).saturating_add(1));
+            let room = body.space(bytes_max.saturating_sub(body.len() as u64).saturating_add(1));
             let room_len = room.len();
             let (in_before, out_before) = (self.stream.total_in(), self.stream.total_out());
             let status = self.stream.decompress(input, room, InflateFlush::NoFlush);
@@ -155,7 +155,7 @@ impl Window {
     /// Takes in the end of `message`.
     fn slide(&mut self, message: &[u8]) {
         let news = &message[message.len().saturating_sub(self.len_max)..];
-        let stale = (self.bytes.len() + news.len()).saturating_sub(self.len_max);
+        let stale = self.bytes.len().saturating_add(news.len()).saturating_sub(self.len_max);
         self.bytes.drain(..stale);
         // Exactly: the sum of all windows is what the budget is for.
         self.bytes.reserve_exact(news.len());
@@ -165,6 +165,7 @@ impl Window {
 
 impl Deflater {
     /// A compressor with zlib's `level`, 1 to 9, that refers back by at most `1 << window_bits` bytes, 9 to 15.
+    #[expect(clippy::arithmetic_side_effects, reason = "eight bits, as a number that has 32")]
     pub fn new(level: u8, window_bits: u8) -> Self {
         debug_assert!((WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits));
         let config = DeflateConfig {
@@ -177,6 +178,7 @@ impl Deflater {
     }
 
     /// Memory of a compressor with this window, in bytes (counted at the allocator, for each window).
+    #[expect(clippy::arithmetic_side_effects, reason = "a window has 15 bits at most")]
     pub const fn memory_bytes(window_bits: u8) -> usize {
         // Its text and chains, 4 bytes for each byte of the window; its hash table and its output, whatever the window.
         (4 << window_bits) + (244 << 10)
@@ -208,7 +210,7 @@ impl Deflater {
         if std::mem::take(&mut self.is_stale) {
             self.stream.reset();
         }
-        let room_len = payload.len() + ROOM_BEYOND;
+        let room_len = payload.len().saturating_add(ROOM_BEYOND);
         if room.len() < room_len {
             // Zeroed once, and not again for the next message.
             room.resize(room_len, 0);
@@ -221,6 +223,10 @@ impl Deflater {
     }
 
     /// The length of what was written to `room`, if all of it fits.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "lengths of parts of the payload, and of what they became"
+    )]
     fn run(&mut self, payload: &[u8], room: &mut [u8]) -> Option<usize> {
         let mut len = 0;
         let mut rest = payload;
@@ -267,10 +273,11 @@ impl std::fmt::Debug for Deflater {
 
 /// How far a counter of the library moved.
 fn passed(before: u64, after: u64) -> usize {
-    usize::try_from(after - before).unwrap_or(usize::MAX)
+    usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may fail")]
 mod tests {
     use proptest::prelude::*;
 

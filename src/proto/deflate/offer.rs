@@ -225,8 +225,7 @@ fn name_and_value(parameter: &[u8]) -> Option<(&str, Option<&str>)> {
 /// A number from 8 to 15 without leading zeros (§7.1.2).
 fn window_bits(value: &str) -> Option<u8> {
     match value.as_bytes() {
-        [digit @ b'8'..=b'9'] => Some(digit - b'0'),
-        [b'1', digit @ b'0'..=b'5'] => Some(10 + (digit - b'0')),
+        [b'8'..=b'9'] | [b'1', b'0'..=b'5'] => value.parse().ok(),
         _ => None,
     }
 }

@@ -228,7 +228,7 @@ pub fn check_response<'a>(
     offer: Option<Offer>,
 ) -> Result<Response<'a>, ClientError> {
     let line_len = memchr(b'\n', head).ok_or(HandshakeError::HeadNotWhole)?;
-    let (line, block) = (&head[..line_len], &head[line_len + 1..]);
+    let (line, block) = (&head[..line_len], &head[line_len..][1..]);
     let line = line.strip_suffix(b"\r").ok_or(HandshakeError::BareLf)?;
     match status_code(line).ok_or(ClientError::StatusLineInvalid)? {
         101 => {}
@@ -274,7 +274,7 @@ fn status_code(line: &[u8]) -> Option<u16> {
     if !code.iter().all(u8::is_ascii_digit) || !matches!(phrase, [] | [b' ', ..]) {
         return None;
     }
-    Some(code.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
+    str::from_utf8(code).ok()?.parse().ok()
 }
 
 /// Headers that the handshake writes itself, or that would give the request a body.

@@ -21,7 +21,7 @@ impl<'a> Fields<'a> {
             if at.checked_sub(1).and_then(|at| block.get(at)) != Some(&b'\r') {
                 return Err(HandshakeError::BareLf);
             }
-            lines_count += 1;
+            lines_count = lines_count.saturating_add(1);
             before = Some(at);
         }
         if before != block.len().checked_sub(1) {
@@ -59,6 +59,11 @@ impl<'a> Fields<'a> {
             .map(|line| line.value)
     }
 
+    /// All names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.lines.iter().map(|line| line.name)
+    }
+
     /// The only value under `name`; `duplicate` if there are more.
     pub(crate) fn single(
         &self,
@@ -89,7 +94,7 @@ pub(crate) fn authority(text: &[u8]) -> Option<&str> {
         if end == 0 || !bracketed[..end].iter().all(is_ip6) {
             return None;
         }
-        &bracketed[end + 1..]
+        &bracketed[end..][1..]
     } else {
         let end = text.iter().position(|&byte| !is_reg_name(byte)).unwrap_or(text.len());
         &text[end..]
@@ -110,6 +115,7 @@ const fn is_reg_name(byte: u8) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may fail")]
 mod tests {
     use proptest::prelude::*;
 

@@ -84,6 +84,7 @@ impl HeadScan {
     /// [`HandshakeError::TlsOnPlainPort`], [`HandshakeError::NotHttp`], [`HandshakeError::BareCr`],
     /// [`HandshakeError::BareLf`], [`HandshakeError::Nul`], [`HandshakeError::HttpVersionUnsupported`] for the HTTP/2
     /// preface, and those of [`HeadLimits`]; whichever the stream shows first.
+    #[expect(clippy::arithmetic_side_effects, reason = "places in the head that is there")]
     pub fn scan(
         &mut self,
         head: &[u8],
@@ -156,7 +157,7 @@ impl HeadScan {
                 if self.headers >= limits.headers_max {
                     return Err(HandshakeError::TooManyHeaders);
                 }
-                self.headers += 1;
+                self.headers = self.headers.saturating_add(1);
                 self.part
             }
         };
@@ -172,7 +173,7 @@ impl HeadScan {
     fn look(&mut self, bytes: usize) {
         #[cfg(test)]
         {
-            self.looks += bytes;
+            self.looks = self.looks.saturating_add(bytes);
         }
         let _ = bytes;
     }
@@ -216,6 +217,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_MAJOR: u8 = 0x03;
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may fail")]
 mod tests {
     use proptest::prelude::*;
 

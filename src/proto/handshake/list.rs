@@ -31,7 +31,7 @@ pub(crate) const fn is_tchar(byte: u8) -> bool {
 fn trim(text: &[u8]) -> &[u8] {
     let is_ink = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let start = text.iter().position(is_ink).unwrap_or(text.len());
-    let end = text.iter().rposition(is_ink).map_or(start, |last| last + 1);
+    let end = text.iter().rposition(is_ink).map_or(start, |last| last.saturating_add(1));
     &text[start..end]
 }
 

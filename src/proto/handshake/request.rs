@@ -54,7 +54,7 @@ impl<'a> Request<'a> {
     pub fn parse(head: &'a [u8], limits: &HeadLimits) -> Result<Self, HandshakeError> {
         let head = head.strip_prefix(b"\r\n").unwrap_or(head);
         let line_len = memchr(b'\n', head).ok_or(HandshakeError::HeadNotWhole)?;
-        let (line, block) = (&head[..line_len], &head[line_len + 1..]);
+        let (line, block) = (&head[..line_len], &head[line_len..][1..]);
         let line = line.strip_suffix(b"\r").ok_or(HandshakeError::BareLf)?;
         let (method, target) = request_line(line)?;
         let fields = Fields::parse(block, limits.headers_max)?;
@@ -118,6 +118,11 @@ impl<'a> Request<'a> {
     /// All values under `name`, in the order of the header lines.
     pub fn headers<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
         self.fields.values(name)
+    }
+
+    /// The names of the header lines, in their order.
+    pub fn header_names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.fields.names()
     }
 
     /// The header lines, for the proof of an upgrade.
@@ -215,7 +220,7 @@ fn content_length(value: &[u8]) -> Option<u64> {
     if !(1..=19).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+    str::from_utf8(value).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -481,6 +486,7 @@ mod tests {
         assert_eq!(request.header("z"), Some(&b""[..]));
         assert_eq!(request.header("x"), None);
         assert_eq!(request.headers("x-Y").collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(request.header_names().collect::<Vec<_>>(), ["Host", "X-Y", "Z", "x-y"]);
     }
 
     #[test]

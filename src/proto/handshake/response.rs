@@ -43,14 +43,14 @@ pub fn encode_refusal(
     reason: &str,
     further: &[(&'static str, String)],
 ) {
-    let body_len = reason.len() + 1;
+    let body_len = reason.len().saturating_add(1);
     let head = format!(
         "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {body_len}\r\nConnection: {}\r\n",
         status.code(),
         status.phrase(),
         connection_of(status),
     );
-    out.reserve(head.len() + body_len);
+    out.reserve(head.len().saturating_add(body_len));
     out.extend_from_slice(head.as_bytes());
     let further = || further.iter().map(|(name, value)| (*name, &**value));
     let is_replaced = |name: &str| further().any(|(other, _)| other.eq_ignore_ascii_case(name));

@@ -1,5 +1,7 @@
 //! `inbound` against tables, cuts and a naive twin.
 
+#![allow(clippy::arithmetic_side_effects, reason = "a test may fail")]
+
 use proptest::prelude::*;
 
 use super::*;

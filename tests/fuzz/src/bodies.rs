@@ -168,7 +168,7 @@ fn naive_kind(media_type: Option<&&str>, body: &[u8]) -> Option<Kind> {
 }
 
 /// EPOCH in hexadecimal digits, OFFSET in decimal ones.
-fn message_id(text: &str) -> Option<MessageId> {
+pub(crate) fn message_id(text: &str) -> Option<MessageId> {
     let (epoch, offset) = text.split_once(':')?;
     let mut id = MessageId { epoch: 0, offset: 0 };
     for (digits, radix, number) in [(epoch, 16, &mut id.epoch), (offset, 10, &mut id.offset)] {

@@ -7,6 +7,7 @@
 //! library, std, or its own inverse. Opens no socket; the server as a whole is not fuzzed here.
 
 pub mod bodies;
+pub mod cursors;
 pub mod extensions;
 pub mod header;
 pub mod http;
@@ -28,6 +29,10 @@ mod twin;
 #[path = "../../../src/app/dialects/centrifugo/mod.rs"]
 mod centrifugo;
 
+#[allow(dead_code, unused_imports, reason = "its tests are there, too")]
+#[path = "../../../src/app/dialects/json_text.rs"]
+pub(crate) mod json_text;
+
 #[allow(dead_code, reason = "the same")]
 #[path = "../../../src/app/dialects/plain.rs"]
 mod plain_dialect;
@@ -43,4 +48,8 @@ pub(crate) mod topic_name;
 /// Where the dialects look for what they name of the binary.
 pub(crate) mod app {
     pub(crate) use super::topic_name;
+
+    pub(crate) mod dialects {
+        pub(crate) use super::super::json_text;
+    }
 }

@@ -134,6 +134,10 @@ impl RawClient {
         let head = String::from_utf8(self.buf.drain(..head_len).collect()).unwrap();
         let status = head.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
         let mut response = Response { status, head, body: String::new() };
+        if response.values("transfer-encoding") == ["chunked"] {
+            response.body = String::from_utf8(self.chunks()).unwrap();
+            return response;
+        }
         let body_len =
             response.values("content-length").first().map_or(0, |len| len.parse().unwrap());
         while self.buf.len() < body_len {
@@ -141,6 +145,23 @@ impl RawClient {
         }
         response.body = String::from_utf8(self.buf.drain(..body_len).collect()).unwrap();
         response
+    }
+
+    /// A body in chunks (RFC 9112 §7.1).
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.until(b"\r\n");
+            let len = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            while self.buf.len() < len + 2 {
+                self.read_more("a chunk");
+            }
+            body.extend(self.buf.drain(..len));
+            assert_eq!(self.buf.drain(..2).collect::<Vec<u8>>(), b"\r\n");
+            if len == 0 {
+                return body;
+            }
+        }
     }
 
     /// The next response is the 101 that answers `key`.

@@ -107,7 +107,7 @@ impl Process {
     pub(crate) fn spawn_anywhere(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().map_or_else(nothing, lines);
         let first_line = stdout.recv_timeout(DEADLINE).unwrap_or_default();
         if !first_line.contains(" listening on ") {
             let _gone = child.kill();
@@ -247,8 +247,13 @@ fn finish(child: &mut Child, stdout: &Receiver<String>, stderr: &Receiver<String
     Output { status: child.wait().unwrap(), stdout, stderr }
 }
 
+/// Of an output that goes elsewhere there are no lines here.
+fn nothing() -> Receiver<String> {
+    mpsc::channel().1
+}
+
 /// The lines of a pipe, each with its end, read by a thread that ends with the pipe.
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);

@@ -80,7 +80,7 @@ impl ReplyError {
 /// |---|---|---|
 /// | 3000 | no connect within `--handshake-timeout` | a slow network or a stalled machine is over by then |
 /// | 3005 | the connection's token has expired | the client gets a new token first |
-/// | 3500 | a token that is forged, malformed or for another server | shows the same token |
+/// | 3500 | a token that is forged, malformed or for another server; none where one is asked for | shows the same |
 /// | 3501 | a line that is not JSON, or no command with an id; a command before connect; connect twice | what is no client of this protocol stays none |
 /// | 3503 | an operator ended the connection | undo what the operator wants; who wants otherwise says 3000 to the API |
 /// | 3508 | a `send`, which has no id that a refusal could name | the application sends again |

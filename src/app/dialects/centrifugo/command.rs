@@ -158,7 +158,7 @@ pub(crate) fn next_line<'m>(message: &'m [u8], at: &mut usize) -> Option<&'m [u8
     loop {
         let rest = message.get(*at..).filter(|rest| !rest.is_empty())?;
         let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        *at += len + 1;
+        *at = at.saturating_add(len).saturating_add(1);
         let line = &rest[..len];
         if !line.trim_ascii().is_empty() {
             return Some(line);
@@ -255,7 +255,7 @@ fn outline<'t, 'd>(members: Members<'t, 'd>) -> Result<Outline<'t, 'd>, Fault> {
     let mut id = None;
     let mut is_empty = true;
     let mut found: Option<(Method, Value<'t, 'd>)> = None;
-    let mut methods = 0;
+    let mut methods = 0_u8;
     for (name, value) in members {
         is_empty = false;
         if name == "id" {
@@ -265,7 +265,7 @@ fn outline<'t, 'd>(members: Members<'t, 'd>) -> Result<Outline<'t, 'd>, Fault> {
         {
             // The same name again replaces what it said before.
             if found.is_none_or(|(before, _)| before != method) {
-                methods += 1;
+                methods = methods.saturating_add(1);
             }
             found = Some((method, value));
         }

@@ -65,14 +65,14 @@ fn one_line(out: &mut Vec<u8>, json: &[u8]) {
     let mut rest = &mut out[start..];
     while let Some(at) = memchr::memchr(b'\n', rest) {
         rest[at] = b' ';
-        rest = &mut rest[at + 1..];
+        rest = &mut rest[at..][1..];
     }
 }
 
 fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
-    let len = bytes.len().div_ceil(3) * 4;
-    out.resize(start + len, 0);
+    let len = bytes.len().div_ceil(3).saturating_mul(4);
+    out.resize(start.saturating_add(len), 0);
     let written = BASE64_STANDARD.encode_slice(bytes, &mut out[start..]);
     debug_assert_eq!(written, Ok(len));
 }

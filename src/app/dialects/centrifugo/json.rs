@@ -8,6 +8,11 @@
 //! Nothing is converted or owned before it is asked for: a string is borrowed, a number is read as an integer. Of members with
 //! the same name the last one counts, as in JavaScript; here, all are seen, in order.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "counts of marks and bytes of a text that was read"
+)]
+
 mod escapes;
 mod grammar;
 

@@ -458,7 +458,7 @@ proptest! {
         let line = format!(r#"{{"publish":{{"channel":"c\u00e9","data":{data}}},"id":1}}"#);
         let mut bytes = line.into_bytes();
         let at = at.index(bytes.len());
-        let end = (at + len).min(bytes.len());
+        let end = bytes.len().min(at.saturating_add(len));
         bytes.splice(at..end, put.bytes());
         agrees_with_serde_json(&bytes)?;
     }
