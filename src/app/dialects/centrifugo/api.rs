@@ -111,6 +111,16 @@ pub(crate) enum Payload<'d> {
     Binary(Vec<u8>),
 }
 
+impl Payload<'_> {
+    /// How many bytes it has.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Json(json) => json.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Which connections to end, and what to tell them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending<'d> {
