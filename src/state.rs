@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -390,6 +390,16 @@ impl Saved for PathBuf {
 }
 
 impl Saved for SocketAddr {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.to_string().save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        String::restore(from)?.parse().map_err(|_| Corrupt)
+    }
+}
+
+impl Saved for IpAddr {
     fn save(&self, out: &mut Vec<u8>) {
         self.to_string().save(out);
     }

@@ -197,24 +197,37 @@ impl Centrifugo {
             return Ok(Progress::Later);
         }
         let is_connect = matches!(request, Request::Connect(_));
-        if session.client.is_some() == is_connect {
-            // Connect comes first, and once; what comes behind a refused one is refused with it.
-            if is_connect || !session.was_refused || id == 0 {
-                return Err(Disconnect::BadRequest);
-            }
-            reply::next_line(out);
-            reply::error(out, To::Command(id), ReplyError::Unauthorized);
+        // Connect comes first, and once; what comes behind a refused one is refused with it.
+        let is_out_of_place = session.client.is_some() == is_connect;
+        if is_out_of_place && (is_connect || !session.was_refused || id == 0) {
+            return Err(Disconnect::BadRequest);
+        }
+        if matches!(request, Request::Send) {
+            return Err(Disconnect::NotAvailable);
+        }
+        reply::next_line(out);
+        let refused = if !cx.take_message() {
+            // Clients repeat what may be repeated; nothing was done, so that this is all it costs.
+            Some(ReplyError::TooManyRequests)
+        } else {
+            is_out_of_place.then_some(ReplyError::Unauthorized)
+        };
+        if let Some(error) = refused {
+            session.was_refused |= is_connect;
+            reply::error(out, To::Command(id), error);
             if !is_first {
                 cx.spend_work(line.len().saturating_add(COMMAND_UNITS));
             }
             return Ok(Progress::Done);
         }
-        reply::next_line(out);
         let answered = match request {
             Request::Connect(asked) => 'connect: {
                 if let Some(token) = asked.token {
                     match gate.with_token(&session.caller, token, wall::now_s()) {
-                        Ok(caller) => session.show(caller),
+                        Ok(caller) => {
+                            session.show(caller);
+                            cx.set_owner(gate.owner(&session.caller));
+                        }
                         Err(BadToken::Expired) => break 'connect Err(ReplyError::TokenExpired),
                         Err(BadToken::NotYetValid) => break 'connect Err(ReplyError::Unauthorized),
                         Err(_) => return Err(Disconnect::InvalidToken),
@@ -260,8 +273,7 @@ impl Centrifugo {
                 Err(ReplyError::NotAvailable)
             }
             Request::Unknown => Err(ReplyError::MethodNotFound),
-            Request::Send => return Err(Disconnect::NotAvailable),
-            Request::Pong => Ok(()),
+            Request::Send | Request::Pong => Ok(()),
         };
         if let Err(error) = answered {
             session.was_refused |= is_connect;
@@ -579,7 +591,9 @@ const MEMBER_BYTES: usize = 28;
 fn error_of(error: TopicError) -> ReplyError {
     match error {
         TopicError::Subscribed => ReplyError::AlreadySubscribed,
-        TopicError::TooManySubscriptions | TopicError::MessageTooBig => ReplyError::LimitExceeded,
+        TopicError::TooManySubscriptions
+        | TopicError::TooManyTopicsOfOwner
+        | TopicError::MessageTooBig => ReplyError::LimitExceeded,
         TopicError::TooManyTopics | TopicError::OutOfMemory => ReplyError::TooManyRequests,
         TopicError::NameTooLong => ReplyError::BadRequest,
         // `TopicError` is non-exhaustive.

@@ -46,7 +46,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
-use wsfast::{Refusal, saved};
+use wsfast::{Owner, Refusal, saved};
 
 use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
 use crate::app::fetch_site::Site;
@@ -253,6 +253,16 @@ impl Gate {
             )),
             None => Err(self.needed_to_publish(caller)),
         }
+    }
+
+    /// Whom the topics count against that the caller makes: nobody with a key, since the operator vouches for it; else the user
+    /// of its token, or what is known of its connection.
+    pub(crate) fn owner<'a>(&self, caller: &'a Caller) -> Owner<'a> {
+        if self.holds_key(caller) {
+            return Owner::Nobody;
+        }
+        // One that is empty names nobody.
+        caller.subject().filter(|user| !user.is_empty()).map_or(Owner::Peer, Owner::User)
     }
 
     /// Whether a request shows a publish key that holds.

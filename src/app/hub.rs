@@ -11,7 +11,7 @@ use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::state::{Corrupt, Reader, Saved as _};
 use wsfast::{
     Accept, Answer, Arrival, Closed, Context, Form, Found, Gap, Handler, Kind, Lag, LagPolicy,
-    Limits, Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
+    Limits, Message, MessageId, Owner, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
@@ -21,7 +21,9 @@ use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
-use crate::app::listening::{NAME_TOO_LONG, form_of, reason_of, stream, subscribe, transport_of};
+use crate::app::listening::{
+    NAME_TOO_LONG, close_code_of, form_of, reason_of, stream, subscribe, transport_of,
+};
 use crate::app::pages::{INDEX, PAGE, page};
 use crate::app::peer::{Guest, Listener, Peer, Watcher};
 use crate::app::presence::{self, Presence, Transport, Watch};
@@ -236,10 +238,15 @@ impl Hub {
             Ok(caller) => caller,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        cx.set_owner(self.gate.owner(&caller));
         let route = match self.route(request) {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        let is_free = matches!(route, Route::Health) || request.method() == "OPTIONS";
+        if !is_free && !cx.take_message() {
+            return refuse(Status::TooManyRequests, TOO_MUCH);
+        }
         match (request.method(), route) {
             ("OPTIONS", route) => {
                 let mut response =
@@ -334,6 +341,7 @@ impl Handler for Hub {
         }
         let (caller, transport) = match state {
             Peer::Watcher(watcher) => {
+                cx.set_owner(Owner::Nobody);
                 let _told = subscribe(&watcher.target, watcher.form, cx);
                 return;
             }
@@ -341,6 +349,9 @@ impl Handler for Hub {
             Peer::Session(session) => (Some(session.caller()), Transport::Centrifugo),
             Peer::Listener(listener) => (Some(&listener.caller), transport_of(listener.form)),
         };
+        if let Some(caller) = caller {
+            cx.set_owner(self.gate.owner(caller));
+        }
         let user: Option<Rc<str>> = caller.and_then(Caller::subject).map(Rc::from);
         if let Some(admin) = &mut self.admin {
             admin.opened(cx.id(), user.clone(), transport);
@@ -360,6 +371,10 @@ impl Handler for Hub {
         let ended = before.into_iter().flatten().find(has_ended);
         if let Some(until) = ended {
             return state.guest(cx.id()).end(until, cx);
+        }
+        // Of a session each command counts.
+        if !matches!(state, Peer::Session(_)) && !cx.take_message() {
+            return cx.close(StatusCode::POLICY_VIOLATION, TOO_MUCH);
         }
         let listener = match state {
             Peer::Echo { .. } => {
@@ -391,7 +406,7 @@ impl Handler for Hub {
             return cx.close(StatusCode::POLICY_VIOLATION, refusal.reason);
         }
         if let Err(error) = cx.publish(topic, message.kind(), message.payload()) {
-            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
+            cx.close(close_code_of(error), reason_of(error).1);
         }
     }
 
@@ -573,5 +588,8 @@ fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
 /// There is a listener for it only with `--admin`.
 const NO_ADMIN: Refusal =
     Refusal { status: Status::NotFound, reason: "start the server with --admin" };
+
+/// What who is past `--message-rate` is told.
+const TOO_MUCH: &str = "too many messages (message-rate)";
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use wsfast::proto::proxy_protocol::Versions;
-use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
+use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol, Rate};
 
 use crate::app::access::AllowedOrigin;
 use crate::app::dialects::centrifugo::json::JsonLimits;
@@ -132,10 +132,20 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections: Option<usize>,
 
-    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: no limit; never on loopback]
+    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: eight of nine places; never on loopback]
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS_PER_IP", hide_env = true, value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections_per_ip: Option<usize>,
+
+    /// Messages a second of a connection, or 100/500 with how many at once; past it, 429, 1008 or error 111 [default: no limit]
+    #[arg(long, env = "WSFAST_MESSAGE_RATE", hide_env = true, value_name = "RATE")]
+    #[arg(value_parser = values::rate, allow_hyphen_values = true, help_heading = LIMITS)]
+    message_rate: Option<Rate>,
+
+    /// New connections a second of an address, or 10/50 with how many at once; past it, 429 [default: no limit]
+    #[arg(long, env = "WSFAST_CONNECT_RATE", hide_env = true, value_name = "RATE")]
+    #[arg(value_parser = values::rate, allow_hyphen_values = true, help_heading = LIMITS)]
+    connect_rate: Option<Rate>,
 
     /// Memory of the process, kept whatever clients do; past it, 503 or 1013 [default: no limit]
     #[arg(long, env = "WSFAST_MEMORY_LIMIT", hide_env = true, value_name = "SIZE")]
@@ -306,7 +316,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TOPICS)]
     history_ttl: Millis,
 
-    /// Topics at a time; past it, 503 or 1013
+    /// Topics at a time; past it the oldest that nobody listens to goes, else 503 or 1013
     #[arg(
         long,
         env = "WSFAST_MAX_TOPICS",
@@ -316,6 +326,11 @@ pub(super) struct Flags {
     )]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topics: usize,
+
+    /// Topics that one user made, or one address; past it 429, 1008 or error 106 [default: a tenth of --max-topics]
+    #[arg(long, env = "WSFAST_MAX_TOPICS_PER_OWNER", hide_env = true, value_name = "COUNT")]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_topics_per_owner: Option<usize>,
 
     /// Topics that one connection listens to; past it, the protocol's error
     #[arg(
@@ -489,6 +504,8 @@ impl Flags {
             self.max_message_bytes.unwrap_or(limits.message_bytes_max.max(all_subscribe));
         limits.fragments_max = self.max_fragments;
         limits.peers_per_ip_max = self.max_connections_per_ip;
+        limits.message_rate = self.message_rate;
+        limits.connect_rate = self.connect_rate;
         limits.head_bytes_max = self.max_head_bytes;
         limits.headers_max = self.max_headers;
         limits.queue_bytes_max = self.max_queue_bytes;
@@ -505,6 +522,7 @@ impl Flags {
         topics.history_bytes_max = self.history_bytes;
         topics.history_ttl_ms = self.history_ttl.0;
         topics.topics_max = self.max_topics;
+        topics.topics_per_owner_max = self.max_topics_per_owner;
         topics.subscriptions_max = self.max_subscriptions;
         topics.name_bytes_max = self.max_topic_name_bytes;
         topics.lag = self.lag.into();

@@ -15,6 +15,7 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mio::{Interest, Token};
@@ -139,8 +140,10 @@ impl<H: Handler> Server<H> {
             save_framed(out, |out| self.handler.save_peer(state, out));
         }
         reading.save(out);
-        self.addresses.owner_of(key).save(out);
+        let ip = self.turn.addresses.ip(tx.address);
+        ip.map(|ip| SocketAddr::new(ip, 0)).save(out);
         self.peers.addr(key).save(out);
+        self.turn.topics.owners.save_held(tx.owner, out);
     }
 
     /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: `state`, and its
@@ -253,7 +256,7 @@ impl<H: Handler> Server<H> {
         from: &mut Reader<'_>,
     ) -> Result<(Rx<H::State>, Tx), Corrupt> {
         let Self { turn, handler, .. } = self;
-        let tx = Tx::restore(link, &turn.compressors, from)?;
+        let mut tx = Tx::restore(link, &turn.compressors, from)?;
         let (last_rx_ms, pinged_ms, deadline_ms) = <(u64, u64, Option<u64>)>::restore(from)?;
         let id = PeerId { key: to_u32(key), generation: tx.generation };
         let state = match bool::restore(from)? {
@@ -271,10 +274,11 @@ impl<H: Handler> Server<H> {
         if let Some(deadline_ms) = deadline_ms {
             turn.timers.set(key, deadline_ms);
         }
-        if let Some(owner) = Option::restore(from)? {
-            self.addresses.add(key, owner);
+        if let Some(addr) = Option::<SocketAddr>::restore(from)? {
+            tx.address = turn.addresses.add(addr.into());
         }
         self.peers.name(key, PeerAddr::restore(from)?);
+        tx.owner = turn.topics.owners.restore_held(from)?;
         self.excess_count = self.excess_count.saturating_add(usize::from(tx.is_excess));
         if tx.side == Side::Admin {
             self.admins.add(key, None);

@@ -298,6 +298,17 @@ impl Inbound {
         Ok((end, Step::Message(message)))
     }
 
+    /// Bytes that [`Inbound::body_space`] is about to take from the allocator; zero if there is room, or no body.
+    pub fn growth_bytes(&self) -> usize {
+        match &self.state {
+            State::Assembling(assembly) => match assembly.progress {
+                Progress::InFrame { remaining, .. } => assembly.body.growth_bytes(remaining),
+                Progress::BetweenFragments => 0,
+            },
+            State::Idle | State::Delivered(_) => 0,
+        }
+    }
+
     /// Where the rest of a large frame may be read to directly: at most what the frame still lacks.
     ///
     /// `None` unless a data frame's payload is awaited. What was read is announced by [`Inbound::body_arrived`],

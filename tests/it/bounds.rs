@@ -52,6 +52,26 @@ fn an_address_has_as_many_connections_as_its_limit_and_no_more() {
     assert_eq!(server.stop().counters.over_per_ip, 9);
 }
 
+/// Nobody said how many an address may have.
+#[test]
+fn an_address_leaves_some_places_to_others() {
+    let mut limits = limits();
+    limits.peers_max = 20;
+    let server = proxied(limits, None);
+    let connect = |name: &str| {
+        let mut client = connect_as(server.addr, name);
+        client.send_in_vain(wire::request());
+        let response = client.response();
+        (client, response)
+    };
+    let crowd: Vec<_> = (0..25).map(|_| connect("TCP4 192.0.2.7")).collect();
+    let count = crowd.iter().filter(|(_, response)| response.status == 101).count();
+    assert_eq!(count, 17);
+    crowd[17..].iter().for_each(|(_, response)| expect_refusal(response));
+    assert_eq!(connect("TCP4 192.0.2.8").1.status, 101);
+    assert_eq!(server.stop().counters.over_capacity, 0);
+}
+
 /// A proxy's own checks, whom it cannot name, and this machine are not one address' clients.
 #[test]
 fn loopback_and_the_nameless_have_no_limit() {

@@ -16,7 +16,7 @@ pub(crate) enum ReplyError {
     MethodNotFound,
     /// The client is subscribed to the channel.
     AlreadySubscribed,
-    /// Too many subscriptions, or channels in one request.
+    /// Too many subscriptions, topics of one owner, or channels in one request.
     LimitExceeded,
     /// The request lacks something, or says it in the wrong form.
     BadRequest,
