@@ -87,8 +87,8 @@ pub trait Handler {
         message.kind
     }
 
-    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 64 KiB of
-    /// it, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
+    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 16 KiB as
+    /// they are written, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
     /// was the last. Called for each reader, so that none keeps the whole of it.
     fn encode_part(
         &self,

@@ -336,9 +336,14 @@ impl Part {
         while !self.is_full() && !cursor.is_done() {
             if let Some(partial) = &mut cursor.partial {
                 let bytes = partial.encode(handler, &turn.memory).ok_or(Cut)?;
+                let is_enough = bytes.len() >= COPIED_BYTES / 2;
                 self.add(bytes.into());
                 if partial.is_done() {
                     cursor.partial = None;
+                }
+                // It is this reader's alone, as copies are.
+                if is_enough {
+                    return Ok(());
                 }
                 continue;
             }
