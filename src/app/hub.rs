@@ -384,8 +384,7 @@ impl Handler for Hub {
             }
             Peer::Session(session) => {
                 let Self { gate, centrifugo, expiry, presence, .. } = self;
-                let payload = message.payload();
-                centrifugo.on_message(session, gate, presence, payload, cx);
+                centrifugo.on_message(session, gate, presence, message, cx);
                 // It may have said what was awaited, and with it shown a token.
                 let after = state.untils();
                 if after != before {

@@ -152,16 +152,10 @@ pub(super) struct Flags {
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
     memory_limit: Option<usize>,
 
-    /// Size of a message; past it, closed with 1009
-    #[arg(
-        long,
-        env = "WSFAST_MAX_MESSAGE_BYTES",
-        hide_env = true,
-        value_name = "SIZE",
-        default_value = "1M"
-    )]
+    /// Size of a message; past it, closed with 1009 [default: 1M, or 1K for each of --max-subscriptions if that is more]
+    #[arg(long, env = "WSFAST_MAX_MESSAGE_BYTES", hide_env = true, value_name = "SIZE")]
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
-    max_message_bytes: usize,
+    max_message_bytes: Option<usize>,
 
     /// Frames of a message; past it, closed with 1008
     #[arg(
@@ -360,7 +354,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topic_name_bytes: usize,
 
-    /// Commands in one message of a Centrifugo client; past it, closed with 3501
+    /// Channels in one broadcast of Centrifugo's HTTP API; past it, error 106
     #[arg(
         long,
         env = "WSFAST_MAX_COMMANDS",
@@ -371,7 +365,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::commands, allow_hyphen_values = true, help_heading = TOPICS)]
     max_commands: usize,
 
-    /// Arrays and objects inside of each other in such a command; past it, closed with 3501
+    /// Arrays and objects inside of each other in a command of Centrifugo's protocol; past it, error 107
     #[arg(
         long,
         env = "WSFAST_MAX_JSON_DEPTH",
@@ -504,7 +498,10 @@ impl Flags {
         if let Some(asked) = self.max_connections {
             limits.peers_max = asked;
         }
-        limits.message_bytes_max = self.max_message_bytes;
+        // A client that reconnects says connect and all its subscriptions in one message.
+        let all_subscribe = self.max_subscriptions.saturating_mul(SUBSCRIBE_BYTES_MAX);
+        limits.message_bytes_max =
+            self.max_message_bytes.unwrap_or(limits.message_bytes_max.max(all_subscribe));
         limits.fragments_max = self.max_fragments;
         limits.peers_per_ip_max = self.max_connections_per_ip;
         limits.message_rate = self.message_rate;
@@ -553,7 +550,7 @@ impl Flags {
 
         Ok(Config {
             limits,
-            json: JsonLimits { depth_max: self.max_json_depth, commands_max: self.max_commands },
+            json: JsonLimits { depth_max: self.max_json_depth, channels_max: self.max_commands },
             memory_limit: self.memory_limit,
             peers_asked: self.max_connections,
             origins: self.allow_origin,
@@ -589,6 +586,10 @@ impl Flags {
         })
     }
 }
+
+/// What a subscribe command of a stock client may take: the longest name, escaped, and the place that it recovers from, are
+/// about 700 bytes.
+const SUBSCRIBE_BYTES_MAX: usize = 1 << 10;
 
 const LISTENING: &str = "Listening";
 const ACCESS: &str = "Access";

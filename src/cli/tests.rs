@@ -84,7 +84,7 @@ fn every_flag_reaches_its_limit() {
     assert_eq!(topics.name_bytes_max, 20);
     assert_eq!(topics.topics_per_owner_max, Some(23));
     let json = config(&["--max-json-depth=21", "--max-commands=22"]).json;
-    assert_eq!((json.depth_max, json.commands_max), (21, 22));
+    assert_eq!((json.depth_max, json.channels_max), (21, 22));
     assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
     let compression = limits.compression;
     assert_eq!(compression.mode, CompressionMode::Dedicated);

@@ -112,6 +112,12 @@ impl<'a> Context<'a> {
         self.turn.work.spend(units);
     }
 
+    /// Whether `bytes` more may be kept within the memory limit ([`Limits::memory`]), which what is made for a client asks before it is
+    /// made. True without a limit.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.turn.memory.has_room(bytes)
+    }
+
     /// Has `rest`, of the message that the handler is called for, come again as a message once there is work left and it is the
     /// peer's turn. What the peer sends meanwhile comes behind it. Called a second time, it takes the first one's place.
     pub fn put_back(&mut self, kind: Kind, rest: &[u8]) {

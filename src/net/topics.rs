@@ -403,8 +403,9 @@ impl Topics {
 
     /// Adds a subscriber, that has `held` subscriptions. Whether there is something to be given to it at once.
     ///
-    /// A topic that is listened to cannot give way to others. So the more of them a peer has, the more places it leaves: with 128
-    /// subscriptions a quarter of all. A few that take whatever they can get leave places for those who want one.
+    /// A topic that is listened to cannot give way to others. So the more of them a peer has, the more places it leaves: with all
+    /// subscriptions that it may have a quarter of all, or with 128 if these are more. A few that take whatever they can get
+    /// leave places for those who want one.
     #[expect(clippy::too_many_arguments, reason = "a subscriber's parts, and who makes the topic")]
     pub(crate) fn subscribe(
         &mut self,
@@ -418,7 +419,9 @@ impl Topics {
     ) -> Result<(Subscription, Position), TopicError> {
         let is_listened = self.find(name).is_some_and(|topic| !topic.subscribers.is_empty());
         let left = self.limits.topics_max.saturating_sub(self.owners.listened());
-        if !is_listened && held.saturating_mul(self.limits.topics_max) / LEFT_PER_HELD > left {
+        let parts = self.limits.subscriptions_max.max(FEW_SUBSCRIPTIONS).saturating_mul(4);
+        if !is_listened && held.saturating_mul(self.limits.topics_max) > left.saturating_mul(parts)
+        {
             return Err(TopicError::TooManyTopics);
         }
         let at = self.obtain(name, maker)?;
@@ -984,8 +987,8 @@ const STEP_BYTES: usize = 1 << 20;
 /// The same each time that it is looked after.
 const TRIM_STEP_BYTES: usize = 32 << 20;
 
-/// A peer leaves this part of all places for each subscription that it has.
-const LEFT_PER_HELD: usize = 512;
+/// With so many subscriptions a peer leaves a quarter of all places, unless it may have more.
+const FEW_SUBSCRIPTIONS: usize = 128;
 
 /// Topics that give way to a new one: two, so that there are fewer in the end where the limit was lowered.
 const PLACES_PER_TOPIC: usize = 2;
