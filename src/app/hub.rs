@@ -27,6 +27,7 @@ use crate::app::listening::{
 use crate::app::pages::{INDEX, PAGE, page};
 use crate::app::peer::{Guest, Listener, Peer, Watcher};
 use crate::app::presence::{self, Presence, Transport, Watch};
+use crate::app::residue;
 use crate::app::route::{self, Route, Target};
 use crate::app::wall;
 
@@ -464,6 +465,10 @@ impl Handler for Hub {
         for (until, guest) in self.expiry.due(Now::of(cx)) {
             guest.end(until, cx);
         }
+    }
+
+    fn on_trim(&mut self) {
+        residue::give_back();
     }
 
     /// Settings were reloaded: all of them in this one call.

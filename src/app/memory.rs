@@ -13,6 +13,16 @@ use crate::app::heap::Heap;
 #[global_allocator]
 static HEAP: Heap = Heap::new();
 
+/// Bytes of the heap that are in use.
+pub(crate) fn bytes_in_use() -> usize {
+    HEAP.bytes_in_use()
+}
+
+/// Has pages of which nothing is in use go back to the system.
+pub(crate) fn give_back() {
+    HEAP.give_back();
+}
+
 /// The bound of the heap that keeps the process within `limit` bytes.
 ///
 /// # Errors

@@ -25,6 +25,7 @@ pub(crate) mod pages;
 pub(crate) mod peer;
 pub(crate) mod presence;
 pub(crate) mod reload;
+pub(crate) mod residue;
 pub(crate) mod route;
 pub(crate) mod start_up;
 pub(crate) mod stdin;

@@ -134,6 +134,10 @@ pub trait Handler {
     /// it does, it does to peers by name, to all, or to topics. A time that stays in the past has it called each turn.
     fn on_wake(&mut self, _cx: &mut Context<'_>) {}
 
+    /// A few seconds have passed since peers or messages went: a moment to give back memory that was needed then and is not
+    /// now. Not called while nothing happens.
+    fn on_trim(&mut self) {}
+
     /// The limits are those of [`Context::limits`] from here on: [`Remote::set_limits`](crate::Remote::set_limits) was called. It
     /// is called for no peer, as `on_wake` is.
     fn on_limits(&mut self, _cx: &mut Context<'_>) {}

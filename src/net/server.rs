@@ -76,6 +76,8 @@ pub struct Server<H: Handler> {
     /// What was taken over from an earlier image of the program.
     pub(crate) taken_over: Option<TakenOver>,
     trim_at_ms: u64,
+    /// Whether peers went since the last trim.
+    is_stirred: bool,
 }
 
 /// How a server's run ended.
@@ -212,6 +214,7 @@ impl<H: Handler> Server<H> {
             handing_over: None,
             taken_over: None,
             trim_at_ms: 0,
+            is_stirred: false,
         })
     }
 
@@ -323,7 +326,8 @@ impl<H: Handler> Server<H> {
             Waiting::ForRoom { retry_ms } => Some(retry_ms),
             Waiting::Nothing | Waiting::Perhaps => None,
         });
-        let keeps_any = self.turn.pool.idle_bytes() > 0 || self.turn.topics.bytes() > 0;
+        let keeps_any =
+            self.is_stirred || self.turn.pool.idle_bytes() > 0 || self.turn.topics.bytes() > 0;
         let trim = keeps_any.then_some(self.trim_at_ms);
         let at_ms =
             self.turn.timers.next_ms().into_iter().chain(self.draining_until_ms).chain(trim);
@@ -473,6 +477,7 @@ impl<H: Handler> Server<H> {
     /// Removes one peer: its socket is closed here, and its state goes back to the handler.
     fn reap(&mut self, key: usize) {
         self.turn.timers.clear(key);
+        self.is_stirred = true;
         let (rx, mut tx) = self.peers.remove(key);
         self.turn.addresses.release(tx.address, tx.packing.granted_bytes());
         self.turn.addresses.remove(tx.address);
@@ -746,7 +751,12 @@ impl<H: Handler> Server<H> {
         if self.turn.now_ms >= self.trim_at_ms {
             self.turn.pool.trim();
             self.turn.compressors.trim();
+            let bytes = self.turn.topics.bytes();
             self.turn.topics.trim(self.turn.now_ms);
+            self.is_stirred |= self.turn.topics.bytes() < bytes;
+            if std::mem::take(&mut self.is_stirred) {
+                self.handler.on_trim();
+            }
             self.trim_at_ms = self.turn.now_ms + TRIM_INTERVAL_MS;
         }
     }
