@@ -53,7 +53,10 @@ pub(crate) struct Session {
     was_refused: bool,
     /// Whose it is, for presence; shared by all its channels.
     member: Option<Rc<str>>,
-    channels: Vec<String>,
+    /// What it listens to, and how many bytes it takes to say so again.
+    channels: Vec<(String, usize)>,
+    /// The same for all of them, and for connect: a client that comes back says it in one message.
+    comeback_bytes: usize,
 }
 
 impl std::fmt::Debug for Centrifugo {
@@ -62,13 +65,14 @@ impl std::fmt::Debug for Centrifugo {
     }
 }
 
-saved!(struct Session { caller, client, connect_by_ms, was_refused, member, channels });
+saved!(struct Session { caller, client, connect_by_ms, was_refused, member, channels, comeback_bytes });
 
 impl Session {
     pub(crate) fn new(caller: Caller) -> Self {
         let member = caller.subject().map(Rc::from);
         let (client, connect_by_ms, was_refused) = (None, u64::MAX, false);
-        Self { caller, client, connect_by_ms, was_refused, member, channels: Vec::new() }
+        let (channels, comeback_bytes) = (Vec::new(), 0);
+        Self { caller, client, connect_by_ms, was_refused, member, channels, comeback_bytes }
     }
 
     /// A token was shown behind the opening handshake.
@@ -240,10 +244,12 @@ impl Centrifugo {
                 let user = session.user().to_owned();
                 connected.insert(cx.id(), (client.clone(), user));
                 session.client = Some(client);
+                session.comeback_bytes = line.len();
                 Ok(())
             }
             Request::Subscribe(asked) => {
-                subscribe(presence, payloads, session, gate, id, &asked, out, cx)
+                let len = line.len();
+                subscribe(presence, payloads, session, gate, id, &asked, len, out, cx)
             }
             Request::Unsubscribe { channel } => {
                 cx.unsubscribe(channel);
@@ -305,7 +311,7 @@ impl Centrifugo {
         cx: &mut Context<'_>,
     ) {
         self.connected.remove(&cx.id());
-        for channel in &session.channels {
+        for (channel, _) in &session.channels {
             presence.leave(channel, Transport::Centrifugo, cx);
         }
     }
@@ -489,6 +495,7 @@ fn subscribe(
     gate: &Gate,
     id: u32,
     asked: &Subscribe<'_>,
+    asked_len: usize,
     out: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Result<(), ReplyError> {
@@ -497,6 +504,12 @@ fn subscribe(
     if cx.has_lost_track(channel) {
         cx.unsubscribe(channel);
         leave(presence, session, channel, cx);
+    }
+    // What it could not come back with would end it for good (1009), and again each time.
+    let again_bytes = asked_len.saturating_add(RECOVER_BYTES);
+    let comeback_bytes = session.comeback_bytes.saturating_add(again_bytes);
+    if comeback_bytes > cx.limits().message_bytes_max {
+        return Err(ReplyError::LimitExceeded);
     }
     let from = asked.recover.and_then(|from| replay::place(channel, from, cx));
     let recovery = match (asked.recover, from) {
@@ -522,7 +535,8 @@ fn subscribe(
     let missed = missed.into_iter().flatten();
     reply::subscribe(out, id, &Subscribed { position: here, recovery }, missed);
     presence.join(channel, session.member.as_ref(), Transport::Centrifugo, cx);
-    session.channels.push(channel.to_owned());
+    session.channels.push((channel.to_owned(), again_bytes));
+    session.comeback_bytes = comeback_bytes;
     Ok(())
 }
 
@@ -531,7 +545,10 @@ fn may_hear(gate: &Gate, session: &Session, channel: &str) -> Result<(), ReplyEr
 }
 
 fn leave(presence: &mut Presence, session: &mut Session, channel: &str, cx: &mut Context<'_>) {
-    session.channels.retain(|it| it != channel);
+    if let Some(at) = session.channels.iter().position(|(name, _)| name == channel) {
+        let (_, bytes) = session.channels.swap_remove(at);
+        session.comeback_bytes = session.comeback_bytes.saturating_sub(bytes);
+    }
     presence.leave(channel, Transport::Centrifugo, cx);
 }
 
@@ -578,6 +595,9 @@ fn stats(presence: &Presence, to: To, channel: &str, out: &mut Vec<u8>) {
     let Stats { clients, users } = presence.stats(channel);
     reply::presence_stats(out, to, clients as u64, users as u64);
 }
+
+/// What a subscribe command has more in it when its client comes back: `,"recover":true`, epoch, offset, a longer id.
+const RECOVER_BYTES: usize = 100;
 
 /// What a reply has of the messages that a client missed, together with the replies before it.
 const MISSED_BYTES: usize = 16 << 10;

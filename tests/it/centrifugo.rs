@@ -392,6 +392,46 @@ fn as_many_subscriptions_as_there_may_be_fit_one_frame() {
     }
 }
 
+/// However small a message may be, a client gets no subscription that it could not come back with.
+#[test]
+fn what_would_not_fit_one_message_is_not_subscribed() {
+    let server = Process::start(&["--max-message-bytes", "2K"]);
+    let mut client = connect(server.addr);
+    let mut subscribed: Vec<(String, String)> = Vec::new();
+    let refused = loop {
+        let channel = format!("{:a>100}", subscribed.len());
+        let command = format!(r#"{{"subscribe":{{"channel":"{channel}"}},"id":2}}"#);
+        let reply = ask(&mut client, &command);
+        if reply.contains("error") {
+            break reply;
+        }
+        let epoch = between(&reply, r#""epoch":""#, r#"""#).to_owned();
+        subscribed.push((channel, epoch));
+    };
+    assert_eq!(refused, r#"{"id":2,"error":{"code":106,"message":"limit exceeded"}}"#);
+    assert!((6..10).contains(&subscribed.len()), "{}", subscribed.len());
+    // One goes, and another one comes.
+    let (gone, _) = subscribed.swap_remove(2);
+    ask(&mut client, &format!(r#"{{"unsubscribe":{{"channel":"{gone}"}},"id":3}}"#));
+    for expected in ["subscribe", "error"] {
+        let other = format!("{expected:b>100}");
+        let reply = ask(&mut client, &format!(r#"{{"subscribe":{{"channel":"{other}"}},"id":4}}"#));
+        assert!(reply.starts_with(&format!(r#"{{"id":4,"{expected}":"#)), "{reply}");
+    }
+    let mut again = open(server.addr, "/connection/websocket");
+    let mut message = String::from(r#"{"connect":{"name":"js"},"id":1}"#);
+    for (at, (channel, epoch)) in subscribed.iter().enumerate() {
+        message += &format!(
+            "\n{{\"subscribe\":{{\"channel\":\"{channel}\",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":0}},\"id\":{}}}",
+            at + 2
+        );
+    }
+    again.send(wire::text(&message));
+    let replies = lines(&mut again, 1 + subscribed.len());
+    let recovered = replies.iter().filter(|it| it.contains(r#""recovered":true"#)).count();
+    assert_eq!(recovered, subscribed.len());
+}
+
 /// Stock clients send their subscriptions along with connect. Where its token has expired they get a new one and come back, and
 /// so do they where it is not valid yet.
 #[test]
