@@ -351,6 +351,11 @@ impl Gate {
     }
 }
 
+/// Whether a request to a loopback address need not be this machine's: it shows a proxy, or asks for another name.
+pub(crate) fn is_from_elsewhere(request: &Request<'_>) -> bool {
+    Place::of(request) == Place::Elsewhere
+}
+
 /// For who is [`Place::Elsewhere`] where all is open to this machine.
 const NOT_HERE: &str = "Without credentials only this machine publishes: the request came by a proxy, or under a name that is not \
      this machine's. Start the server with --publish-key or --jwt-secret";

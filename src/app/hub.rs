@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
-use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{
     Accept, Answer, Arrival, Closed, Context, Form, Found, Gap, Handler, Kind, Lag, LagPolicy,
     Limits, Message, MessageId, Owner, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
@@ -479,12 +479,12 @@ impl Handler for Hub {
         true
     }
 
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.presence.save(out);
         Admin::save(self.admin.as_ref(), out);
     }
 
-    fn save_peer(&self, state: &Peer, out: &mut Vec<u8>) {
+    fn save_peer(&self, state: &Peer, out: &mut Writer) {
         state.save(out);
     }
 

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use wsfast::state::{Corrupt, Reader, Saved};
+use wsfast::state::{Corrupt, Reader, Saved, Writer};
 use wsfast::{Context, Kind, PeerId, saved};
 
 use crate::app::dialects::json_text::push_string;
@@ -88,7 +88,7 @@ saved!(enum Transport { 0 => WebSocket, 1 => Meta, 2 => Sse, 3 => Ndjson, 4 => C
 
 impl Presence {
     /// Writes who listens.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let Self { topics, listeners, watch: _ } = self;
         listeners.save(out);
         for (topic, room) in topics {

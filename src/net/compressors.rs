@@ -10,7 +10,7 @@ use crate::net::memory::Memory;
 use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::proto::message::Kind;
 use crate::proto::outbound;
-use crate::state::{Corrupt, Reader, Saved as _};
+use crate::state::{Corrupt, Reader, Saved as _, Writer};
 
 /// The compressors of one loop.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Packing {
     }
 
     /// Writes it; it is not dedicated.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let Self { bytes_min, window_bits, own } = self;
         debug_assert!(own.is_none());
         (*bytes_min != NEVER).then_some(*window_bits).save(out);

@@ -12,7 +12,7 @@ use crate::proto::error::ProtocolError;
 use crate::proto::handshake::{HandshakeError, Request, Status, Upgrade};
 use crate::proto::http::Response;
 use crate::proto::message::{Kind, Message};
-use crate::state::{Corrupt, Reader};
+use crate::state::{Corrupt, Reader, Writer};
 
 /// What a server does with its peers.
 ///
@@ -145,10 +145,10 @@ pub trait Handler {
     }
 
     /// Writes what [`Handler::restore`] needs, but for the peers.
-    fn save(&self, _out: &mut Vec<u8>) {}
+    fn save(&self, _out: &mut Writer) {}
 
     /// Writes what [`Handler::restore_peer`] needs; only of peers that move.
-    fn save_peer(&self, _state: &Self::State, _out: &mut Vec<u8>) {}
+    fn save_peer(&self, _state: &Self::State, _out: &mut Writer) {}
 
     /// Goes on where another image of the program ended: reads what its `save` wrote. The peers follow, each by `restore_peer`.
     ///

@@ -19,7 +19,7 @@ use crate::proto::handshake::{
 };
 use crate::proto::header::Role;
 use crate::proto::inbound::{Inbound, Rules};
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// A request whose head is not whole yet.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Head {
 
 /// What was scanned is scanned again.
 impl Saved for Head {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let Self { scan: _, bytes, from, follows } = self;
         bytes.save(out);
         from.save(out);

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::net::peers::PeerId;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// Whom topics that a peer makes count against ([`Context::set_owner`](crate::Context::set_owner)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -337,7 +337,7 @@ impl Owners {
     }
 
     /// Writes what a peer holds.
-    pub(crate) fn save_held(&self, held: OwnerId, out: &mut Vec<u8>) {
+    pub(crate) fn save_held(&self, held: OwnerId, out: &mut Writer) {
         (held != OwnerId::UNSAID).then(|| self.name(held).cloned()).save(out);
     }
 
@@ -355,7 +355,7 @@ impl Owners {
 
 /// What the owners of topics are, in the order in which the topics would go.
 impl Owners {
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let listened =
             (0..).zip(&self.places).filter(|(_, it)| it.standing == Some(Standing::Listened));
         let listed = self.all.iter().flat_map(|&list| self.iter(list, ALL));
@@ -522,11 +522,11 @@ mod tests {
                 owners.audit(&topics, &[]);
             }
             // Written and read, they would go in the same order.
-            let mut bytes = Vec::new();
-            owners.save(&mut bytes);
+            let mut out = Writer::new();
+            owners.save(&mut out);
             let mut read = Owners::new();
             let standing = |topic| naive.place(topic).map(|at| naive.0[at].2);
-            let mut reader = Reader::new(&bytes);
+            let mut reader = Reader::new(out.bytes());
             prop_assert_eq!(read.restore(&mut reader, standing), Ok(naive.0.len()));
             prop_assert_eq!(reader.end(), Ok(()));
             while let Some(topic) = owners.oldest(None) {
@@ -559,9 +559,10 @@ mod tests {
     fn what_was_saved_and_is_not_there_is_refused() {
         let mut owners = Owners::new();
         owners.add(3, OwnerId::NOBODY, Standing::Kept);
-        let mut bytes = Vec::new();
-        owners.save(&mut bytes);
-        let absent = Owners::new().restore(&mut Reader::new(&bytes), |_| None);
+        let mut out = Writer::new();
+        owners.save(&mut out);
+        let bytes = out.bytes();
+        let absent = Owners::new().restore(&mut Reader::new(bytes), |_| None);
         assert_eq!(absent, Err(Corrupt));
         // Twice the same.
         let mut twice = 2_u64.to_le_bytes().to_vec();

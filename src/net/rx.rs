@@ -29,7 +29,7 @@ use crate::proto::error::ProtocolError;
 use crate::proto::handshake::Status;
 use crate::proto::header;
 use crate::proto::inbound::{Inbound, Step};
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// The receiving half of a peer.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl Reading {
     }
 
     /// Writes it; it moves.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let tag = match self {
             Self::Waiting(_) | Self::Nothing => 0,
             Self::Proxied(_) => 1,

@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -29,7 +30,8 @@ use crate::net::partial::Partial;
 use crate::net::peers::PeerId;
 use crate::net::retention::Retention;
 use crate::proto::message::Kind;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::pieces::{PiecesIn, PiecesOut};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 pub use crate::net::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
 
@@ -159,9 +161,6 @@ saved!(struct Subscriber { key, form, mutes_own, next });
 saved!(struct Subscription { topic, at });
 saved!(struct Form { id, framing });
 saved!(enum Framing { 0 => Message, 1 => Bytes, 2 => Response });
-saved!(struct Topic {
-    name, epoch, ring, payload_bytes, first, fanned, subscribers, replays, is_dirty, unused_since_ms,
-});
 
 /// A message of a topic, as it is lent to who writes it.
 #[derive(Clone, Copy, Debug)]
@@ -787,9 +786,50 @@ impl Entry {
     }
 }
 
+impl Topic {
+    fn save_without_ring(&self, out: &mut Writer) {
+        let Self {
+            name,
+            epoch,
+            ring: _,
+            payload_bytes,
+            first,
+            fanned,
+            subscribers,
+            replays,
+            is_dirty,
+            unused_since_ms,
+        } = self;
+        name.save(out);
+        (*epoch, *payload_bytes).save(out);
+        (*first, *fanned).save(out);
+        subscribers.save(out);
+        replays.save(out);
+        is_dirty.save(out);
+        unused_since_ms.save(out);
+    }
+
+    fn restore_without_ring(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let name = Rc::restore(from)?;
+        let ((epoch, payload_bytes), (first, fanned)) = Saved::restore(from)?;
+        Ok(Self {
+            name,
+            epoch,
+            ring: VecDeque::new(),
+            payload_bytes,
+            first,
+            fanned,
+            subscribers: Vec::restore(from)?,
+            replays: BTreeMap::restore(from)?,
+            is_dirty: bool::restore(from)?,
+            unused_since_ms: u64::restore(from)?,
+        })
+    }
+}
+
 /// Without its forms, which are made again.
 impl Saved for Entry {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let Self { kind, payload, from, at_ms, number, forms: _ } = self;
         kind.save(out);
         payload.save(out);
@@ -812,7 +852,7 @@ impl Saved for Entry {
 
 impl Topics {
     /// Writes all topics and who listens.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut PiecesOut<'_>) -> io::Result<()> {
         let Self {
             limits: _,
             history_bytes_aim: _,
@@ -828,38 +868,44 @@ impl Topics {
             random: _,
             epochs: _,
         } = self;
-        slab.len().save(out);
+        out.write(|out| slab.len().save(out))?;
         for (key, topic) in slab {
-            key.save(out);
-            topic.save(out);
+            out.write(|out| {
+                key.save(out);
+                topic.save_without_ring(out);
+                topic.ring.len().save(out);
+            })?;
+            for entry in &topic.ring {
+                out.write(|out| entry.save(out))?;
+            }
         }
-        published.save(out);
-        owners.save(out);
+        out.write(|out| {
+            published.save(out);
+            owners.save(out);
+        })
     }
 
     /// Reads what `save` wrote; there are no topics yet.
-    pub(crate) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
-        let topics: Vec<(usize, Topic)> = Vec::restore(from)?;
-        for (key, topic) in &topics {
-            let at = u32::try_from(*key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
-            let next = topic.next();
-            let is_place = |place| (1..=next).contains(&place) || place == LOST_TRACK;
-            let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
-                && topic.fanned <= next
-                && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
-                && topic.subscribers.iter().all(|it| is_place(it.next));
-            if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
-                return Err(Corrupt);
-            }
-            self.names.insert(Rc::clone(&topic.name));
-            if topic.is_dirty {
-                self.dirty.push(at);
-            }
+    pub(crate) fn restore(&mut self, from: &mut PiecesIn<'_>) -> Result<(), Corrupt> {
+        let mut left = from.read(usize::restore)?;
+        let mut is_whole = true;
+        // Straight into the slab, so that there is no second place for them all.
+        let slab: Slab<Topic> = std::iter::from_fn(|| {
+            left = left.checked_sub(1)?;
+            let topic = self.restore_topic(from);
+            is_whole &= topic.is_ok();
+            topic.ok()
+        })
+        .collect();
+        if !is_whole {
+            return Err(Corrupt);
         }
-        self.slab = topics.into_iter().collect();
-        self.published = u64::restore(from)?;
+        self.slab = slab;
         let slab = &self.slab;
-        let count = self.owners.restore(from, |at| slab.get(at as usize).map(Topic::standing))?;
+        let standing = |at: u32| slab.get(at as usize).map(Topic::standing);
+        let (published, count) =
+            from.read(|from| Ok((u64::restore(from)?, self.owners.restore(from, standing)?)))?;
+        self.published = published;
         if count != self.slab.len() {
             return Err(Corrupt);
         }
@@ -876,6 +922,31 @@ impl Topics {
             self.retention.set_first(at, owner, numbers.next());
         }
         Ok(())
+    }
+
+    /// Reads a topic and its ring, and takes its name in.
+    fn restore_topic(&mut self, from: &mut PiecesIn<'_>) -> Result<(usize, Topic), Corrupt> {
+        let (key, mut topic, len) = from.read(|from| {
+            Ok((usize::restore(from)?, Topic::restore_without_ring(from)?, usize::restore(from)?))
+        })?;
+        for _ in 0..len {
+            topic.ring.push_back(from.read(Entry::restore)?);
+        }
+        let at = u32::try_from(key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
+        let next = topic.next();
+        let is_place = |place| (1..=next).contains(&place) || place == LOST_TRACK;
+        let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
+            && topic.fanned <= next
+            && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
+            && topic.subscribers.iter().all(|it| is_place(it.next));
+        if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
+            return Err(Corrupt);
+        }
+        self.names.insert(Rc::clone(&topic.name));
+        if topic.is_dirty {
+            self.dirty.push(at);
+        }
+        Ok((key, topic))
     }
 
     /// Whether a peer's hold on its place is one.

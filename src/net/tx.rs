@@ -31,7 +31,7 @@ use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 use crate::proto::opcode::Opcode;
 use crate::proto::outbound;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// The sending half of a peer.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ saved!(enum Phase {
 
 impl Tx {
     /// Writes all but the link, which is plain.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let Self {
             link: _,
             backlog,

@@ -7,7 +7,7 @@
 use crate::proto::deflate::{Inflater, Window};
 use crate::proto::error::ProtocolError;
 use crate::proto::placement;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// Bytes of one message so far.
 ///
@@ -138,7 +138,7 @@ impl Body {
 }
 
 impl Saved for Body {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let (taken_in, arrivals) = self.parts();
         taken_in.len().save(out);
         arrivals.len().save(out);

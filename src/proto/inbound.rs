@@ -30,7 +30,7 @@ use crate::proto::message::{Kind, Message, Text};
 use crate::proto::opcode::Opcode;
 use crate::proto::parsed::Parsed;
 use crate::proto::utf8;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// What a connection allows its peer.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +148,7 @@ saved!(enum Progress { 0 => BetweenFragments, 1 => InFrame { remaining, key, fin
 
 /// Of a connection without context takeover; with it, what messages may refer to is not written.
 impl Saved for Inbound {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let Self { rules, state, window } = self;
         debug_assert!(window.is_none());
         rules.save(out);
