@@ -131,6 +131,41 @@ async function missesTooMuch(url) {
   return 12;
 }
 
+// It recovers more than a reply holds, and the rest as pushes: each message once and in order, be it cut off among them.
+async function recoversMuch(url) {
+  const [reader, writer] = [await connect(url), await connect(url)];
+  const topic = `much/${schemeOf(url)}`;
+  const heard = await subscribe(reader, topic, RECOVERS);
+  let [said, had] = [0, 0];
+  const publish = async (count, size) => {
+    for (; count > 0; count -= 1) {
+      await asked("publish", writer.publish(topic, { number: (said += 1), pad: "x".repeat(size) }));
+    }
+  };
+  const hear = async () => same((await heard.next()).data.number, (had += 1), "a publication that was missed");
+  const comesBack = async (back) => {
+    const { wasRecovering, recovered } = await back;
+    same([wasRecovering, recovered], [true, true], "recovery of much");
+  };
+  for (const [count, size, cuts] of [[100, 1000, 1], [50, 10_000, 3], [2, 200_000, 1], [40, 10, 1]]) {
+    reader.disconnect();
+    await publish(count, size);
+    const back = event(heard.subscription, "subscribed");
+    reader.connect();
+    await comesBack(back);
+    for (let cut = 1; cut <= cuts; cut += 1) {
+      await hear();
+      const again = event(heard.subscription, "subscribed");
+      reader.sockets.at(-1).terminate();
+      await comesBack(again);
+    }
+    await publish(1, 10);
+    while (had < said) await hear();
+  }
+  same(heard.left, 0, "publications beyond");
+  return said;
+}
+
 // It stops reading while its topic moves on: it gets what the sockets between held, is unsubscribed, and subscribes anew.
 async function isTooSlow(url) {
   const reader = await connect(url, { perMessageDeflate: false });
@@ -404,6 +439,7 @@ if (!BINARY) {
       row.echoed += await hearsAll(url, 128);
       row.echoed += await hearsAll(many.urls[at], 1000);
       row.echoed += await isCutOff(url);
+      row.echoed += await recoversMuch(url);
       row.echoed += await missesTooMuch(small.urls[at]);
       row.echoed += await isTooSlow(small.urls[at]);
       row.echoed += await usesTheApi(small.urls[at]);

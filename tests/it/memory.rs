@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::client::RawClient;
 use crate::support::flood::connect_with_rcvbuf;
 use crate::support::process::{Process, run};
-use crate::support::wire::{self, BINARY, FIN};
+use crate::support::wire::{self, BINARY, CLOSE, FIN, Frame};
 
 const LIMIT: usize = 64 << 20;
 const MIB: usize = 1 << 20;
@@ -110,6 +110,45 @@ fn replies_that_nobody_takes() {
         clients.push(client);
         expect_service(server.addr);
     }
+    within_limit(&server);
+}
+
+/// Each asks for six megabytes, of a message of one: the memory for it is asked for before it is made.
+#[test]
+fn histories_that_nobody_takes() {
+    let server = start(&["--topic-bytes", "2M", "--max-message-bytes", "2M"]);
+    let mut poster = RawClient::connect(server.addr);
+    post(&mut poster, "/t", &"\u{1}".repeat(MIB));
+    assert_eq!(poster.response().status, 200);
+    let ask = r#"{"history":{"channel":"t","limit":-1},"id":2}"#;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = connect_with_rcvbuf(server.addr, 4096);
+        client.send(wire::request().replacen("GET /", "GET /connection/websocket", 1));
+        client.expect_open(wire::KEY);
+        client.send(wire::text(&format!("{{\"connect\":{{}},\"id\":1}}\n{ask}\n{ask}")));
+        clients.push(client);
+        expect_service(server.addr);
+    }
+    within_limit(&server);
+    // Who takes it has it, or is told to ask again.
+    let later = r#"{"id":2,"error":{"code":111,"message":"too many requests","temporary":true}}"#;
+    let (mut served, mut told) = (0, 0);
+    for mut client in clients {
+        let mut replies = Vec::new();
+        while replies.len() < 3 {
+            let Frame { first, payload } = client.frame();
+            if first == FIN | CLOSE {
+                break;
+            }
+            let text = String::from_utf8(payload).unwrap();
+            replies.extend(text.lines().map(|line| (line.len(), line == later)));
+        }
+        served += replies.iter().filter(|(len, _)| *len > 6 * MIB).count();
+        told += replies.iter().filter(|(_, is_later)| *is_later).count();
+    }
+    println!("{served} were served, {told} told to ask again");
+    assert!(served > 0 && told > 0, "{served} served, {told} told");
     within_limit(&server);
 }
 

@@ -123,6 +123,35 @@ fn commands_past_the_rate_get_error_111() {
     watch::listen(server.addr, "t", "centrifugo");
 }
 
+/// Stock clients send their subscriptions along with connect: they are to come back, not to stay away.
+#[test]
+fn what_follows_a_connect_past_the_rate_is_not_fatal() {
+    let server = Process::start(&["--message-rate=1/1"]);
+    let message = "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"c\"},\"id\":2}";
+    let begin = || {
+        let mut client = RawClient::connect(server.addr);
+        upgrade(&mut client, "/connection/websocket", "");
+        client.send(wire::text(message));
+        let replies = String::from_utf8(client.frame().payload).unwrap();
+        (client, replies)
+    };
+    // All of them together are past what an address has.
+    let refused = (0..100)
+        .map(|_| begin())
+        .find(|(_, replies)| replies.starts_with(r#"{"id":1,"error":{"code":111,"#));
+    let (mut client, replies) = refused.unwrap();
+    assert!(replies.contains("\n{\"id\":2,\"error\":{\"code\":1"), "{replies}");
+    let began = Instant::now();
+    loop {
+        client.send(wire::text(r#"{"connect":{},"id":3}"#));
+        let reply = String::from_utf8(client.frame().payload).unwrap();
+        if reply.starts_with(r#"{"id":3,"connect":"#) {
+            break;
+        }
+        assert!(began.elapsed() < DEADLINE, "{reply}");
+    }
+}
+
 #[test]
 fn an_address_that_connects_too_often_gets_429() {
     let server = Process::start(&["--connect-rate=1/5"]);
