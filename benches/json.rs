@@ -1,4 +1,4 @@
-//! A publish command of the Centrifugo JSON protocol, 200 B and 4 KiB of it, from bytes to a command with its `data` located:
+//! A publish command of the Centrifugo JSON protocol, 200 B, 4 KiB and 64 KiB of it, from bytes to a command with its `data` located:
 //! the server's way, with simd-json, against serde_json into borrowed structs with a raw value. And whether a text is JSON,
 //! which decides the form in which messages from elsewhere reach clients of this protocol.
 //!
@@ -48,7 +48,7 @@ mod app {
 fn json(criterion: &mut Criterion) {
     let mut reader = Reader::new(JsonLimits::default());
     let mut group = criterion.benchmark_group("json publish");
-    for len in [200, 4096] {
+    for len in [200, 4096, 65_536] {
         let data = data(len - command("").len());
         let command = command(&data);
         assert_eq!(command.len(), len);
@@ -66,7 +66,7 @@ fn json(criterion: &mut Criterion) {
     group.finish();
 
     let mut group = criterion.benchmark_group("json is it");
-    for len in [200, 4096] {
+    for len in [200, 4096, 65_536] {
         let data = data(len);
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(BenchmarkId::new("ours", len), |bencher| {

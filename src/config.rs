@@ -10,10 +10,17 @@ use std::fmt;
 pub struct Limits {
     /// Connections at a time; past it a request gets 503. Lowered at start to what the descriptor limit allows.
     pub peers_max: usize,
-    /// Connections at a time of one IPv4 address, or of one /64 of IPv6; past it a request gets 503. `None`: as many as there are.
+    /// Connections at a time of one IPv4 address, or of one /64 of IPv6; past it a request gets 503. `None`: eight times
+    /// as many as there are places left, so eight of nine.
     ///
     /// Behind a proxy that names its peers (`Listen::proxy`) those names count. Loopback and Unix sockets never do.
     pub peers_per_ip_max: Option<usize>,
+    /// What a connection may say; handlers ask for it ([`Context::take_message`](crate::Context::take_message)). An address has eight
+    /// times as much, over all its connections. `None`: as much as it can.
+    pub message_rate: Option<Rate>,
+    /// Connections of one IPv4 address, or of one /64 of IPv6; past it a request gets 429, and before TLS is set up the connection
+    /// ends. `None`: as many as come.
+    pub connect_rate: Option<Rate>,
     /// Bytes of one message, summed over its fragments; past it the peer is closed with 1009.
     pub message_bytes_max: usize,
     /// Frames of one message; past it the peer is closed with 1008.
@@ -62,6 +69,29 @@ pub struct MemoryLimit {
     pub bytes_in_use: fn() -> usize,
 }
 
+/// How often something may happen: so many times at once, and so many a second from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rate {
+    /// How many a second, in the long run.
+    pub per_second: u32,
+    /// How many at once, after a while without.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// So many a second, and so many at once.
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+
+    /// So many times as much.
+    pub(crate) const fn times(self, factor: u32) -> Self {
+        let Self { per_second, burst } = self;
+        Self::new(per_second.saturating_mul(factor), burst.saturating_mul(factor))
+    }
+}
+
 /// What topics keep for who comes late or reads slowly, and how many there are.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -74,8 +104,11 @@ pub struct TopicLimits {
     pub history_bytes_max: usize,
     /// Age at which a message goes.
     pub history_ttl_ms: u64,
-    /// Topics at a time: those that somebody listens to, or that keep a message.
+    /// Topics at a time: those that somebody listens to, or that keep a message. Past it the oldest goes that nobody listens to.
     pub topics_max: usize,
+    /// Topics at a time that one owner made ([`Context::set_owner`](crate::Context::set_owner)): past it the oldest of them that
+    /// nobody listens to goes, or no more can be made. `None`: a tenth of `topics_max`, but as many as one peer may listen to.
+    pub topics_per_owner_max: Option<usize>,
     /// Topics that one peer listens to.
     pub subscriptions_max: usize,
     /// Bytes of a topic's name.
@@ -104,10 +137,18 @@ impl Default for TopicLimits {
             history_bytes_max: 64 << 20,
             history_ttl_ms: 5 * 60_000,
             topics_max: 100_000,
+            topics_per_owner_max: None,
             subscriptions_max: 128,
             name_bytes_max: 255,
             lag: LagPolicy::Gap,
         }
+    }
+}
+
+impl TopicLimits {
+    /// [`TopicLimits::topics_per_owner_max`], whether it is given or not.
+    pub fn topics_per_owner(&self) -> usize {
+        self.topics_per_owner_max.unwrap_or((self.topics_max / 10).max(self.subscriptions_max))
     }
 }
 
@@ -123,7 +164,8 @@ pub struct Compression {
     pub bytes_min: usize,
     /// Base 2 logarithm of the bytes that a message refers back, 9 to 15.
     pub window_bits: u8,
-    /// What all connections with context takeover may own; past it, further ones share the compressor.
+    /// What all connections with context takeover may own; past it, further ones share the compressor, and so do those of an
+    /// address that has more than what is left.
     pub memory_bytes_max: usize,
 }
 
@@ -155,6 +197,8 @@ impl Default for Limits {
         Self {
             peers_max: PEERS_MAX,
             peers_per_ip_max: None,
+            message_rate: None,
+            connect_rate: None,
             message_bytes_max: 1 << 20,
             fragments_max: 131_072,
             head_bytes_max: 8 << 10,
@@ -187,6 +231,8 @@ impl Limits {
     /// (memory, compression), or keeps account of (the lag policy) stays.
     pub(crate) fn adopt(&mut self, new: &Self) {
         self.peers_max = new.peers_max;
+        self.message_rate = new.message_rate;
+        self.connect_rate = new.connect_rate;
         self.message_bytes_max = new.message_bytes_max;
         self.fragments_max = new.fragments_max;
         self.head_bytes_max = new.head_bytes_max;
@@ -240,10 +286,21 @@ impl Limits {
         let per_ip = self
             .peers_per_ip_max
             .map(|count| ("max-connections-per-ip", count as u64, 1, PEERS_MAX as u64));
+        let per_owner = self
+            .topics
+            .topics_per_owner_max
+            .map(|count| ("max-topics-per-owner", count as u64, 1, 1 << 24));
+        let rates = [("message-rate", self.message_rate), ("connect-rate", self.connect_rate)];
+        let rates = rates.into_iter().filter_map(|(name, rate)| rate.map(|rate| (name, rate)));
+        let rates = rates.flat_map(|(name, Rate { per_second, burst })| {
+            [per_second, burst].map(|value| (name, u64::from(value), 1, RATE_MAX))
+        });
         match table
             .into_iter()
+            .chain(rates)
             .chain(memory)
             .chain(per_ip)
+            .chain(per_owner)
             .find(|&(_, value, least, most)| value < least || value > most)
         {
             Some((name, value, least, most)) => Err(ConfigError { name, value, least, most }),
@@ -257,6 +314,9 @@ const LARGEST_IN_MEMORY_MIN: usize = 8;
 
 /// A slab key is 32 bits, and no kernel gives one process this many descriptors.
 const PEERS_MAX: usize = 1 << 24;
+
+/// Eight times as much, in nanoseconds, is far from what a number holds.
+const RATE_MAX: u64 = 1_000_000;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 

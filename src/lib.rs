@@ -60,14 +60,14 @@ pub mod net;
 pub mod proto;
 
 pub use config::{
-    Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, TopicLimits,
+    Compression, CompressionMode, ConfigError, LagPolicy, Limits, MemoryLimit, Rate, TopicLimits,
 };
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
     Ended, Ending, Error, FAULT, FannedOut, Form, Found, Framing, Gap, HandOver, Handler, Kept,
     Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MadeFile, MessageBatch, MessageId,
-    Over, PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Receipt, Refusal,
-    Remote, Scheme, Sent, Server, Side, Since, TakenOver, TlsConfig, TlsError, TopicError,
+    Over, Owner, PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Receipt,
+    Refusal, Remote, Scheme, Sent, Server, Side, Since, TakenOver, TlsConfig, TlsError, TopicError,
     TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;

@@ -158,8 +158,8 @@ fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Star
     let takes_over = left.is_some();
     let mut server = match left {
         None => Server::listen(listens, limits, hub).map_err(named)?,
-        Some((state, connections)) => {
-            let taken_over = Server::take_over(listens, limits, hub, &state, connections);
+        Some((mut state, connections)) => {
+            let taken_over = Server::take_over(listens, limits, hub, &mut state, connections);
             let (server, left_out) = taken_over.map_err(named)?;
             leave_out(left_out, &mut known, named);
             server

@@ -10,10 +10,13 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
-use std::collections::{BTreeMap, VecDeque};
+pub(crate) mod pieces;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -21,7 +24,7 @@ use std::rc::Rc;
 /// A value that can be written as bytes and read again.
 pub trait Saved: Sized {
     /// Appends the value.
-    fn save(&self, out: &mut Vec<u8>);
+    fn save(&self, out: &mut Writer);
 
     /// Reads what `save` wrote.
     ///
@@ -32,7 +35,7 @@ pub trait Saved: Sized {
 
     /// Appends several, without their number.
     #[doc(hidden)]
-    fn save_all(all: &[Self], out: &mut Vec<u8>) {
+    fn save_all(all: &[Self], out: &mut Writer) {
         for each in all {
             each.save(out);
         }
@@ -66,16 +69,74 @@ impl fmt::Display for Corrupt {
 
 impl std::error::Error for Corrupt {}
 
+/// Bytes that are appended to.
+#[derive(Debug, Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+    /// Those that are written already, wherever they lie, and their numbers; kept, so that none lies where another did.
+    shared: HashMap<*const u8, (u32, Rc<[u8]>)>,
+}
+
+impl Writer {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What was appended.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Appends a byte.
+    pub fn push(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    /// Appends bytes.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends what `save` does, behind its length, so that whoever reads it cannot read on.
+    pub fn framed(&mut self, save: impl FnOnce(&mut Self)) {
+        let at = self.bytes.len();
+        0_u64.save(self);
+        let from = self.bytes.len();
+        save(self);
+        let len = self.bytes.len().saturating_sub(from) as u64;
+        self.bytes[at..from].copy_from_slice(&len.to_le_bytes());
+    }
+}
+
 /// Bytes that are read from front to end.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
+    /// What was read that others may share, by its number.
+    shared: Rc<RefCell<Vec<Rc<[u8]>>>>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes`.
-    pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, shared: Rc::default() }
+    }
+
+    /// Reads what [`Writer::framed`] wrote, all of it.
+    ///
+    /// # Errors
+    ///
+    /// As of `restore`, or something is left.
+    pub fn framed<T>(
+        &mut self,
+        restore: impl FnOnce(&mut Reader<'_>) -> Result<T, Corrupt>,
+    ) -> Result<T, Corrupt> {
+        let len = usize::restore(self)?;
+        let mut framed = Reader { bytes: self.take(len)?, shared: Rc::clone(&self.shared) };
+        let value = restore(&mut framed)?;
+        framed.end()?;
+        Ok(value)
     }
 
     /// The next `len` bytes.
@@ -98,7 +159,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// There are bytes left.
-    pub const fn end(self) -> Result<(), Corrupt> {
+    pub fn end(self) -> Result<(), Corrupt> {
         if self.bytes.is_empty() { Ok(()) } else { Err(Corrupt) }
     }
 }
@@ -107,7 +168,7 @@ impl<'a> Reader<'a> {
 /// forgotten is an error of the compiler.
 ///
 /// ```
-/// use wsfast::{saved, state::{Reader, Saved as _}};
+/// use wsfast::{saved, state::{Reader, Saved as _, Writer}};
 ///
 /// #[derive(Debug, PartialEq)]
 /// enum Shape {
@@ -118,15 +179,15 @@ impl<'a> Reader<'a> {
 ///
 /// saved!(enum Shape { 0 => Point, 1 => Circle { radius }, 2 => Polygon(corners) });
 ///
-/// let mut bytes = Vec::new();
-/// Shape::Circle { radius: 7 }.save(&mut bytes);
-/// assert_eq!(wsfast::state::Saved::restore(&mut Reader::new(&bytes)), Ok(Shape::Circle { radius: 7 }));
+/// let mut out = Writer::new();
+/// Shape::Circle { radius: 7 }.save(&mut out);
+/// assert_eq!(wsfast::state::Saved::restore(&mut Reader::new(out.bytes())), Ok(Shape::Circle { radius: 7 }));
 /// ```
 #[macro_export]
 macro_rules! saved {
     (struct $type:ident { $($field:ident),* $(,)? }) => {
         impl $crate::state::Saved for $type {
-            fn save(&self, out: &mut Vec<u8>) {
+            fn save(&self, out: &mut $crate::state::Writer) {
                 let Self { $($field),* } = self;
                 $($crate::state::Saved::save($field, out);)*
             }
@@ -142,7 +203,7 @@ macro_rules! saved {
         $($tag:literal => $variant:ident $(($($item:ident),*))? $({ $($field:ident),* })?),* $(,)?
     }) => {
         impl $crate::state::Saved for $type {
-            fn save(&self, out: &mut Vec<u8>) {
+            fn save(&self, out: &mut $crate::state::Writer) {
                 match self {
                     $(Self::$variant $(($($item),*))? $({ $($field),* })? => {
                         out.push($tag);
@@ -169,7 +230,7 @@ macro_rules! saved {
 macro_rules! saved_numbers {
     ($($type:ident),*) => {
         $(impl Saved for $type {
-            fn save(&self, out: &mut Vec<u8>) {
+            fn save(&self, out: &mut Writer) {
                 out.extend_from_slice(&self.to_le_bytes());
             }
 
@@ -184,7 +245,7 @@ macro_rules! saved_numbers {
 saved_numbers!(u16, u32, i32, u64);
 
 impl Saved for u8 {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         out.push(*self);
     }
 
@@ -192,7 +253,7 @@ impl Saved for u8 {
         Ok(from.take(1)?[0])
     }
 
-    fn save_all(all: &[Self], out: &mut Vec<u8>) {
+    fn save_all(all: &[Self], out: &mut Writer) {
         out.extend_from_slice(all);
     }
 
@@ -202,7 +263,7 @@ impl Saved for u8 {
 }
 
 impl Saved for usize {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         (*self as u64).save(out);
     }
 
@@ -212,7 +273,7 @@ impl Saved for usize {
 }
 
 impl Saved for bool {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         out.push(u8::from(*self));
     }
 
@@ -226,7 +287,7 @@ impl Saved for bool {
 }
 
 impl<T: Saved> Saved for Vec<T> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.len().save(out);
         T::save_all(self, out);
     }
@@ -238,7 +299,7 @@ impl<T: Saved> Saved for Vec<T> {
 }
 
 impl<T: Saved> Saved for VecDeque<T> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.len().save(out);
         let (front, back) = self.as_slices();
         T::save_all(front, out);
@@ -251,7 +312,7 @@ impl<T: Saved> Saved for VecDeque<T> {
 }
 
 impl<K: Saved + Ord, V: Saved> Saved for BTreeMap<K, V> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.len().save(out);
         for (key, value) in self {
             key.save(out);
@@ -265,7 +326,7 @@ impl<K: Saved + Ord, V: Saved> Saved for BTreeMap<K, V> {
 }
 
 impl<T: Saved> Saved for Box<[T]> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.len().save(out);
         T::save_all(self, out);
     }
@@ -276,7 +337,7 @@ impl<T: Saved> Saved for Box<[T]> {
 }
 
 impl<T: Saved> Saved for Box<T> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         T::save(self, out);
     }
 
@@ -286,7 +347,7 @@ impl<T: Saved> Saved for Box<T> {
 }
 
 impl<T: Saved> Saved for Option<T> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.is_some().save(out);
         if let Some(value) = self {
             value.save(out);
@@ -299,7 +360,7 @@ impl<T: Saved> Saved for Option<T> {
 }
 
 impl<T: Saved, const N: usize> Saved for [T; N] {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         T::save_all(self, out);
     }
 
@@ -309,7 +370,7 @@ impl<T: Saved, const N: usize> Saved for [T; N] {
 }
 
 impl<A: Saved, B: Saved> Saved for (A, B) {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.0.save(out);
         self.1.save(out);
     }
@@ -320,7 +381,7 @@ impl<A: Saved, B: Saved> Saved for (A, B) {
 }
 
 impl<A: Saved, B: Saved, C: Saved> Saved for (A, B, C) {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.0.save(out);
         self.1.save(out);
         self.2.save(out);
@@ -332,7 +393,7 @@ impl<A: Saved, B: Saved, C: Saved> Saved for (A, B, C) {
 }
 
 impl Saved for String {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         save_text(self, out);
     }
 
@@ -342,7 +403,7 @@ impl Saved for String {
 }
 
 impl Saved for Box<str> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         save_text(self, out);
     }
 
@@ -351,19 +412,50 @@ impl Saved for Box<str> {
     }
 }
 
+/// However many share them, long ones are written once, and shared again.
 impl Saved for Rc<[u8]> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
+        if let Some(&(number, _)) = out.shared.get(&self.as_ptr()) {
+            out.push(AGAIN);
+            return number.save(out);
+        }
+        let is_shared = self.len() >= SHARED_BYTES_MIN;
+        if let Ok(number) = u32::try_from(out.shared.len())
+            && is_shared
+        {
+            out.shared.insert(self.as_ptr(), (number, Self::clone(self)));
+        }
+        out.push(if is_shared { SHARED } else { ALONE });
         self.len().save(out);
-        u8::save_all(self, out);
+        out.extend_from_slice(self);
     }
 
     fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        Vec::restore(from).map(Self::from)
+        let tag = u8::restore(from)?;
+        if tag == AGAIN {
+            let number = usize::try_from(u32::restore(from)?).map_err(|_| Corrupt)?;
+            return from.shared.borrow().get(number).cloned().ok_or(Corrupt);
+        }
+        let len = usize::restore(from)?;
+        let bytes: Self = from.take(len)?.into();
+        match tag {
+            ALONE => {}
+            SHARED => from.shared.borrow_mut().push(Self::clone(&bytes)),
+            _ => return Err(Corrupt),
+        }
+        Ok(bytes)
     }
 }
 
+const ALONE: u8 = 0;
+const SHARED: u8 = 1;
+const AGAIN: u8 = 2;
+
+/// From here on bytes are written once for all that share them.
+const SHARED_BYTES_MIN: usize = 256;
+
 impl Saved for Rc<str> {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         save_text(self, out);
     }
 
@@ -372,13 +464,13 @@ impl Saved for Rc<str> {
     }
 }
 
-fn save_text(text: &str, out: &mut Vec<u8>) {
+fn save_text(text: &str, out: &mut Writer) {
     text.len().save(out);
     out.extend_from_slice(text.as_bytes());
 }
 
 impl Saved for PathBuf {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let bytes = self.as_os_str().as_bytes();
         bytes.len().save(out);
         out.extend_from_slice(bytes);
@@ -390,7 +482,17 @@ impl Saved for PathBuf {
 }
 
 impl Saved for SocketAddr {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
+        self.to_string().save(out);
+    }
+
+    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        String::restore(from)?.parse().map_err(|_| Corrupt)
+    }
+}
+
+impl Saved for IpAddr {
+    fn save(&self, out: &mut Writer) {
         self.to_string().save(out);
     }
 
@@ -429,11 +531,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let mut bytes = Vec::new();
-        examples().save(&mut bytes);
-        (7_usize, i32::MIN, [1_u16, 2]).save(&mut bytes);
-        PathBuf::from(OsString::from_vec(b"/run/\xFF".to_vec())).save(&mut bytes);
-        let mut from = Reader::new(&bytes);
+        let mut out = Writer::new();
+        examples().save(&mut out);
+        (7_usize, i32::MIN, [1_u16, 2]).save(&mut out);
+        PathBuf::from(OsString::from_vec(b"/run/\xFF".to_vec())).save(&mut out);
+        let mut from = Reader::new(out.bytes());
         assert_eq!(Vec::restore(&mut from), Ok(examples()));
         assert_eq!(Saved::restore(&mut from), Ok((7_usize, i32::MIN, [1_u16, 2])));
         let path = PathBuf::restore(&mut from).map(OsString::from);
@@ -444,13 +546,14 @@ mod tests {
     /// Neither a panic, nor an allocation of what a length says.
     #[test]
     fn what_is_cut_or_changed_is_refused_or_another_value() {
-        let mut bytes = Vec::new();
-        examples().save(&mut bytes);
+        let mut out = Writer::new();
+        examples().save(&mut out);
+        let bytes = out.bytes();
         for len in 0..bytes.len() {
             assert_eq!(Vec::<Any>::restore(&mut Reader::new(&bytes[..len])), Err(Corrupt), "{len}");
         }
         for at in 0..bytes.len() {
-            let mut bytes = bytes.clone();
+            let mut bytes = bytes.to_vec();
             bytes[at] ^= 0xFF;
             assert_ne!(Vec::restore(&mut Reader::new(&bytes)), Ok(examples()), "{at}");
         }

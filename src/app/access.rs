@@ -18,7 +18,8 @@
 //! The last row has an exception: where a browser says that a page of another origin makes the request (`fetch_site`), it gets the
 //! server's pages, if it goes there, and nothing else. A picture's address, say, makes no topic and holds no place.
 //!
-//! "Ours" is a Host that only this machine answers to (localhost and names below it, 127.0.0.0/8, `[::1]`), or the host of an
+//! "Ours" is a Host that only this machine answers to (localhost and names below it, 127.0.0.0/8, `[::1]`; not
+//! `[::ffff:127.0.0.1]`, to which browsers send no Sec-Fetch-Site), or the host of an
 //! origin that is allowed. Whoever owns a name can have it resolve to 127.0.0.1 once their page is loaded (DNS rebinding);
 //! then the page's origin and its Host agree, and only the name itself tells. Browsers send no Origin with a page's GET to its own
 //! origin, so that without one the Host counts, too; with an upgrade they always send it.
@@ -398,7 +399,8 @@ impl Host {
                     || name.ends_with(".localhost")
                     || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
             }
-            Self::Ipv6(ip) => ip.to_canonical().is_loopback(),
+            // Not 127.0.0.1 as IPv6 writes it: browsers send no Sec-Fetch-Site there, so that pages could not be told apart.
+            Self::Ipv6(ip) => ip.is_loopback(),
         }
     }
 }
@@ -477,6 +479,7 @@ mod tests {
             (Some("null"), "127.0.0.1:8003", Err(Denied::NoPage)),
             (Some("nonsense"), "127.0.0.1:8003", Err(Denied::NoPage)),
             (None, "evil.example", Err(Denied::ForeignAdminHost)),
+            (None, "[::ffff:7f00:1]:8003", Err(Denied::ForeignAdminHost)),
             (Some("http://evil.example"), "evil.example", Err(Denied::ForeignAdminHost)),
         ];
         for (origin, host, expected) in table {
@@ -623,7 +626,9 @@ mod tests {
             (&bare, Some("http://127.7.7.7:8002"), "127.7.7.7:8002", Ok(()), Ok(())),
             (&bare, Some("http://a.localhost:8002"), "A.localhost:8002", Ok(()), Ok(())),
             (&bare, Some("http://[::1]:8002"), "[::1]:8002", Ok(()), Ok(())),
-            (&bare, Some("http://localhost:3000"), "[::ffff:127.0.0.1]:8002", Ok(()), Ok(())),
+            // One of which browsers do not say whose page asks for it.
+            (&bare, Some("http://localhost:3000"), "[::ffff:127.0.0.1]:8002", foreign, foreign),
+            (&bare, None, "[::ffff:7f00:1]:8002", Ok(()), foreign),
             (&bare, None, "localhost:8002", Ok(()), Ok(())),
             (&bare, None, "127.0.0.1", Ok(()), Ok(())),
             // A proxy on this machine that passes its own name on.

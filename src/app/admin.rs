@@ -10,7 +10,8 @@
 //! | `GET /events` | listens to joins and leaves, on every transport; `presence` publishes them |
 //!
 //! No page is among those who may ask (`access`). At a loopback address or a Unix socket no credentials are asked for; elsewhere
-//! all but `/ready` takes a publish key, without which the server does not start. Publishes nothing, and serves no topic of clients.
+//! all but `/ready` takes a publish key, without which the server does not start. A request to a loopback
+//! address that shows a proxy (`gate`) needs that key, too. Publishes nothing, and serves no topic of clients.
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -19,14 +20,14 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use wsfast::proto::handshake::{Request, Status};
-use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 
 use crate::app::access::{Access, Reach};
 use crate::app::dialects::centrifugo::codes::Disconnect;
 use crate::app::dialects::json_text::push_string;
 use crate::app::fetch_site::Site;
-use crate::app::gate::Gate;
+use crate::app::gate::{self, Gate};
 use crate::app::metrics;
 use crate::app::presence::{self, Transport};
 use crate::app::route;
@@ -36,7 +37,7 @@ use crate::app::wall;
 #[derive(Debug)]
 pub(crate) struct Admin {
     access: Access,
-    asks_for_key: bool,
+    reach: Reach,
     connections: HashMap<PeerId, Connection>,
     /// The address of who was taken in and is not open yet. Its `on_open` is the next call (`Handler`).
     arriving: Option<PeerAddr>,
@@ -86,7 +87,7 @@ saved!(struct Connection { addr, user, transport, since_ms });
 
 impl Admin {
     /// Writes who is connected, of a server with an admin side or without.
-    pub(crate) fn save(admin: Option<&Self>, out: &mut Vec<u8>) {
+    pub(crate) fn save(admin: Option<&Self>, out: &mut Writer) {
         let connections = admin.map(|admin| &admin.connections);
         connections.map_or(0, HashMap::len).save(out);
         for (peer, connection) in connections.into_iter().flatten() {
@@ -108,8 +109,7 @@ impl Admin {
     pub(crate) fn new(reach: Reach) -> Self {
         // What --allow-origin lists is for topics.
         let access = Access::new(reach, Vec::new());
-        let asks_for_key = reach == Reach::Network;
-        Self { access, asks_for_key, connections: HashMap::new(), arriving: None }
+        Self { access, reach, connections: HashMap::new(), arriving: None }
     }
 
     /// A client is taken in; its connection opens next.
@@ -182,11 +182,21 @@ impl Admin {
         self.access
             .check_admin(request.origin(), request.host(), Site::of(request))
             .map_err(|denied| refusal(Status::Forbidden, denied.reason()))?;
-        let is_free = !self.asks_for_key || route(request) == Some(Route::Ready);
+        let asks_for_key = match self.reach {
+            Reach::Loopback => gate::is_from_elsewhere(request),
+            Reach::Local => false,
+            Reach::Network => true,
+        };
+        let is_free = !asks_for_key || route(request) == Some(Route::Ready);
         if is_free || gate.shows_key(request) {
             return Ok(());
         }
-        let reason = "The admin side needs a publish key: X-API-Key or Authorization: Bearer";
+        let reason = match self.reach {
+            Reach::Loopback => {
+                "A request that came by a proxy needs a publish key: X-API-Key or Authorization: Bearer, and a server with --publish-key"
+            }
+            _ => "The admin side needs a publish key: X-API-Key or Authorization: Bearer",
+        };
         Err(refusal(Status::Unauthorized, reason))
     }
 

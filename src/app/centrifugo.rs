@@ -9,17 +9,16 @@
 mod replay;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use wsfast::{
-    Context, Form, Framing, Kind, MessageId, PeerId, Since, StatusCode, TopicError, saved,
+    Context, Form, Framing, Kind, Message, MessageId, PeerId, Since, StatusCode, TopicError, saved,
 };
 
-use crate::app::centrifugo::replay::Share;
 use crate::app::dialects::centrifugo::api::{self, ApiRequest, Method, Node, Payload, Posted};
 use crate::app::dialects::centrifugo::codes::{Disconnect, ReplyError, Unsubscribe};
-use crate::app::dialects::centrifugo::command::{self, Fault, Request, Subscribe};
+use crate::app::dialects::centrifugo::command::{self, Command, Fault, Request, Subscribe};
 use crate::app::dialects::centrifugo::json::{JsonLimits, Reader};
 use crate::app::dialects::centrifugo::reply::{self, Connected, Recovery, Subscribed, To};
 use crate::app::dialects::centrifugo::{ClientInfo, Position, push};
@@ -50,10 +49,14 @@ pub(crate) struct Session {
     client: Option<String>,
     /// When it is to have said so, in milliseconds of the loop.
     connect_by_ms: u64,
+    /// Whether it has tried to, and was refused (true): what it sent along has done nothing wrong.
+    was_refused: bool,
     /// Whose it is, for presence; shared by all its channels.
     member: Option<Rc<str>>,
-    channels: Vec<String>,
-    share: Share,
+    /// What it listens to, and how many bytes it takes to say so again.
+    channels: Vec<(String, usize)>,
+    /// The same for all of them, and for connect: a client that comes back says it in one message.
+    comeback_bytes: usize,
 }
 
 impl std::fmt::Debug for Centrifugo {
@@ -62,13 +65,14 @@ impl std::fmt::Debug for Centrifugo {
     }
 }
 
-saved!(struct Session { caller, client, connect_by_ms, member, channels, share });
+saved!(struct Session { caller, client, connect_by_ms, was_refused, member, channels, comeback_bytes });
 
 impl Session {
     pub(crate) fn new(caller: Caller) -> Self {
         let member = caller.subject().map(Rc::from);
-        let (channels, share) = (Vec::new(), Share::new(0));
-        Self { caller, client: None, connect_by_ms: u64::MAX, member, channels, share }
+        let (client, connect_by_ms, was_refused) = (None, u64::MAX, false);
+        let (channels, comeback_bytes) = (Vec::new(), 0);
+        Self { caller, client, connect_by_ms, was_refused, member, channels, comeback_bytes }
     }
 
     /// A token was shown behind the opening handshake.
@@ -114,65 +118,122 @@ impl Centrifugo {
         }
     }
 
-    /// Acts on a message, which may hold several commands; all their replies leave in one.
+    /// Acts on a message, which may hold several commands; the replies of those that are acted on now leave in one.
+    ///
+    /// The others come again: once there is work left, and once the client takes what it has been answered.
     pub(crate) fn on_message(
         &mut self,
         session: &mut Session,
         gate: &Gate,
         presence: &mut Presence,
-        message: &[u8],
+        message: Message<'_>,
         cx: &mut Context<'_>,
     ) {
-        session.share.renew(cx.now_ms());
-        let Ok(lines) = command::lines(message, self.commands.limits()) else {
+        let (kind, message) = (message.kind(), message.payload());
+        if message.trim_ascii().is_empty() {
             return end(cx, cx.id(), Disconnect::BadRequest);
-        };
+        }
         let mut replies = Vec::new();
-        for line in lines {
-            let ended = self.on_command(session, gate, presence, line, &mut replies, cx);
-            if let Err(disconnect) = ended {
-                send(cx, &replies);
-                return end(cx, cx.id(), disconnect);
-            }
+        let mut outcome = Ok(Progress::Done);
+        let (mut at, mut begin) = (0, 0);
+        while outcome == Ok(Progress::Done) {
+            let is_first = at == 0;
+            begin = at;
+            let Some(line) = command::next_line(message, &mut at) else { break };
+            let comes_later = replies.len() >= REPLY_BYTES || !is_first && !cx.has_work_left();
+            outcome = if comes_later {
+                Ok(Progress::Later)
+            } else {
+                self.on_command(session, gate, presence, line, is_first, &mut replies, cx)
+            };
         }
         send(cx, &replies);
+        match outcome {
+            Ok(Progress::Done) => {}
+            Ok(Progress::Later) => {
+                let rest = message.get(begin..).unwrap_or_default();
+                // It is copied, unmasked and checked once more.
+                cx.spend_work(rest.len() / 4);
+                cx.put_back(kind, rest);
+            }
+            Err(disconnect) => end(cx, cx.id(), disconnect),
+        }
     }
 
+    /// Acts on one command, and appends its reply, unless there is no work left for it. The first of a message is acted on all
+    /// the same if it costs what an echo costs.
+    ///
+    /// # Errors
+    ///
+    /// The connection ends: nothing says what the reply would be for.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command, borrowed apart")]
     fn on_command(
         &mut self,
         session: &mut Session,
         gate: &Gate,
         presence: &mut Presence,
         line: &[u8],
+        is_first: bool,
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Result<(), Disconnect> {
+    ) -> Result<Progress, Disconnect> {
         let Self { commands, payloads, connected, ping_s } = self;
+        let out_len = out.len();
         let command = match command::parse(commands, line) {
             Ok(command) => command,
             Err(Fault::Malformed(_)) => return Err(Disconnect::BadRequest),
             Err(Fault::Refused { id, error }) => {
+                session.was_refused |= session.client.is_none();
                 reply::next_line(out);
                 reply::error(out, To::Command(id), error);
-                return Ok(());
+                if !is_first {
+                    cx.spend_work(line.len().saturating_add(COMMAND_UNITS));
+                }
+                return Ok(Progress::Done);
             }
         };
-        let id = command.id;
-        if matches!(command.request, Request::Pong) {
-            return Ok(());
+        let Command { id, request } = command;
+        if matches!(request, Request::Pong) {
+            return Ok(Progress::Done);
         }
-        reply::next_line(out);
-        let is_connect = matches!(command.request, Request::Connect(_));
-        if session.client.is_some() == is_connect {
-            // Connect comes first, and once.
+        let extra_units = request_units(&request);
+        if extra_units > 0 && !cx.has_work_left() {
+            return Ok(Progress::Later);
+        }
+        let is_connect = matches!(request, Request::Connect(_));
+        // Connect comes first, and once; what comes behind a refused one is refused with it.
+        let is_out_of_place = session.client.is_some() == is_connect;
+        if is_out_of_place && (is_connect || !session.was_refused || id == 0) {
             return Err(Disconnect::BadRequest);
         }
-        let answered = match command.request {
+        if matches!(request, Request::Send) {
+            return Err(Disconnect::NotAvailable);
+        }
+        reply::next_line(out);
+        let refused = if !cx.take_message() {
+            // Clients repeat what may be repeated; nothing was done, so that this is all it costs.
+            Some(ReplyError::TooManyRequests)
+        } else {
+            is_out_of_place.then_some(ReplyError::Unauthorized)
+        };
+        if let Some(error) = refused {
+            session.was_refused |= is_connect;
+            reply::error(out, To::Command(id), error);
+            if !is_first {
+                cx.spend_work(line.len().saturating_add(COMMAND_UNITS));
+            }
+            return Ok(Progress::Done);
+        }
+        let answered = match request {
             Request::Connect(asked) => 'connect: {
                 if let Some(token) = asked.token {
                     match gate.with_token(&session.caller, token, wall::now_s()) {
-                        Ok(caller) => session.show(caller),
+                        Ok(caller) => {
+                            session.show(caller);
+                            cx.set_owner(gate.owner(&session.caller));
+                        }
                         Err(BadToken::Expired) => break 'connect Err(ReplyError::TokenExpired),
+                        Err(BadToken::NotYetValid) => break 'connect Err(ReplyError::Unauthorized),
                         Err(_) => return Err(Disconnect::InvalidToken),
                     }
                 }
@@ -183,10 +244,12 @@ impl Centrifugo {
                 let user = session.user().to_owned();
                 connected.insert(cx.id(), (client.clone(), user));
                 session.client = Some(client);
+                session.comeback_bytes = line.len();
                 Ok(())
             }
             Request::Subscribe(asked) => {
-                subscribe(presence, payloads, session, gate, id, &asked, out, cx)
+                let len = line.len();
+                subscribe(presence, payloads, session, gate, id, &asked, len, out, cx)
             }
             Request::Unsubscribe { channel } => {
                 cx.unsubscribe(channel);
@@ -202,16 +265,12 @@ impl Centrifugo {
                     Ok(())
                 })
             }
-            Request::Presence { channel } => may_hear(gate, session, channel).and_then(|()| {
-                session.share.pay(presence.stats(channel).clients.saturating_mul(MEMBER_BYTES))?;
-                members(presence, To::Command(id), channel, out)
-            }),
+            Request::Presence { channel } => may_hear(gate, session, channel)
+                .and_then(|()| members(presence, To::Command(id), channel, out, cx)),
             Request::PresenceStats { channel } => may_hear(gate, session, channel)
                 .map(|()| stats(presence, To::Command(id), channel, out)),
-            Request::History(asked) => may_hear(gate, session, asked.channel).and_then(|()| {
-                let share = &mut session.share;
-                replay::history(payloads, To::Command(id), &asked, share, out, cx)
-            }),
+            Request::History(asked) => may_hear(gate, session, asked.channel)
+                .and_then(|()| replay::history(payloads, To::Command(id), &asked, out, cx)),
             Request::Ping => {
                 reply::ping(out, id);
                 Ok(())
@@ -220,13 +279,18 @@ impl Centrifugo {
                 Err(ReplyError::NotAvailable)
             }
             Request::Unknown => Err(ReplyError::MethodNotFound),
-            Request::Send => return Err(Disconnect::NotAvailable),
-            Request::Pong => Ok(()),
+            Request::Send | Request::Pong => Ok(()),
         };
         if let Err(error) = answered {
+            session.was_refused |= is_connect;
             reply::error(out, To::Command(id), error);
         }
-        Ok(())
+        if extra_units > 0 || !is_first {
+            let written = out.len().saturating_sub(out_len);
+            let bytes = line.len().saturating_add(written.saturating_mul(UNITS_PER_BYTE));
+            cx.spend_work(bytes.saturating_add(COMMAND_UNITS).saturating_add(extra_units));
+        }
+        Ok(Progress::Done)
     }
 
     /// Writes a topic's message as a push.
@@ -247,7 +311,7 @@ impl Centrifugo {
         cx: &mut Context<'_>,
     ) {
         self.connected.remove(&cx.id());
-        for channel in &session.channels {
+        for (channel, _) in &session.channels {
             presence.leave(channel, Transport::Centrifugo, cx);
         }
     }
@@ -262,7 +326,7 @@ impl Centrifugo {
     ) -> Option<Vec<u8>> {
         let method = Method::named(method)?;
         let mut out = Vec::new();
-        let mut share = Share::new(cx.now_ms());
+        let mut units = body.len().saturating_add(COMMAND_UNITS);
         let Self { commands, payloads, connected, .. } = self;
         let answered = api::parse(commands, method, body).and_then(|request| {
             match request {
@@ -272,6 +336,12 @@ impl Centrifugo {
                     api::published(&mut out, Position { epoch: &epoch, offset: id.offset });
                 }
                 ApiRequest::Broadcast { channels, message } => {
+                    let each = message.payload.len();
+                    if channels.len().saturating_mul(each) > BROADCAST_BYTES_MAX {
+                        return Err(ReplyError::LimitExceeded);
+                    }
+                    let each = each.saturating_add(PUBLISH_UNITS);
+                    units = units.saturating_add(channels.len().saturating_mul(each));
                     let done: Vec<_> = channels
                         .into_iter()
                         .map(|channel| publish(channel, &message, cx))
@@ -284,23 +354,25 @@ impl Centrifugo {
                     api::broadcast_done(&mut out, outcomes);
                 }
                 ApiRequest::Presence { channel } => {
-                    members(presence, To::Api, channel, &mut out)?;
+                    members(presence, To::Api, channel, &mut out, cx)?;
                 }
                 ApiRequest::PresenceStats { channel } => {
                     stats(presence, To::Api, channel, &mut out);
                 }
                 ApiRequest::History(asked) => {
-                    replay::history(payloads, To::Api, &asked, &mut share, &mut out, cx)?;
+                    replay::history(payloads, To::Api, &asked, &mut out, cx)?;
                 }
                 ApiRequest::HistoryRemove { channel } => {
                     cx.clear_topic(channel);
                     api::done(&mut out);
                 }
                 ApiRequest::Disconnect(ending) => {
+                    let spared: HashSet<&str> = ending.spared.iter().copied().collect();
+                    units = units.saturating_add(connected.len().saturating_mul(ENTRY_UNITS));
                     for (&peer, (client, user)) in &*connected {
                         let is_meant = user == ending.user
                             && ending.client.is_none_or(|it| it == client)
-                            && !ending.spared.contains(&&**client);
+                            && !spared.contains(&**client);
                         if is_meant {
                             end_peer(cx, peer, ending.close);
                         }
@@ -308,6 +380,9 @@ impl Centrifugo {
                     api::done(&mut out);
                 }
                 ApiRequest::Info => {
+                    // They are sorted.
+                    let each = 4_usize.saturating_mul(ENTRY_UNITS);
+                    units = units.saturating_add(connected.len().saturating_mul(each));
                     let mut users: Vec<_> = connected.values().map(|(_, user)| user).collect();
                     users.sort_unstable();
                     users.dedup();
@@ -330,9 +405,58 @@ impl Centrifugo {
             out.clear();
             reply::error(&mut out, To::Api, error);
         }
+        cx.spend_work(units.saturating_add(out.len().saturating_mul(UNITS_PER_BYTE)));
         Some(out)
     }
 }
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It was answered.
+    Done,
+    /// It comes again.
+    Later,
+}
+
+/// What a request costs beside its bytes; 0: no more than an echo, which waits for nobody.
+const fn request_units(request: &Request<'_>) -> usize {
+    match request {
+        Request::Subscribe(_) | Request::Unsubscribe { .. } => SUBSCRIPTION_UNITS,
+        Request::Presence { .. } | Request::History(_) => CALL_UNITS,
+        Request::Connect(_)
+        | Request::Publish { .. }
+        | Request::PresenceStats { .. }
+        | Request::Send
+        | Request::Rpc
+        | Request::Refresh { .. }
+        | Request::SubRefresh { .. }
+        | Request::Ping
+        | Request::Pong
+        | Request::Unknown => 0,
+    }
+}
+
+/// Past so many bytes of replies a client has to take them before the rest of its commands is looked at.
+const REPLY_BYTES: usize = 64 << 10;
+
+/// What a broadcast writes at most: its payload, once for each channel.
+const BROADCAST_BYTES_MAX: usize = 16 << 20;
+
+// Units of work (`Context::spend_work`), each about a nanosecond.
+
+/// What a command costs beside its bytes: to be read, and to be answered.
+const COMMAND_UNITS: usize = 1 << 10;
+/// What listening to a topic costs to begin and to end, beside what presence makes of it.
+const SUBSCRIPTION_UNITS: usize = 2 << 10;
+/// What it costs to look for what is listed.
+const CALL_UNITS: usize = 1 << 10;
+/// What a message costs beside its bytes.
+const PUBLISH_UNITS: usize = 1 << 10;
+/// What a look at an entry costs.
+const ENTRY_UNITS: usize = 64;
+/// A byte of a reply is looked at, written and copied.
+const UNITS_PER_BYTE: usize = 2;
 
 /// How many bytes a message takes as a push, at most about.
 #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
@@ -371,6 +495,7 @@ fn subscribe(
     gate: &Gate,
     id: u32,
     asked: &Subscribe<'_>,
+    asked_len: usize,
     out: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Result<(), ReplyError> {
@@ -380,23 +505,38 @@ fn subscribe(
         cx.unsubscribe(channel);
         leave(presence, session, channel, cx);
     }
-    let recovery = match asked.recover {
-        None => Recovery::NotAsked,
-        Some(from) => replay::recovery(channel, from, &mut session.share, cx)?,
+    // What it could not come back with would end it for good (1009), and again each time.
+    let again_bytes = asked_len.saturating_add(RECOVER_BYTES);
+    let comeback_bytes = session.comeback_bytes.saturating_add(again_bytes);
+    if comeback_bytes > cx.limits().message_bytes_max {
+        return Err(ReplyError::LimitExceeded);
+    }
+    let from = asked.recover.and_then(|from| replay::place(channel, from, cx));
+    let recovery = match (asked.recover, from) {
+        (None, _) => Recovery::NotAsked,
+        (Some(_), None) => Recovery::Failed,
+        (Some(_), Some(_)) => Recovery::Complete,
     };
     if recovery == Recovery::Failed && asked.refuse_unrecovered {
         return Err(ReplyError::UnrecoverablePosition);
     }
-    let last = cx.subscribe(channel, PUSHES, false, Since::Now).map_err(error_of)?.last;
+    // The reply has the first of what it missed. What is more than that follows as what is said from now on does: as pushes, made
+    // as the client takes them.
+    let room = MISSED_BYTES.saturating_sub(out.len());
+    let told = from.map(|from| replay::last_that_fits(payloads, channel, from, room, cx));
+    let since = told.map_or(Since::Now, Since::Id);
+    let last = cx.subscribe(channel, PUSHES, false, since).map_err(error_of)?.last;
     let epoch = format!("{:x}", last.epoch);
-    let from = asked.recover.filter(|_| recovery == Recovery::Complete);
     // Who recovers goes on from where it was, and moves with each message that it missed.
     let offset = from.map_or(last.offset, |from| from.offset);
     let here = Position { epoch: &epoch, offset };
-    let missed = replay::missed(payloads, channel, from, last, cx);
+    let missed =
+        from.zip(told).map(|(from, told)| replay::between(payloads, channel, from, told, cx));
+    let missed = missed.into_iter().flatten();
     reply::subscribe(out, id, &Subscribed { position: here, recovery }, missed);
     presence.join(channel, session.member.as_ref(), Transport::Centrifugo, cx);
-    session.channels.push(channel.to_owned());
+    session.channels.push((channel.to_owned(), again_bytes));
+    session.comeback_bytes = comeback_bytes;
     Ok(())
 }
 
@@ -405,7 +545,10 @@ fn may_hear(gate: &Gate, session: &Session, channel: &str) -> Result<(), ReplyEr
 }
 
 fn leave(presence: &mut Presence, session: &mut Session, channel: &str, cx: &mut Context<'_>) {
-    session.channels.retain(|it| it != channel);
+    if let Some(at) = session.channels.iter().position(|(name, _)| name == channel) {
+        let (_, bytes) = session.channels.swap_remove(at);
+        session.comeback_bytes = session.comeback_bytes.saturating_sub(bytes);
+    }
     presence.leave(channel, Transport::Centrifugo, cx);
 }
 
@@ -415,8 +558,26 @@ fn members(
     to: To,
     channel: &str,
     out: &mut Vec<u8>,
+    cx: &Context<'_>,
 ) -> Result<(), ReplyError> {
-    let mut room = PRESENCE_BYTES_MAX.saturating_sub(out.len());
+    if !cx.has_room_for(PRESENCE_BYTES_MAX.saturating_mul(3)) {
+        return Err(ReplyError::TooManyRequests);
+    }
+    list_members(presence, to, channel, out)
+}
+
+fn list_members(
+    presence: &Presence,
+    to: To,
+    channel: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), ReplyError> {
+    // What each has at least is known before anybody is looked at.
+    let least = presence.stats(channel).clients.saturating_mul(MEMBER_BYTES);
+    if least > PRESENCE_BYTES_MAX {
+        return Err(ReplyError::LimitExceeded);
+    }
+    let mut room = PRESENCE_BYTES_MAX;
     let mut listed = Vec::new();
     for (peer, user) in presence.members(channel) {
         let client = peer.to_string();
@@ -435,6 +596,12 @@ fn stats(presence: &Presence, to: To, channel: &str, out: &mut Vec<u8>) {
     reply::presence_stats(out, to, clients as u64, users as u64);
 }
 
+/// What a subscribe command has more in it when its client comes back: `,"recover":true`, epoch, offset, a longer id.
+const RECOVER_BYTES: usize = 100;
+
+/// What a reply has of the messages that a client missed, together with the replies before it.
+const MISSED_BYTES: usize = 16 << 10;
+
 /// The largest answer that lists who hears a topic: about 5,000 connections without a user.
 const PRESENCE_BYTES_MAX: usize = 256 << 10;
 
@@ -444,7 +611,9 @@ const MEMBER_BYTES: usize = 28;
 fn error_of(error: TopicError) -> ReplyError {
     match error {
         TopicError::Subscribed => ReplyError::AlreadySubscribed,
-        TopicError::TooManySubscriptions | TopicError::MessageTooBig => ReplyError::LimitExceeded,
+        TopicError::TooManySubscriptions
+        | TopicError::TooManyTopicsOfOwner
+        | TopicError::MessageTooBig => ReplyError::LimitExceeded,
         TopicError::TooManyTopics | TopicError::OutOfMemory => ReplyError::TooManyRequests,
         TopicError::NameTooLong => ReplyError::BadRequest,
         // `TopicError` is non-exhaustive.
@@ -481,27 +650,30 @@ mod tests {
     #[test]
     fn a_list_of_listeners_is_whole_or_refused() {
         let mut presence = Presence::default();
-        let mut out = Vec::new();
+        let members = |presence: &Presence, channel: &str| {
+            let mut out = Vec::new();
+            list_members(presence, To::Api, channel, &mut out)
+                .map(|()| String::from_utf8(out).unwrap())
+        };
         for number in 0..4000 {
             let peer = format!("{number}.{number}").parse().unwrap();
             assert!(presence.add("t", peer, None));
         }
-        assert_eq!(members(&presence, To::Api, "t", &mut out), Ok(()));
-        let listed = String::from_utf8(out).unwrap();
+        let listed = members(&presence, "t").unwrap();
         assert_eq!(listed.matches(r#""client":""#).count(), 4000);
         assert!(listed.len() < PRESENCE_BYTES_MAX);
+        assert_eq!(members(&presence, "none"), Ok(r#"{"result":{"presence":{}}}"#.into()));
 
         // One user's name is as long as a token may make it.
         let user = "x".repeat(PRESENCE_BYTES_MAX - listed.len());
         assert!(presence.add("t", "4000.1".parse().unwrap(), Some(user.into())));
-        let mut out = Vec::new();
-        let refused = members(&presence, To::Api, "t", &mut out);
-        assert_eq!((refused, &*out), (Err(ReplyError::LimitExceeded), &b""[..]));
+        assert_eq!(members(&presence, "t"), Err(ReplyError::LimitExceeded));
         assert_eq!(presence.stats("t"), Stats { clients: 4001, users: 2 });
-        // What was answered to the commands before counts, too.
-        let mut out = vec![b' '; PRESENCE_BYTES_MAX];
-        assert_eq!(members(&presence, To::Api, "none", &mut out), Ok(()));
-        assert!(presence.add("one", "0.1".parse().unwrap(), None));
-        assert_eq!(members(&presence, To::Api, "one", &mut out), Err(ReplyError::LimitExceeded));
+
+        // So many that nobody is looked at.
+        for number in 5000..20_000 {
+            assert!(presence.add("t", format!("{number}.1").parse().unwrap(), None));
+        }
+        assert_eq!(members(&presence, "t"), Err(ReplyError::LimitExceeded));
     }
 }

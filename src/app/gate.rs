@@ -46,7 +46,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
-use wsfast::{Refusal, saved};
+use wsfast::{Owner, Refusal, saved};
 
 use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
 use crate::app::fetch_site::Site;
@@ -255,6 +255,16 @@ impl Gate {
         }
     }
 
+    /// Whom the topics count against that the caller makes: nobody with a key, since the operator vouches for it; else the user
+    /// of its token, or what is known of its connection.
+    pub(crate) fn owner<'a>(&self, caller: &'a Caller) -> Owner<'a> {
+        if self.holds_key(caller) {
+            return Owner::Nobody;
+        }
+        // One that is empty names nobody.
+        caller.subject().filter(|user| !user.is_empty()).map_or(Owner::Peer, Owner::User)
+    }
+
     /// Whether a request shows a publish key that holds.
     pub(crate) fn shows_key(&self, request: &Request<'_>) -> bool {
         matches!(self.look_at_key(request, bearer(request)), Key::ByHeader(_) | Key::ByBearer(_))
@@ -339,6 +349,11 @@ impl Gate {
             ),
         }
     }
+}
+
+/// Whether a request to a loopback address need not be this machine's: it shows a proxy, or asks for another name.
+pub(crate) fn is_from_elsewhere(request: &Request<'_>) -> bool {
+    Place::of(request) == Place::Elsewhere
 }
 
 /// For who is [`Place::Elsewhere`] where all is open to this machine.

@@ -17,7 +17,7 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
+use std::io::{self, BufReader, BufWriter, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -34,7 +34,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use signal_hook::consts::SIGUSR2;
-use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{MadeFile, Remote, Server};
 
 use crate::app::hub::Hub;
@@ -77,7 +77,8 @@ impl Signals {
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) listeners: Vec<LeftSocket>,
-    pub(crate) state: Vec<u8>,
+    /// Its state, for `Server::take_over`.
+    pub(crate) state: BufReader<File>,
     pub(crate) connections: Vec<OwnedFd>,
 }
 
@@ -99,14 +100,17 @@ pub(crate) fn receive() -> Result<Option<Left>, Unreceived> {
     for full in received(&more)? {
         sockets.extend(received(&full)?);
     }
-    let mut memory = File::from(memory);
-    let mut bytes = Vec::new();
-    memory.rewind().and_then(|()| memory.read_to_end(&mut bytes)).map_err(Unreceived::Io)?;
-    let mut from = Reader::new(&bytes);
+    let mut state = BufReader::new(File::from(memory));
+    state.rewind().map_err(Unreceived::Io)?;
+    let mut start_len = [0; size_of::<u64>()];
+    state.read_exact(&mut start_len).map_err(Unreceived::Io)?;
+    let mut start = Vec::new();
+    let start_len = u64::from_le_bytes(start_len);
+    state.by_ref().take(start_len).read_to_end(&mut start).map_err(Unreceived::Io)?;
+    let mut from = Reader::new(&start);
     logs::go_on(Dropped::restore(&mut from).map_err(Unreceived::State)?);
     let known: Vec<(KnownAs, Option<MadeFile>)> =
         Vec::restore(&mut from).map_err(Unreceived::State)?;
-    let state = Vec::restore(&mut from).map_err(Unreceived::State)?;
     if known.len() > sockets.len() {
         return Err(Unreceived::State(Corrupt));
     }
@@ -216,15 +220,16 @@ impl Successor {
 
     fn try_to_execute(&self, server: &Server<Hub>, known: &[KnownAs]) -> io::Result<()> {
         let log_dropped = logs::finish_before_successor();
-        let handed = server.hand_over();
-        let mut start = Vec::new();
+        let mut memory = BufWriter::new(memory_file()?);
+        let files = server.made_files();
+        let known: Vec<_> = known.iter().cloned().zip(files).collect();
+        let mut start = Writer::new();
         log_dropped.save(&mut start);
-        let known: Vec<_> = known.iter().cloned().zip(handed.files).collect();
         known.save(&mut start);
-        handed.state.len().save(&mut start);
-        let mut memory = memory_file()?;
-        memory.write_all(&start)?;
-        memory.write_all(&handed.state)?;
+        memory.write_all(&(start.bytes().len() as u64).to_le_bytes())?;
+        memory.write_all(start.bytes())?;
+        let handed = server.hand_over(&mut memory)?;
+        let memory = memory.into_inner()?;
 
         let sockets: Vec<_> = handed.listeners.into_iter().chain(handed.connections).collect();
         let full: Vec<OwnedFd> =

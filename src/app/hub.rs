@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use wsfast::proto::handshake::{Request, Status, Upgrade};
-use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{
     Accept, Answer, Arrival, Closed, Context, Form, Found, Gap, Handler, Kind, Lag, LagPolicy,
-    Limits, Message, MessageId, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
+    Limits, Message, MessageId, Owner, PeerId, Refusal, Response, Side, StatusCode, TopicMessage,
 };
 
 use crate::app::admin::{Admin, Asked};
@@ -21,7 +21,9 @@ use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
 use crate::app::expiry::{Expiry, Now, Until};
 use crate::app::gate::{Caller, Cors, Gate, Via};
-use crate::app::listening::{NAME_TOO_LONG, form_of, reason_of, stream, subscribe, transport_of};
+use crate::app::listening::{
+    NAME_TOO_LONG, close_code_of, form_of, reason_of, stream, subscribe, transport_of,
+};
 use crate::app::pages::{INDEX, PAGE, page};
 use crate::app::peer::{Guest, Listener, Peer, Watcher};
 use crate::app::presence::{self, Presence, Transport, Watch};
@@ -236,10 +238,15 @@ impl Hub {
             Ok(caller) => caller,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        cx.set_owner(self.gate.owner(&caller));
         let route = match self.route(request) {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        let is_free = matches!(route, Route::Health) || request.method() == "OPTIONS";
+        if !is_free && !cx.take_message() {
+            return refuse(Status::TooManyRequests, TOO_MUCH);
+        }
         match (request.method(), route) {
             ("OPTIONS", route) => {
                 let mut response =
@@ -334,6 +341,7 @@ impl Handler for Hub {
         }
         let (caller, transport) = match state {
             Peer::Watcher(watcher) => {
+                cx.set_owner(Owner::Nobody);
                 let _told = subscribe(&watcher.target, watcher.form, cx);
                 return;
             }
@@ -341,6 +349,9 @@ impl Handler for Hub {
             Peer::Session(session) => (Some(session.caller()), Transport::Centrifugo),
             Peer::Listener(listener) => (Some(&listener.caller), transport_of(listener.form)),
         };
+        if let Some(caller) = caller {
+            cx.set_owner(self.gate.owner(caller));
+        }
         let user: Option<Rc<str>> = caller.and_then(Caller::subject).map(Rc::from);
         if let Some(admin) = &mut self.admin {
             admin.opened(cx.id(), user.clone(), transport);
@@ -361,6 +372,10 @@ impl Handler for Hub {
         if let Some(until) = ended {
             return state.guest(cx.id()).end(until, cx);
         }
+        // Of a session each command counts.
+        if !matches!(state, Peer::Session(_)) && !cx.take_message() {
+            return cx.close(StatusCode::POLICY_VIOLATION, TOO_MUCH);
+        }
         let listener = match state {
             Peer::Echo { .. } => {
                 // A peer that does not take its replies is paused and in the end closed by the server.
@@ -369,8 +384,7 @@ impl Handler for Hub {
             }
             Peer::Session(session) => {
                 let Self { gate, centrifugo, expiry, presence, .. } = self;
-                let payload = message.payload();
-                centrifugo.on_message(session, gate, presence, payload, cx);
+                centrifugo.on_message(session, gate, presence, message, cx);
                 // It may have said what was awaited, and with it shown a token.
                 let after = state.untils();
                 if after != before {
@@ -392,7 +406,7 @@ impl Handler for Hub {
             return cx.close(StatusCode::POLICY_VIOLATION, refusal.reason);
         }
         if let Err(error) = cx.publish(topic, message.kind(), message.payload()) {
-            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
+            cx.close(close_code_of(error), reason_of(error).1);
         }
     }
 
@@ -465,12 +479,12 @@ impl Handler for Hub {
         true
     }
 
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.presence.save(out);
         Admin::save(self.admin.as_ref(), out);
     }
 
-    fn save_peer(&self, state: &Peer, out: &mut Vec<u8>) {
+    fn save_peer(&self, state: &Peer, out: &mut Writer) {
         state.save(out);
     }
 
@@ -574,5 +588,8 @@ fn refuse(status: Status, reason: &'static str) -> Answer<Peer> {
 /// There is a listener for it only with `--admin`.
 const NO_ADMIN: Refusal =
     Refusal { status: Status::NotFound, reason: "start the server with --admin" };
+
+/// What who is past `--message-rate` is told.
+const TOO_MUCH: &str = "too many messages (message-rate)";
 
 const TEXT: &str = "text/plain; charset=utf-8";

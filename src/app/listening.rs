@@ -42,7 +42,7 @@ pub(crate) fn subscribe(target: &Target, form: Form, cx: &mut Context<'_>) -> bo
     let position = match cx.subscribe(topic, form, *mutes_own, *since) {
         Ok(position) => position,
         Err(error) => {
-            cx.close(StatusCode::TRY_AGAIN_LATER, reason_of(error).1);
+            cx.close(close_code_of(error), reason_of(error).1);
             return false;
         }
     };
@@ -87,8 +87,20 @@ pub(crate) const fn reason_of(error: TopicError) -> (Status, &'static str) {
         TopicError::OutOfMemory => {
             (Status::ServiceUnavailable, "the server is out of memory (memory-limit)")
         }
+        TopicError::TooManyTopicsOfOwner => (
+            Status::TooManyRequests,
+            "too many topics of one owner (max-topics-per-owner), and all are listened to",
+        ),
         // `TopicError` is non-exhaustive; the others are about how many there are.
         _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
+    }
+}
+
+/// The Close of a WebSocket that gets this error: whether it may try again soon.
+pub(crate) const fn close_code_of(error: TopicError) -> StatusCode {
+    match error {
+        TopicError::TooManyTopicsOfOwner => StatusCode::POLICY_VIOLATION,
+        _ => StatusCode::TRY_AGAIN_LATER,
     }
 }
 

@@ -61,6 +61,11 @@ fn add_counters(registry: &mut Registry, counters: &Counters) {
             counters.over_per_ip,
         ),
         (
+            "over_rate",
+            "Connections and messages refused because of --connect-rate or --message-rate",
+            counters.over_rate,
+        ),
+        (
             "requests_timed_out",
             "Requests not whole within --handshake-timeout",
             counters.handshakes_timed_out,

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use wsfast::state::{Corrupt, Reader, Saved};
+use wsfast::state::{Corrupt, Reader, Saved, Writer};
 use wsfast::{Context, Kind, PeerId, saved};
 
 use crate::app::dialects::json_text::push_string;
@@ -88,7 +88,7 @@ saved!(enum Transport { 0 => WebSocket, 1 => Meta, 2 => Sse, 3 => Ndjson, 4 => C
 
 impl Presence {
     /// Writes who listens.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let Self { topics, listeners, watch: _ } = self;
         listeners.save(out);
         for (topic, room) in topics {
@@ -133,6 +133,7 @@ impl Presence {
         transport: Transport,
         cx: &mut Context<'_>,
     ) {
+        cx.spend_work(LISTENER_UNITS);
         if self.add(topic, cx.id(), user.cloned()) && self.watch == Watch::On {
             if self.topics.get(topic).is_some_and(|room| room.members.len() == 1) {
                 publish(topic, "occupied", None, cx);
@@ -144,6 +145,7 @@ impl Presence {
     /// The peer that `cx` is for, which may be gone, listens to `topic` no more, if it did.
     pub(crate) fn leave(&mut self, topic: &str, transport: Transport, cx: &mut Context<'_>) {
         let Some(user) = self.remove(topic, cx.id()) else { return };
+        cx.spend_work(LISTENER_UNITS);
         if self.watch == Watch::On {
             publish(topic, "leave", Some((user.as_deref(), transport)), cx);
             if !self.topics.contains_key(topic) {
@@ -240,9 +242,15 @@ fn publish(
         json.extend_from_slice(format!(r#","transport":"{}""#, transport.name()).as_bytes());
     }
     json.extend_from_slice(format!(r#","at":{}}}"#, wall::now_ms()).as_bytes());
+    cx.spend_work(EVENT_UNITS);
     // It fails where there are as many topics as there may be; nobody watches then, since who does holds a place.
-    let _nobody_watches = cx.publish(EVENTS, Kind::Text, &json);
+    let _nobody_watches = cx.publish_own(EVENTS, Kind::Text, &json);
 }
+
+/// What it costs to note who listens, in units of work (`Context::spend_work`).
+const LISTENER_UNITS: usize = 512;
+/// What it costs to tell of it.
+const EVENT_UNITS: usize = 2 << 10;
 
 /// Room that a topic keeps for listeners to come.
 const SPARE: usize = 64;

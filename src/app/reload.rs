@@ -212,6 +212,8 @@ const LIVE: &[&str] = &[
     "allow-anonymous",
     "client-publish",
     "max-connections",
+    "message-rate",
+    "connect-rate",
     "max-message-bytes",
     "max-fragments",
     "max-head-bytes",
@@ -228,6 +230,7 @@ const LIVE: &[&str] = &[
     "history-bytes",
     "history-ttl",
     "max-topics",
+    "max-topics-per-owner",
     "max-subscriptions",
     "verbose",
 ];

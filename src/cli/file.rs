@@ -405,6 +405,7 @@ mod tests {
             "KEY" | "SECRET" => "@/run/secret",
             "SIZE" => "1K",
             "TIME" => "7s",
+            "RATE" => "7/8",
             "FILE" | "TOPIC" => "name",
             other => panic!("{other}: give an example"),
         };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use wsfast::proto::proxy_protocol::Versions;
-use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol};
+use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol, Rate};
 
 use crate::app::access::AllowedOrigin;
 use crate::app::dialects::centrifugo::json::JsonLimits;
@@ -132,26 +132,30 @@ pub(super) struct Flags {
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections: Option<usize>,
 
-    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: no limit; never on loopback]
+    /// Connections of one address, or one /64 of IPv6; past it, 503 [default: eight of nine places; never on loopback]
     #[arg(long, env = "WSFAST_MAX_CONNECTIONS_PER_IP", hide_env = true, value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = LIMITS)]
     max_connections_per_ip: Option<usize>,
+
+    /// Messages a second of a connection, or 100/500 with how many at once; past it, 429, 1008 or error 111 [default: no limit]
+    #[arg(long, env = "WSFAST_MESSAGE_RATE", hide_env = true, value_name = "RATE")]
+    #[arg(value_parser = values::rate, allow_hyphen_values = true, help_heading = LIMITS)]
+    message_rate: Option<Rate>,
+
+    /// New connections a second of an address, or 10/50 with how many at once; past it, 429 [default: no limit]
+    #[arg(long, env = "WSFAST_CONNECT_RATE", hide_env = true, value_name = "RATE")]
+    #[arg(value_parser = values::rate, allow_hyphen_values = true, help_heading = LIMITS)]
+    connect_rate: Option<Rate>,
 
     /// Memory of the process, kept whatever clients do; past it, 503 or 1013 [default: no limit]
     #[arg(long, env = "WSFAST_MEMORY_LIMIT", hide_env = true, value_name = "SIZE")]
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
     memory_limit: Option<usize>,
 
-    /// Size of a message; past it, closed with 1009
-    #[arg(
-        long,
-        env = "WSFAST_MAX_MESSAGE_BYTES",
-        hide_env = true,
-        value_name = "SIZE",
-        default_value = "1M"
-    )]
+    /// Size of a message; past it, closed with 1009 [default: 1M, or 1K for each of --max-subscriptions if that is more]
+    #[arg(long, env = "WSFAST_MAX_MESSAGE_BYTES", hide_env = true, value_name = "SIZE")]
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = LIMITS)]
-    max_message_bytes: usize,
+    max_message_bytes: Option<usize>,
 
     /// Frames of a message; past it, closed with 1008
     #[arg(
@@ -312,7 +316,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::duration, allow_hyphen_values = true, help_heading = TOPICS)]
     history_ttl: Millis,
 
-    /// Topics at a time; past it, 503 or 1013
+    /// Topics at a time; past it the oldest that nobody listens to goes, else 503 or 1013
     #[arg(
         long,
         env = "WSFAST_MAX_TOPICS",
@@ -322,6 +326,11 @@ pub(super) struct Flags {
     )]
     #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topics: usize,
+
+    /// Topics that one user made, or one address; past it 429, 1008 or error 106 [default: a tenth of --max-topics]
+    #[arg(long, env = "WSFAST_MAX_TOPICS_PER_OWNER", hide_env = true, value_name = "COUNT")]
+    #[arg(value_parser = values::count::<usize>, allow_hyphen_values = true, help_heading = TOPICS)]
+    max_topics_per_owner: Option<usize>,
 
     /// Topics that one connection listens to; past it, the protocol's error
     #[arg(
@@ -345,7 +354,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::size, allow_hyphen_values = true, help_heading = TOPICS)]
     max_topic_name_bytes: usize,
 
-    /// Commands in one message of a Centrifugo client; past it, closed with 3501
+    /// Channels in one broadcast of Centrifugo's HTTP API; past it, error 106
     #[arg(
         long,
         env = "WSFAST_MAX_COMMANDS",
@@ -356,7 +365,7 @@ pub(super) struct Flags {
     #[arg(value_parser = values::commands, allow_hyphen_values = true, help_heading = TOPICS)]
     max_commands: usize,
 
-    /// Arrays and objects inside of each other in such a command; past it, closed with 3501
+    /// Arrays and objects inside of each other in a command of Centrifugo's protocol; past it, error 107
     #[arg(
         long,
         env = "WSFAST_MAX_JSON_DEPTH",
@@ -489,9 +498,14 @@ impl Flags {
         if let Some(asked) = self.max_connections {
             limits.peers_max = asked;
         }
-        limits.message_bytes_max = self.max_message_bytes;
+        // A client that reconnects says connect and all its subscriptions in one message.
+        let all_subscribe = self.max_subscriptions.saturating_mul(SUBSCRIBE_BYTES_MAX);
+        limits.message_bytes_max =
+            self.max_message_bytes.unwrap_or(limits.message_bytes_max.max(all_subscribe));
         limits.fragments_max = self.max_fragments;
         limits.peers_per_ip_max = self.max_connections_per_ip;
+        limits.message_rate = self.message_rate;
+        limits.connect_rate = self.connect_rate;
         limits.head_bytes_max = self.max_head_bytes;
         limits.headers_max = self.max_headers;
         limits.queue_bytes_max = self.max_queue_bytes;
@@ -508,6 +522,7 @@ impl Flags {
         topics.history_bytes_max = self.history_bytes;
         topics.history_ttl_ms = self.history_ttl.0;
         topics.topics_max = self.max_topics;
+        topics.topics_per_owner_max = self.max_topics_per_owner;
         topics.subscriptions_max = self.max_subscriptions;
         topics.name_bytes_max = self.max_topic_name_bytes;
         topics.lag = self.lag.into();
@@ -535,7 +550,7 @@ impl Flags {
 
         Ok(Config {
             limits,
-            json: JsonLimits { depth_max: self.max_json_depth, commands_max: self.max_commands },
+            json: JsonLimits { depth_max: self.max_json_depth, channels_max: self.max_commands },
             memory_limit: self.memory_limit,
             peers_asked: self.max_connections,
             origins: self.allow_origin,
@@ -571,6 +586,10 @@ impl Flags {
         })
     }
 }
+
+/// What a subscribe command of a stock client may take: the longest name, escaped, and the place that it recovers from, are
+/// about 700 bytes.
+const SUBSCRIBE_BYTES_MAX: usize = 1 << 10;
 
 const LISTENING: &str = "Listening";
 const ACCESS: &str = "Access";

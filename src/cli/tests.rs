@@ -1,6 +1,6 @@
 use clap::CommandFactory as _;
 use wsfast::proto::proxy_protocol::Versions;
-use wsfast::{CompressionMode, LagPolicy};
+use wsfast::{CompressionMode, LagPolicy, Rate};
 
 use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::gate::secret::{Anonymous, ClientPublish, Secret};
@@ -50,7 +50,10 @@ fn every_flag_reaches_its_limit() {
         "--topic-bytes=13K",
         "--history-bytes=14M",
         "--history-ttl=15m",
+        "--message-rate=24/25",
+        "--connect-rate=26",
         "--max-topics=16",
+        "--max-topics-per-owner=23",
         "--max-subscriptions=17",
         "--lag=latest",
         "--compression=dedicated",
@@ -62,6 +65,8 @@ fn every_flag_reaches_its_limit() {
     .limits;
     assert_eq!(limits.peers_max, 1);
     assert_eq!((limits.peers_per_ip_max, limits.headers_max), (Some(18), 19));
+    assert_eq!(limits.message_rate, Some(Rate::new(24, 25)));
+    assert_eq!(limits.connect_rate, Some(Rate::new(26, 26)));
     assert_eq!(limits.message_bytes_max, 2 << 10);
     assert_eq!(limits.fragments_max, 3);
     assert_eq!(limits.head_bytes_max, 4 << 10);
@@ -77,8 +82,9 @@ fn every_flag_reaches_its_limit() {
     assert_eq!((topics.history_messages, topics.topics_max), (12, 16));
     assert_eq!((topics.subscriptions_max, topics.lag), (17, LagPolicy::Latest));
     assert_eq!(topics.name_bytes_max, 20);
+    assert_eq!(topics.topics_per_owner_max, Some(23));
     let json = config(&["--max-json-depth=21", "--max-commands=22"]).json;
-    assert_eq!((json.depth_max, json.commands_max), (21, 22));
+    assert_eq!((json.depth_max, json.channels_max), (21, 22));
     assert_eq!((topics.topic_bytes_max, topics.history_bytes_max), (13 << 10, 14 << 20));
     let compression = limits.compression;
     assert_eq!(compression.mode, CompressionMode::Dedicated);
@@ -250,6 +256,9 @@ fn every_limit_has_a_hard_range() {
     for (flag, least, most, past) in [
         ("max-connections", ["0", "1"], "16777216", "16777217"),
         ("max-connections-per-ip", ["0", "1"], "16777216", "16777217"),
+        ("message-rate", ["0", "1"], "1000000", "1000001"),
+        ("message-rate", ["1/0", "1/1"], "1/1000000", "1/1000001"),
+        ("connect-rate", ["0", "1"], "1000000", "1000001"),
         ("max-message-bytes", ["124", "125"], "1G", "1073741825"),
         ("max-fragments", ["0", "1"], "4294967295", "4294967296"),
         ("max-head-bytes", ["255", "256"], "1M", "1048577"),
@@ -267,6 +276,7 @@ fn every_limit_has_a_hard_range() {
         ("history-bytes", ["65535", "64K"], "1024G", "1099511627777"),
         ("history-ttl", ["0", "1ms"], "720h", "2592000001ms"),
         ("max-topics", ["0", "1"], "16777216", "16777217"),
+        ("max-topics-per-owner", ["0", "1"], "16777216", "16777217"),
         ("max-subscriptions", ["0", "1"], "65536", "65537"),
         ("max-topic-name-bytes", ["15", "16"], "255", "256"),
         ("max-commands", ["0", "1"], "10000", "10001"),

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
+use wsfast::Rate;
+
 use crate::app::topic_name::is_topic_name;
 
 /// A value that is not what its flag takes.
@@ -34,6 +36,7 @@ pub(super) enum BadValue {
     Address,
     AddressWithPort,
     Topic,
+    Rate,
 }
 
 impl fmt::Display for BadValue {
@@ -53,6 +56,7 @@ impl fmt::Display for BadValue {
             }
             Self::Address => "is not an IP address; write one, such as 127.0.0.1, ::1, or 0.0.0.0 for all of IPv4",
             Self::AddressWithPort => "has a port; write the address alone, and the port with --port",
+            Self::Rate => "is not a rate; write how many a second, and behind a slash how many at once, such as 100 or 100/500",
             Self::Topic => "is no topic; write its name, 1 to 255 bytes without control characters, such as news",
         })
     }
@@ -160,6 +164,13 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, BadValue> {
     }
     // The standard library knows zones only in its socket form.
     format!("[{bare}]:0").parse::<SocketAddrV6>().map(SocketAddr::V6).map_err(|_| BadValue::Address)
+}
+
+/// Parses `100`, so many a second and as many at once, or `100/500`.
+pub(super) fn rate(text: &str) -> Result<Rate, BadValue> {
+    let (per_second, burst) = text.split_once('/').unwrap_or((text, text));
+    let number = |text| count(text).map_err(|_| BadValue::Rate);
+    Ok(Rate::new(number(per_second)?, number(burst)?))
 }
 
 /// Parses a topic's name; it may begin with the slash that its path has.
@@ -301,6 +312,25 @@ mod tests {
         }
         for text in ["", "65536", "-1", "+80", "http", "80 ", "8002/tcp"] {
             assert_eq!(port(text), Err(BadValue::Port), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, expected) in [
+            ("100", Ok(Rate::new(100, 100))),
+            ("100/500", Ok(Rate::new(100, 500))),
+            ("1/1", Ok(Rate::new(1, 1))),
+            ("", Err(BadValue::Rate)),
+            ("/", Err(BadValue::Rate)),
+            ("100/", Err(BadValue::Rate)),
+            ("/100", Err(BadValue::Rate)),
+            ("100/5/6", Err(BadValue::Rate)),
+            ("100/s", Err(BadValue::Rate)),
+            ("-1", Err(BadValue::Rate)),
+            ("4294967296", Err(BadValue::Rate)),
+        ] {
+            assert_eq!(rate(text), expected, "{text:?}");
         }
     }
 

@@ -6,10 +6,11 @@
 use std::rc::Rc;
 
 use crate::config::{Compression, CompressionMode};
+use crate::net::memory::Memory;
 use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::proto::message::Kind;
 use crate::proto::outbound;
-use crate::state::{Corrupt, Reader, Saved as _};
+use crate::state::{Corrupt, Reader, Saved as _, Writer};
 
 /// The compressors of one loop.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(crate) struct Compressors {
     shared: [Option<Box<Deflater>>; WINDOWS],
     /// Where compressed messages are made; see [`Compressors::take_room`].
     room: Vec<u8>,
+    /// Whether a message needed a large one since the last trim.
+    room_is_needed: bool,
+    memory: Memory,
     /// Memory that connections with context takeover were granted, used or not.
     granted_bytes: usize,
     /// Whether there may be more of them.
@@ -28,8 +32,8 @@ pub(crate) struct Compressors {
 /// How one peer's messages are compressed.
 #[derive(Debug)]
 pub(crate) struct Packing {
-    /// Messages below this length go as they are; `usize::MAX`, which no message reaches: all do.
-    pub(crate) bytes_min: usize,
+    /// Messages below this length go as they are; `NEVER`: all do.
+    bytes_min: u32,
     /// Base 2 logarithm of the farthest that a message may refer back.
     window_bits: u8,
     own: Option<Box<Own>>,
@@ -46,11 +50,26 @@ struct Own {
 
 impl Packing {
     /// Nothing is compressed.
-    pub(crate) const NONE: Self = Self { bytes_min: usize::MAX, window_bits: 15, own: None };
+    pub(crate) const NONE: Self = Self { bytes_min: NEVER, window_bits: 15, own: None };
+
+    /// Whether a message of this length is compressed.
+    pub(crate) const fn is_for(&self, len: usize) -> bool {
+        len >= self.bytes_min as usize
+    }
+
+    /// Whether any message is.
+    pub(crate) const fn is_agreed(&self) -> bool {
+        self.bytes_min != NEVER
+    }
 
     /// Which of a message's encodings for many peers is this peer's.
     pub(crate) fn window_at(&self) -> usize {
         window_at(self.window_bits)
+    }
+
+    /// Bytes of the memory that it owns.
+    pub(crate) fn granted_bytes(&self) -> usize {
+        self.own.as_ref().map_or(0, |own| own.granted_bytes)
     }
 
     /// Whether it owns memory, which cannot be handed over.
@@ -59,10 +78,10 @@ impl Packing {
     }
 
     /// Writes it; it is not dedicated.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let Self { bytes_min, window_bits, own } = self;
         debug_assert!(own.is_none());
-        (*bytes_min != usize::MAX).then_some(*window_bits).save(out);
+        (*bytes_min != NEVER).then_some(*window_bits).save(out);
     }
 
     /// Says that the peer is sent a compressed message that its own compressor knows nothing of.
@@ -74,13 +93,24 @@ impl Packing {
 }
 
 impl Compressors {
-    pub(crate) fn new(config: Compression) -> Self {
+    pub(crate) fn new(config: Compression, memory: Memory) -> Self {
         let (shared, room) = (Default::default(), Vec::new());
-        Self { config, shared, room, granted_bytes: 0, grants_takeover: true }
+        Self {
+            config,
+            shared,
+            room,
+            room_is_needed: false,
+            memory,
+            granted_bytes: 0,
+            grants_takeover: true,
+        }
     }
 
-    /// What the next handshake may be granted; `None`: no compression.
-    pub(crate) fn terms(&self) -> Option<Terms> {
+    /// What the next handshake may be granted, of a peer whose address was granted `held_bytes`; `None`: no compression.
+    ///
+    /// An address is granted more while it has no more than what is left: alone it gets about half, and two get a third each. So
+    /// there is something left for the next one.
+    pub(crate) fn terms(&self, held_bytes: usize) -> Option<Terms> {
         let window_bits = self.config.window_bits;
         // A client that does not know `client_max_window_bits` takes all there is.
         let most = Deflater::memory_bytes(window_bits) + (1 << WINDOW_BITS_MAX);
@@ -88,7 +118,8 @@ impl Compressors {
             CompressionMode::Off => None,
             CompressionMode::Shared => Some(Terms { takeover: false, window_bits }),
             CompressionMode::Dedicated => {
-                let is_room = self.granted_bytes + most <= self.config.memory_bytes_max;
+                let left_bytes = self.config.memory_bytes_max.saturating_sub(self.granted_bytes);
+                let is_room = most <= left_bytes && held_bytes <= left_bytes;
                 Some(Terms { takeover: self.grants_takeover && is_room, window_bits })
             }
         }
@@ -105,7 +136,11 @@ impl Compressors {
         self.granted_bytes += granted_bytes;
         let own = (granted_bytes > 0)
             .then(|| Box::new(Own { deflater: None, server_takeover, granted_bytes }));
-        Packing { bytes_min: self.config.bytes_min, window_bits: server_window_bits, own }
+        Packing { bytes_min: self.bytes_min(), window_bits: server_window_bits, own }
+    }
+
+    fn bytes_min(&self) -> u32 {
+        u32::try_from(self.config.bytes_min).unwrap_or(NEVER).min(NEVER - 1)
     }
 
     /// Whether takeover is granted, where there is memory for it.
@@ -118,7 +153,7 @@ impl Compressors {
         match Option::<u8>::restore(from)? {
             None => Ok(Packing::NONE),
             Some(window_bits) if (WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits) => {
-                Ok(Packing { bytes_min: self.config.bytes_min, window_bits, own: None })
+                Ok(Packing { bytes_min: self.bytes_min(), window_bits, own: None })
             }
             Some(_) => Err(Corrupt),
         }
@@ -132,7 +167,7 @@ impl Compressors {
 
     /// The peer is gone, and with it what it was granted.
     pub(crate) fn release(&mut self, packing: &Packing) {
-        self.granted_bytes -= packing.own.as_ref().map_or(0, |own| own.granted_bytes);
+        self.granted_bytes -= packing.granted_bytes();
     }
 
     /// The buffer that messages are compressed into; lent out so that what lies in it can be sent while all else of the
@@ -145,6 +180,20 @@ impl Compressors {
         self.room = room;
     }
 
+    /// Frees a large room that was not needed since this was last called. Called every few seconds, it gives memory back after a
+    /// peak.
+    pub(crate) fn trim(&mut self) {
+        if !std::mem::take(&mut self.room_is_needed) && self.room.len() > ROOM_KEPT_BYTES {
+            self.room = Vec::new();
+        }
+    }
+
+    /// Whether there is memory for the room that a message of this length takes. Where there is none, it goes as it is.
+    fn affords(&mut self, len: usize) -> bool {
+        self.room_is_needed |= len > ROOM_KEPT_BYTES;
+        self.memory.has_room(Deflater::room_bytes(len))
+    }
+
     /// Compresses a message for one peer; `None`: it goes as it is.
     pub(crate) fn pack<'a>(
         &mut self,
@@ -152,6 +201,9 @@ impl Compressors {
         payload: &[u8],
         room: &'a mut Vec<u8>,
     ) -> Option<&'a [u8]> {
+        if !self.affords(payload.len()) {
+            return None;
+        }
         let (level, window_bits) = (self.config.level, packing.window_bits);
         match &mut packing.own {
             Some(own) if own.server_takeover => own
@@ -169,7 +221,7 @@ impl Compressors {
         kind: Kind,
         payload: &[u8],
     ) -> Option<Rc<[u8]>> {
-        if payload.len() < self.config.bytes_min {
+        if payload.len() < self.config.bytes_min || !self.affords(payload.len()) {
             return None;
         }
         let mut room = self.take_room();
@@ -200,6 +252,9 @@ pub(crate) fn compressed_frame(kind: Kind, packed: &[u8]) -> Rc<[u8]> {
     frame.into()
 }
 
+/// A length that no message reaches.
+const NEVER: u32 = u32::MAX;
+
 /// How many windows a compressor can have.
 pub(crate) const WINDOWS: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN) as usize + 1;
 
@@ -211,6 +266,9 @@ fn window_at(bits: u8) -> usize {
 fn window_bits(at: usize) -> u8 {
     u8::try_from(at).map_or(WINDOW_BITS_MAX, |at| at + WINDOW_BITS_MIN)
 }
+
+/// Room that is kept, needed or not.
+const ROOM_KEPT_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -225,14 +283,15 @@ mod tests {
     const NONE: Agreed = Agreed { server_takeover: false, client_takeover: false, ..FULL };
 
     fn compressors(mode: CompressionMode, memory_bytes_max: usize) -> Compressors {
-        Compressors::new(Compression { mode, memory_bytes_max, ..Compression::default() })
+        let config = Compression { mode, memory_bytes_max, ..Compression::default() };
+        Compressors::new(config, Memory::new(None))
     }
 
     #[test]
     fn takeover_is_granted_while_the_budget_lasts() {
         let one = Deflater::memory_bytes(15) + (32 << 10);
         let mut compressors = compressors(CompressionMode::Dedicated, 2 * one);
-        let takeover = |compressors: &Compressors| compressors.terms().unwrap().takeover;
+        let takeover = |compressors: &Compressors| compressors.terms(0).unwrap().takeover;
         assert!(takeover(&compressors));
         let first = compressors.grant(FULL);
         // Half of it is not enough for another in full.
@@ -248,13 +307,28 @@ mod tests {
         assert_eq!(compressors.granted_bytes, 0);
     }
 
+    /// Each takes all that it can get, one after the other.
+    #[test]
+    fn an_address_leaves_something_for_the_next() {
+        let one = Deflater::memory_bytes(15) + (32 << 10);
+        let mut compressors = compressors(CompressionMode::Dedicated, 100 * one);
+        let mut grants = || {
+            let mut held_bytes = 0;
+            while compressors.terms(held_bytes).unwrap().takeover {
+                held_bytes += compressors.grant(FULL).granted_bytes();
+            }
+            held_bytes / one
+        };
+        assert_eq!([grants(), grants(), grants()], [51, 25, 13]);
+    }
+
     #[test]
     fn without_takeover_nothing_is_granted() {
         let mut shared = compressors(CompressionMode::Shared, 1 << 30);
-        assert_eq!(shared.terms(), Some(Terms { takeover: false, window_bits: 15 }));
+        assert_eq!(shared.terms(0), Some(Terms { takeover: false, window_bits: 15 }));
         assert!(shared.grant(NONE).own.is_none());
         assert_eq!(shared.granted_bytes, 0);
-        assert_eq!(compressors(CompressionMode::Off, 1 << 30).terms(), None);
+        assert_eq!(compressors(CompressionMode::Off, 1 << 30).terms(0), None);
     }
 
     #[test]

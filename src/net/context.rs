@@ -10,11 +10,12 @@ use slab::Slab;
 use crate::config::Limits;
 use crate::net::in_place::InPlace;
 use crate::net::listener::Side;
+use crate::net::owners::{Owner, OwnerId};
 use crate::net::peers::PeerId;
 use crate::net::prepared::Prepared;
 use crate::net::topics::{
-    Form, LOST_TRACK, Position, Published, Since, Subscription, Topic, TopicError, TopicInfo,
-    TopicMessage, Topics,
+    Form, LOST_TRACK, Maker, Position, Published, Since, Subscription, Topic, TopicError,
+    TopicInfo, TopicMessage, Topics,
 };
 use crate::net::turn::{Counters, Turn};
 use crate::net::tx::{Phase, Tx, to_u32};
@@ -111,6 +112,12 @@ impl<'a> Context<'a> {
         self.turn.work.spend(units);
     }
 
+    /// Whether `bytes` more may be kept within the memory limit ([`Limits::memory`]), which what is made for a client asks before it is
+    /// made. True without a limit.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.turn.memory.has_room(bytes)
+    }
+
     /// Has `rest`, of the message that the handler is called for, come again as a message once there is work left and it is the
     /// peer's turn. What the peer sends meanwhile comes behind it. Called a second time, it takes the first one's place.
     pub fn put_back(&mut self, kind: Kind, rest: &[u8]) {
@@ -203,8 +210,58 @@ impl<'a> Context<'a> {
         kind: Kind,
         payload: &[u8],
     ) -> Result<Published, TopicError> {
-        let from = self.tx.contains(self.key).then(|| self.id());
-        self.turn.topics.publish(topic, kind, payload, from, self.turn.now_ms)
+        let Turn { topics, addresses, now_ms, .. } = &mut *self.turn;
+        let maker = match self.tx.get(self.key) {
+            Some(tx) => tx.maker(self.key, addresses),
+            None => Maker::nobody(addresses),
+        };
+        topics.publish(topic, kind, payload, maker, *now_ms)
+    }
+
+    /// Publishes a message that is the application's own, and no peer's: its topic counts against nobody.
+    ///
+    /// # Errors
+    ///
+    /// A [`TopicError`].
+    pub fn publish_own(
+        &mut self,
+        topic: &str,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<Published, TopicError> {
+        let Turn { topics, addresses, now_ms, .. } = &mut *self.turn;
+        topics.publish(topic, kind, payload, Maker::nobody(addresses), *now_ms)
+    }
+
+    /// Takes a message of what the peer may say ([`Limits::message_rate`]); false: it said too much, and is to be refused. What is a
+    /// message is the handler's to know, so that nothing is taken unless it asks. [`Owner::Nobody`] may say what it likes.
+    pub fn take_message(&mut self) -> bool {
+        !self.turn.rates.has_message_rate() || self.take_rated_message()
+    }
+
+    fn take_rated_message(&mut self) -> bool {
+        let id = self.id();
+        let Some(tx) = self.tx.get(self.key).filter(|tx| tx.owner != OwnerId::NOBODY) else {
+            return true;
+        };
+        let ip = self.turn.addresses.rated_ip_of(tx.address);
+        let is_taken = self.turn.rates.take_message(id, ip, self.turn.now_ms);
+        self.turn.counters.over_rate += u64::from(!is_taken);
+        is_taken
+    }
+
+    /// Says whom the topics count against that the peer makes from now on, by publishing or listening to what is not there
+    /// ([`TopicLimits::topics_per_owner_max`](crate::TopicLimits::topics_per_owner_max)). What is not said is [`Owner::Peer`].
+    ///
+    /// It holds for the connection, and so for the requests that follow on it.
+    pub fn set_owner(&mut self, owner: Owner<'_>) {
+        let Some(tx) = self.tx.get_mut(self.key) else { return };
+        let owners = &mut self.turn.topics.owners;
+        if matches!(owner, Owner::User(user) if owners.is_user(tx.owner, user)) {
+            return;
+        }
+        let held = owners.hold_said(owner);
+        owners.release(std::mem::replace(&mut tx.owner, held));
     }
 
     /// Has the peer that the handler is called for listen to a topic, in `form`. Messages that are there already follow by
@@ -225,13 +282,16 @@ impl<'a> Context<'a> {
         if subscriptions.len() >= self.turn.topics.subscriptions_max() {
             return Err(TopicError::TooManySubscriptions);
         }
-        let topics = &mut self.turn.topics;
+        let Turn { topics, addresses, .. } = &mut *self.turn;
         if topics.key_of(topic).is_some_and(|at| subscriptions.iter().any(|it| it.topic == at)) {
             return Err(TopicError::Subscribed);
         }
+        let held = subscriptions.len();
+        let maker = tx.maker(self.key, addresses);
         let (subscription, position) =
-            topics.subscribe(topic, to_u32(self.key), form, mutes_own, since)?;
-        subscriptions.push(subscription);
+            topics.subscribe(topic, to_u32(self.key), form, mutes_own, since, held, maker)?;
+        let Some(tx) = self.tx.get_mut(self.key) else { return Err(TopicError::Gone) };
+        tx.subscriptions.get_or_insert_default().push(subscription);
         if position.next <= position.last.offset {
             tx.lag(self.key, self.turn);
         }

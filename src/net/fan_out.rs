@@ -304,11 +304,11 @@ fn bridge_gap<H: Handler>(
     turn.counters.gaps = turn.counters.gaps.saturating_add(1);
     let before = |offset: u64| MessageId { epoch: topic.epoch, offset: offset.saturating_sub(1) };
     let gap = Gap { from: before(subscriber.next), to: before(to) };
-    let mut notice = Vec::new();
+    let mut notice = vec![0; room_for_header(subscriber.form)];
     match handler.on_gap(subscriber.form, &topic.name, gap, &mut notice) {
         lag @ (Lag::Told(kind) | Lag::Ended(kind)) => {
             let class = Class { form: subscriber.form, window_at: None };
-            let bytes = frame(subscriber.form, kind, &notice);
+            let bytes = frame(subscriber.form, kind, &mut notice);
             room.take(bytes.len());
             tx.queue_shared(bytes, class);
             subscriber.next = if matches!(lag, Lag::Ended(_)) { LOST_TRACK } else { to };
@@ -369,46 +369,68 @@ pub(crate) fn encoding<H: Handler>(
         return Some(Rc::clone(bytes));
     }
     let Some(message) = topic.message(offset) else { return Some(Rc::default()) };
-    if turn.memory.is_limited()
-        && !turn.memory.has_room(encoding_bytes(handler, class.form, message))
-    {
-        return None;
+    let room_len = room_for_header(class.form);
+    let mut written_len = message.payload.len() + room_len;
+    if turn.memory.is_limited() {
+        let bytes = encoding_bytes(handler, class.form, message);
+        if !turn.memory.has_room(bytes) {
+            return None;
+        }
+        // So that it grows to no more than was asked for.
+        written_len = bytes / 2;
     }
-    let mut text = Vec::new();
-    let kind = handler.encode(class.form, message, &mut text);
-    turn.work.spend_at_once(text.len());
-    let packed = class.window_at.and_then(|window_at| {
-        turn.compressors.encode_for_many(usize::from(window_at), kind, &text)
-    });
-    let bytes = match packed {
-        Some(bytes) => bytes,
-        // It is no other than that of those who agreed on nothing.
-        None if class.window_at.is_some() => {
-            let plain = Class { window_at: None, ..class };
-            let bytes = encoding(handler, turn, topic, offset, plain, grown)?;
-            topic.keep_form(offset, class, Rc::clone(&bytes));
+    let mut written = Vec::with_capacity(written_len);
+    written.resize(room_len, 0);
+    let kind = handler.encode(class.form, message, &mut written);
+    turn.work.spend_at_once(written.len());
+    if let Some(window_at) = class.window_at {
+        let text = &written[room_len..];
+        let packed = turn.compressors.encode_for_many(usize::from(window_at), kind, text);
+        if let Some(bytes) = packed {
+            *grown += topic.keep_form(offset, class, Rc::clone(&bytes));
             return Some(bytes);
         }
-        None => frame(class.form, kind, &text),
-    };
-    *grown += topic.keep_form(offset, class, Rc::clone(&bytes));
+    }
+    // It is no other than that of those who agreed on nothing.
+    let plain = Class { window_at: None, ..class };
+    let known = topic.entry(offset).and_then(|entry| entry.form(plain)).cloned();
+    let bytes = known.unwrap_or_else(|| {
+        let bytes = frame(class.form, kind, &mut written);
+        *grown += topic.keep_form(offset, plain, Rc::clone(&bytes));
+        bytes
+    });
+    if class.window_at.is_some() {
+        topic.keep_form(offset, class, Rc::clone(&bytes));
+    }
     Some(bytes)
 }
 
 /// What an encoding takes while it is made: what the handler writes, and what is shared.
 fn encoding_bytes<H: Handler>(handler: &H, form: Form, message: TopicMessage<'_>) -> usize {
-    handler.encoded_len(form, message).saturating_mul(2)
+    let len = handler.encoded_len(form, message).saturating_add(room_for_header(form));
+    len.saturating_mul(2)
 }
 
-/// What the handler wrote, as it leaves.
-fn frame(form: Form, kind: Kind, text: &[u8]) -> Rc<[u8]> {
+/// Bytes in front of what the handler writes, for the header of its frame.
+const fn room_for_header(form: Form) -> usize {
     match form.framing {
-        Framing::Bytes | Framing::Response => text.into(),
-        Framing::Message => {
-            let header = header::encode(Fin::Last, kind.opcode(), text.len(), None);
-            [header.as_bytes(), text].concat().into()
-        }
+        Framing::Bytes | Framing::Response => 0,
+        Framing::Message => header::UNMASKED_BYTES_MAX,
     }
+}
+
+/// What the handler wrote behind the room for its header, as it leaves.
+#[expect(clippy::arithmetic_side_effects, reason = "the room, and a header that fits it")]
+fn frame(form: Form, kind: Kind, written: &mut [u8]) -> Rc<[u8]> {
+    let room_len = room_for_header(form);
+    if room_len == 0 {
+        return written.as_ref().into();
+    }
+    let header = header::encode(Fin::Last, kind.opcode(), written.len() - room_len, None);
+    let header = header.as_bytes();
+    let start = room_len - header.len();
+    written[start..room_len].copy_from_slice(header);
+    written[start..].into()
 }
 
 impl Tx {

@@ -12,7 +12,7 @@ use crate::proto::error::ProtocolError;
 use crate::proto::handshake::{HandshakeError, Request, Status, Upgrade};
 use crate::proto::http::Response;
 use crate::proto::message::{Kind, Message};
-use crate::state::{Corrupt, Reader};
+use crate::state::{Corrupt, Reader, Writer};
 
 /// What a server does with its peers.
 ///
@@ -87,8 +87,8 @@ pub trait Handler {
         message.kind
     }
 
-    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 64 KiB of
-    /// it, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
+    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 16 KiB as
+    /// they are written, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
     /// was the last. Called for each reader, so that none keeps the whole of it.
     fn encode_part(
         &self,
@@ -145,10 +145,10 @@ pub trait Handler {
     }
 
     /// Writes what [`Handler::restore`] needs, but for the peers.
-    fn save(&self, _out: &mut Vec<u8>) {}
+    fn save(&self, _out: &mut Writer) {}
 
     /// Writes what [`Handler::restore_peer`] needs; only of peers that move.
-    fn save_peer(&self, _state: &Self::State, _out: &mut Vec<u8>) {}
+    fn save_peer(&self, _state: &Self::State, _out: &mut Writer) {}
 
     /// Goes on where another image of the program ended: reads what its `save` wrote. The peers follow, each by `restore_peer`.
     ///

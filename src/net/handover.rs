@@ -15,6 +15,8 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use mio::{Interest, Token};
@@ -33,18 +35,15 @@ use crate::net::tx::{Phase, Tx, to_u32};
 use crate::net::unix_socket::MadeFile;
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::pieces::{PiecesIn, PiecesOut};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// A server that is ready to be handed over.
 #[derive(Debug)]
 pub struct HandOver<'a> {
-    /// What [`Server::take_over`] reads.
-    pub state: Vec<u8>,
     /// The sockets that it listens on, in the order of [`Server::local_addrs`].
     pub listeners: Vec<BorrowedFd<'a>>,
-    /// The files that were made for them, in the same order, where they are Unix sockets of its own.
-    pub files: Vec<Option<MadeFile>>,
-    /// The connections, in the order in which `state` has them.
+    /// The connections, in the order in which the state has them.
     pub connections: Vec<BorrowedFd<'a>>,
 }
 
@@ -106,44 +105,60 @@ enum Stays {
 }
 
 impl<H: Handler> Server<H> {
-    /// What another image of the program needs to go on with. To be called behind [`Ended::HandOver`]; changes nothing.
-    pub fn hand_over(&self) -> HandOver<'_> {
-        let mut out = Vec::new();
-        shared_us().save(&mut out);
-        self.turn.now_ms.save(&mut out);
-        self.handing_over.as_ref().map(|it| it.ended).unwrap_or_default().save(&mut out);
-        self.generation.save(&mut out);
-        self.turn.counters.save(&mut out);
-        self.turn.topics.save(&mut out);
-        save_framed(&mut out, |out| self.handler.save(out));
+    /// What another image of the program needs to go on with: its state, a piece at a time, to `state`, and all else. To be called
+    /// behind [`Ended::HandOver`]; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Of writing to `state`.
+    pub fn hand_over(&self, state: &mut dyn Write) -> io::Result<HandOver<'_>> {
+        let mut out = PiecesOut::new(state);
+        out.write(|out| {
+            shared_us().save(out);
+            self.turn.now_ms.save(out);
+            self.handing_over.as_ref().map(|it| it.ended).unwrap_or_default().save(out);
+            self.generation.save(out);
+            self.turn.counters.save(out);
+            self.peers.len().save(out);
+        })?;
+        self.turn.topics.save(&mut out)?;
+        out.write(|out| self.handler.save(out))?;
         let mut connections = Vec::with_capacity(self.peers.len());
-        self.peers.len().save(&mut out);
         for ((key, rx), (_, tx)) in self.peers.rx.iter().zip(&self.peers.tx) {
             // Whoever does not move is gone by now.
             let Link::Plain(stream) = &tx.link else { continue };
             connections.push(stream.as_fd());
-            key.save(&mut out);
-            save_framed(&mut out, |out| self.save_peer(key, rx, tx, out));
+            out.write(|out| {
+                key.save(out);
+                self.save_peer(key, rx, tx, out);
+            })?;
         }
         let listeners = self.listeners.iter().map(Listener::socket).collect();
-        let files = self.listeners.iter().map(|listener| listener.file().cloned()).collect();
-        HandOver { state: out, listeners, files, connections }
+        Ok(HandOver { listeners, connections })
     }
 
-    fn save_peer(&self, key: usize, rx: &Rx<H::State>, tx: &Tx, out: &mut Vec<u8>) {
+    /// The files that were made for the sockets that it listens on, in the order of [`Server::local_addrs`], where they are Unix
+    /// sockets of its own.
+    pub fn made_files(&self) -> impl Iterator<Item = Option<MadeFile>> {
+        self.listeners.iter().map(|listener| listener.file().cloned())
+    }
+
+    fn save_peer(&self, key: usize, rx: &Rx<H::State>, tx: &Tx, out: &mut Writer) {
         let Rx { reading, state, last_rx_ms, pinged_ms } = rx;
         tx.save(out);
         (*last_rx_ms, *pinged_ms, self.turn.timers.deadline_ms(key)).save(out);
         state.is_some().save(out);
         if let Some(state) = state {
-            save_framed(out, |out| self.handler.save_peer(state, out));
+            out.framed(|out| self.handler.save_peer(state, out));
         }
         reading.save(out);
-        self.addresses.owner_of(key).save(out);
+        let ip = self.turn.addresses.ip(tx.address);
+        ip.map(|ip| SocketAddr::new(ip, 0)).save(out);
         self.peers.addr(key).save(out);
+        self.turn.topics.owners.save_held(tx.owner, out);
     }
 
-    /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: `state`, and its
+    /// A server that goes on with what [`Server::hand_over`] of another image of the program gave: the state, up to its end, and its
     /// `connections` in their order. Of `listens` those that cannot be listened on are left out, and told.
     ///
     /// # Errors
@@ -154,7 +169,7 @@ impl<H: Handler> Server<H> {
         listens: Vec<Listen>,
         limits: Limits,
         handler: H,
-        state: &[u8],
+        state: &mut dyn Read,
         connections: Vec<OwnedFd>,
     ) -> Result<(Self, Vec<Error>), Error> {
         limits.check().map_err(Error::Config)?;
@@ -172,7 +187,7 @@ impl<H: Handler> Server<H> {
             return Err(error);
         }
         let mut server = Self::with(listeners, limits, handler)?;
-        server.restore(&mut Reader::new(state), connections).map_err(Error::HandOver)?;
+        server.restore(PiecesIn::new(state), connections).map_err(Error::HandOver)?;
         Ok((server, left_out))
     }
 
@@ -189,42 +204,52 @@ impl<H: Handler> Server<H> {
         self.taken_over
     }
 
-    fn restore(&mut self, from: &mut Reader<'_>, connections: Vec<OwnedFd>) -> Result<(), Corrupt> {
-        let (stopped_us, stopped_at_ms) = <(u64, u64)>::restore(from)?;
-        let ended = Ending::restore(from)?;
+    fn restore(
+        &mut self,
+        mut from: PiecesIn<'_>,
+        connections: Vec<OwnedFd>,
+    ) -> Result<(), Corrupt> {
+        let ((stopped_us, stopped_at_ms), ended, generation, counters, peers_len) =
+            from.read(|from| {
+                let (stopped, ended) = (<(u64, u64)>::restore(from)?, Ending::restore(from)?);
+                let (generation, counters) = (u32::restore(from)?, Saved::restore(from)?);
+                Ok((stopped, ended, generation, counters, usize::restore(from)?))
+            })?;
         let away_ms = shared_us().saturating_sub(stopped_us) / 1000;
         self.clock = Clock::go_on(stopped_at_ms.saturating_add(away_ms));
         self.turn.now_ms = self.clock.now_ms();
         self.turn.topics.now_ms = self.turn.now_ms;
-        self.generation = u32::restore(from)?;
-        self.turn.counters = Saved::restore(from)?;
-        self.turn.topics.restore(from)?;
-        restore_framed(from, |from| self.handler.restore(from))?;
-        if usize::restore(from)? != connections.len() {
+        self.generation = generation;
+        self.turn.counters = counters;
+        self.turn.topics.restore(&mut from)?;
+        from.read(|from| self.handler.restore(from))?;
+        if peers_len != connections.len() {
             return Err(Corrupt);
         }
         self.taken_over = Some(TakenOver { connections: connections.len(), ended, stopped_us });
-        self.restore_peers(from, connections)?;
-        from.clone().end()?;
+        self.restore_peers(&mut from, connections)?;
+        from.end()?;
         self.register_peers();
         Ok(())
     }
 
     fn restore_peers(
         &mut self,
-        from: &mut Reader<'_>,
+        from: &mut PiecesIn<'_>,
         connections: Vec<OwnedFd>,
     ) -> Result<(), Corrupt> {
         // Both columns from the same keys, so that they give out the same ones from now on.
         let (mut rx, mut tx) = (Vec::new(), Vec::new());
         let mut last_key = None;
         for socket in connections {
-            let key = usize::restore(from)?;
-            if key >= TOKENS_FROM || last_key.replace(key) >= Some(key) {
-                return Err(Corrupt);
-            }
             let link = Link::Plain(Stream::from_std(socket.into()));
-            let (its_rx, its_tx) = restore_framed(from, |from| self.restore_peer(key, link, from))?;
+            let (key, (its_rx, its_tx)) = from.read(|from| {
+                let key = usize::restore(from)?;
+                if key >= TOKENS_FROM || last_key.replace(key) >= Some(key) {
+                    return Err(Corrupt);
+                }
+                Ok((key, self.restore_peer(key, link, from)?))
+            })?;
             rx.push((key, its_rx));
             tx.push((key, its_tx));
         }
@@ -253,13 +278,13 @@ impl<H: Handler> Server<H> {
         from: &mut Reader<'_>,
     ) -> Result<(Rx<H::State>, Tx), Corrupt> {
         let Self { turn, handler, .. } = self;
-        let tx = Tx::restore(link, &turn.compressors, from)?;
+        let mut tx = Tx::restore(link, &turn.compressors, from)?;
         let (last_rx_ms, pinged_ms, deadline_ms) = <(u64, u64, Option<u64>)>::restore(from)?;
         let id = PeerId { key: to_u32(key), generation: tx.generation };
         let state = match bool::restore(from)? {
             true => {
                 let restore = |from: &mut Reader<'_>| handler.restore_peer(id, turn.now_ms, from);
-                Some(restore_framed(from, restore)?)
+                Some(from.framed(restore)?)
             }
             false => None,
         };
@@ -271,10 +296,11 @@ impl<H: Handler> Server<H> {
         if let Some(deadline_ms) = deadline_ms {
             turn.timers.set(key, deadline_ms);
         }
-        if let Some(owner) = Option::restore(from)? {
-            self.addresses.add(key, owner);
+        if let Some(addr) = Option::<SocketAddr>::restore(from)? {
+            tx.address = turn.addresses.add(addr.into());
         }
         self.peers.name(key, PeerAddr::restore(from)?);
+        tx.owner = turn.topics.owners.restore_held(from)?;
         self.excess_count = self.excess_count.saturating_add(usize::from(tx.is_excess));
         if tx.side == Side::Admin {
             self.admins.add(key, None);
@@ -411,28 +437,6 @@ impl Ending {
             Stays::Other => &mut self.other,
         } += 1;
     }
-}
-
-/// Writes something behind its length.
-#[expect(clippy::arithmetic_side_effects, reason = "places in what was written")]
-fn save_framed(out: &mut Vec<u8>, save: impl FnOnce(&mut Vec<u8>)) {
-    let at = out.len();
-    0_u64.save(out);
-    save(out);
-    let len = (out.len() - at - size_of::<u64>()) as u64;
-    out[at..at + size_of::<u64>()].copy_from_slice(&len.to_le_bytes());
-}
-
-/// Reads what is behind its length, all of it.
-fn restore_framed<T>(
-    from: &mut Reader<'_>,
-    restore: impl FnOnce(&mut Reader<'_>) -> Result<T, Corrupt>,
-) -> Result<T, Corrupt> {
-    let len = usize::restore(from)?;
-    let mut framed = Reader::new(from.take(len)?);
-    let value = restore(&mut framed)?;
-    framed.end()?;
-    Ok(value)
 }
 
 /// How long those who cannot move have to answer our Close.

@@ -17,7 +17,7 @@ use crate::net::context::{Context, unsubscribe};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
 use crate::net::listener::Arrival;
-use crate::net::memory::SHORT_REASON;
+use crate::net::memory::{Memory, SHORT_REASON};
 use crate::net::opening::Head;
 use crate::net::reply::{Replying, Stage};
 use crate::net::rx::Reading;
@@ -91,6 +91,21 @@ impl Gathering {
     /// Bytes that came and are kept.
     pub(crate) const fn kept_bytes(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Makes room for `len` bytes more: as much again as there is, but no more than the request has. False: there is no memory.
+    fn grow(&mut self, len: usize, memory: &Memory) -> bool {
+        let (needed, has) = (self.bytes.len().saturating_add(len), self.bytes.capacity());
+        if needed <= has {
+            return true;
+        }
+        let capacity = has.saturating_mul(2).min(self.len).max(needed);
+        // What there is goes only once it was moved.
+        let has_room = memory.has_room(capacity);
+        if has_room {
+            self.bytes.reserve_exact(capacity.saturating_sub(self.bytes.len()));
+        }
+        has_room
     }
 }
 
@@ -252,7 +267,7 @@ impl<H: Handler> Server<H> {
         else {
             return;
         };
-        if !self.turn.memory.has_room(len) {
+        if !gathering.grow(len, &self.turn.memory) {
             return self.end_for_memory(key);
         }
         gathering.bytes.extend_from_slice(&self.scratch.bytes()[..len]);
@@ -343,6 +358,11 @@ impl<H: Handler> Server<H> {
     }
 
     fn respond(&mut self, key: usize, response: Response, after: After) -> Next {
+        if response.body.len() > COPIED_BYTES_MAX && self.turn.memory.is_short() {
+            drop(response);
+            self.end_for_memory(key);
+            return Next::Other;
+        }
         let Self { peers, turn, .. } = self;
         turn.work.spend(response.body.len().saturating_add(CALL_UNITS));
         let tx = &mut peers.tx[key];
@@ -472,11 +492,11 @@ impl<H: Handler> Server<H> {
         let position = match cx.subscribe(&waiting.topic, waiting.form, false, waiting.since) {
             Ok(position) => position,
             Err(error) => {
-                let reason = match error {
-                    TopicError::OutOfMemory => SHORT_REASON,
-                    _ => "there are as many topics as there may be",
+                let (status, reason) = match error {
+                    TopicError::OutOfMemory => (Status::ServiceUnavailable, SHORT_REASON),
+                    TopicError::TooManyTopicsOfOwner => (Status::TooManyRequests, OWNER_HAS_ENOUGH),
+                    _ => (Status::ServiceUnavailable, "there are as many topics as there may be"),
                 };
-                let status = Status::ServiceUnavailable;
                 self.answer_refusal_with(key, status, reason, &waiting.headers);
                 return Next::Other;
             }
@@ -522,6 +542,10 @@ impl<H: Handler> Server<H> {
 pub(crate) fn is_http(head: &[u8], limits: &HeadLimits) -> bool {
     Request::parse(head, limits).is_ok_and(|request| !request.asks_for_websocket())
 }
+
+/// What a client is told that has made as many topics as it may.
+pub(crate) const OWNER_HAS_ENOUGH: &str =
+    "too many topics of one owner (max-topics-per-owner), and all are listened to";
 
 /// Requests of one read that are answered, and fewer if the answers are not taken.
 const PIPELINED_MAX: usize = 256;

@@ -60,6 +60,13 @@ impl Memory {
         !self.passes(7, bytes)
     }
 
+    /// How many bytes more may be kept.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.map_or(usize::MAX, |limit| {
+            (limit.bytes_max / 8 * 7).saturating_sub(self.bytes_in_use(limit))
+        })
+    }
+
     /// Whether there is no room even for one more connection.
     pub(crate) fn is_used_up(&self) -> bool {
         self.passes(8, 0)
@@ -73,9 +80,12 @@ impl Memory {
     /// Whether what is in use, and `bytes` more, are over so many eighths of the bound.
     fn passes(&self, eighths: usize, bytes: usize) -> bool {
         self.limit.is_some_and(|limit| {
-            let elsewhere = self.sessions.get() * SESSION_BYTES;
-            (limit.bytes_in_use)().saturating_add(elsewhere + bytes) > limit.bytes_max / 8 * eighths
+            self.bytes_in_use(limit).saturating_add(bytes) > limit.bytes_max / 8 * eighths
         })
+    }
+
+    fn bytes_in_use(&self, limit: MemoryLimit) -> usize {
+        (limit.bytes_in_use)().saturating_add(self.sessions.get() * SESSION_BYTES)
     }
 }
 

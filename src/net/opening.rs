@@ -19,7 +19,7 @@ use crate::proto::handshake::{
 };
 use crate::proto::header::Role;
 use crate::proto::inbound::{Inbound, Rules};
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// A request whose head is not whole yet.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Head {
 
 /// What was scanned is scanned again.
 impl Saved for Head {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let Self { scan: _, bytes, from, follows } = self;
         bytes.save(out);
         from.save(out);
@@ -149,7 +149,7 @@ impl<H: Handler> Server<H> {
             self.serve_http(key, head.from, bytes.to_vec(), head_len, &limits);
             return None;
         }
-        match self.decide(&bytes[..head_len], head.from, &limits) {
+        match self.decide(key, &bytes[..head_len], head.from, &limits) {
             Ok(accepted) => {
                 self.open(key, accepted);
                 // The first frames may have come with the request.
@@ -181,6 +181,7 @@ impl<H: Handler> Server<H> {
     /// The rules first, then the handler.
     fn decide(
         &mut self,
+        key: usize,
         head: &[u8],
         from: Arrival,
         limits: &HeadLimits,
@@ -192,7 +193,8 @@ impl<H: Handler> Server<H> {
         if !self.has_room_to_stay(from.side) {
             return Err(Refused::NoRoom);
         }
-        let terms = self.turn.compressors.terms();
+        let held_bytes = self.turn.addresses.granted_bytes(self.peers.tx[key].address);
+        let terms = self.turn.compressors.terms(held_bytes);
         Ok(Accepted {
             accept: upgrade.accept(),
             subprotocol: chosen.subprotocol,
@@ -213,7 +215,9 @@ impl<H: Handler> Server<H> {
             Rules::new(Role::Server, limits.message_bytes_max as u64, limits.fragments_max);
         if let Some((agreed, _)) = deflate {
             rules = rules.with_deflate(agreed.client_takeover.then_some(agreed.client_window_bits));
-            peers.tx[key].packing = turn.compressors.grant(agreed);
+            let tx = &mut peers.tx[key];
+            tx.packing = turn.compressors.grant(agreed);
+            turn.addresses.grant(tx.address, tx.packing.granted_bytes());
         }
         let rx = &mut peers.rx[key];
         rx.reading = Reading::Frames(Frames::new(Inbound::new(rules)));

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 use crate::net::link::{Drained, Link};
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// Chunks of encoded frames. Each but the first starts at a frame's first byte.
 #[derive(Debug, Default)]
@@ -181,32 +181,46 @@ impl Chunk {
     }
 }
 
-/// Without what has left. Bytes for many are each peer's own behind it.
+saved!(enum Chunk { 0 => Owned(bytes), 1 => Ahead(bytes), 2 => Shared(bytes) });
+
+/// Without what has left, but for bytes that are for many: those stay theirs.
 impl Saved for OutQueue {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let Self { chunks, head_at, bytes: _ } = self;
+        // What has left of a chunk that is for many stays, so that it is still the same as theirs.
+        let skipped = match chunks.front() {
+            Some(Chunk::Shared(_)) => *head_at,
+            _ => 0,
+        };
+        skipped.save(out);
         chunks.len().save(out);
-        let mut head_at = *head_at;
+        let mut left_at = head_at.saturating_sub(skipped);
         for chunk in chunks {
-            let bytes = &chunk.bytes()[head_at..];
-            matches!(chunk, Chunk::Ahead(_)).save(out);
-            bytes.len().save(out);
-            out.extend_from_slice(bytes);
-            head_at = 0;
+            match chunk {
+                Chunk::Shared(bytes) => {
+                    out.push(2);
+                    bytes.save(out);
+                }
+                Chunk::Owned(_) | Chunk::Ahead(_) => {
+                    let bytes = &chunk.bytes()[left_at..];
+                    matches!(chunk, Chunk::Ahead(_)).save(out);
+                    bytes.len().save(out);
+                    out.extend_from_slice(bytes);
+                }
+            }
+            left_at = 0;
         }
     }
 
     fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        let chunks: Vec<(bool, Vec<u8>)> = Vec::restore(from)?;
-        let bytes = chunks.iter().map(|(_, bytes)| bytes.len()).sum();
-        if chunks.iter().any(|(_, bytes)| bytes.is_empty()) {
+        let head_at = usize::restore(from)?;
+        let chunks: Vec<Chunk> = Vec::restore(from)?;
+        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
+        let first = chunks.first().map_or(1, |chunk| chunk.bytes().len());
+        if head_at >= first || chunks.iter().any(|chunk| chunk.bytes().is_empty()) {
             return Err(Corrupt);
         }
-        let chunk = |(is_ahead, bytes): (bool, Vec<u8>)| match is_ahead {
-            true => Chunk::Ahead(bytes.into()),
-            false => Chunk::Owned(bytes),
-        };
-        Ok(Self { chunks: chunks.into_iter().map(chunk).collect(), head_at: 0, bytes })
+        Ok(Self { chunks: chunks.into(), head_at, bytes: bytes - head_at })
     }
 }
 

@@ -66,5 +66,5 @@ impl Partial {
 /// Up to here a message is made whole: what a run of messages is at most, too.
 const WHOLE_BYTES_MAX: usize = if cfg!(test) { 300 } else { 256 * 1024 };
 
-/// What a part takes as it is made: what a form makes of a part of a payload, as it grows, and a copy that is shared.
-const PART_BYTES_MAX: usize = 3 * 64 * 1024;
+/// What a part takes as it is made, and a copy of it that is shared.
+const PART_BYTES_MAX: usize = 64 * 1024;

@@ -38,7 +38,7 @@ impl<'a> Prepared<'a> {
 
     /// The frame for `tx`, one of many: made for the first of them that needs this form.
     pub(crate) fn for_many(&mut self, tx: &mut Tx, turn: &mut Turn) -> Rc<[u8]> {
-        if self.payload.len() < tx.packing.bytes_min {
+        if !tx.packing.is_for(self.payload.len()) {
             return self.plain();
         }
         let window_at = tx.packing.window_at();
@@ -56,7 +56,7 @@ impl<'a> Prepared<'a> {
 
     /// The frame for `tx` alone, which may refer to what this peer was sent before.
     pub(crate) fn for_one(&mut self, tx: &mut Tx, turn: &mut Turn) -> Rc<[u8]> {
-        if self.payload.len() < tx.packing.bytes_min {
+        if !tx.packing.is_for(self.payload.len()) {
             return self.plain();
         }
         let mut room = turn.compressors.take_room();

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use crate::config::TopicLimits;
 use crate::net::handler::Handler;
 use crate::net::server::Server;
-use crate::net::topics::TopicError;
+use crate::net::topics::{Maker, TopicError};
 use crate::proto::message::Kind;
 
 /// Messages for one topic, to be published in this order by [`crate::Remote::publish`].
@@ -96,7 +96,8 @@ impl<H: Handler> Server<H> {
                 run = 0;
             }
             let now_ms = self.turn.now_ms;
-            match self.turn.topics.publish(&batch.topic, kind, payload, None, now_ms) {
+            let maker = Maker::nobody(&self.turn.addresses);
+            match self.turn.topics.publish(&batch.topic, kind, payload, maker, now_ms) {
                 Ok(_) => {
                     published = published.saturating_add(1);
                     run = run.saturating_add(cost);

@@ -28,7 +28,7 @@ use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx};
 use crate::net::work::CALL_UNITS;
 use crate::proto::http::{self, Body, Length};
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// A request that is answered with a topic's messages.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ saved!(struct Cursor { epoch, next, end, partial });
 
 /// One that is due is begun before it is written (`settle`).
 impl Saved for Stage {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         match self {
             Self::Due { .. } => Cursor::default().save(out),
             Self::Begun(cursor) => cursor.save(out),
@@ -336,9 +336,14 @@ impl Part {
         while !self.is_full() && !cursor.is_done() {
             if let Some(partial) = &mut cursor.partial {
                 let bytes = partial.encode(handler, &turn.memory).ok_or(Cut)?;
+                let is_enough = bytes.len() >= COPIED_BYTES / 2;
                 self.add(bytes.into());
                 if partial.is_done() {
                     cursor.partial = None;
+                }
+                // It is this reader's alone, as copies are.
+                if is_enough {
+                    return Ok(());
                 }
                 continue;
             }

@@ -29,7 +29,7 @@ use crate::proto::error::ProtocolError;
 use crate::proto::handshake::Status;
 use crate::proto::header;
 use crate::proto::inbound::{Inbound, Step};
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// The receiving half of a peer.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl Reading {
     }
 
     /// Writes it; it moves.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let tag = match self {
             Self::Waiting(_) | Self::Nothing => 0,
             Self::Proxied(_) => 1,
@@ -257,8 +257,7 @@ impl<H: Handler> Server<H> {
             {
                 return;
             }
-            let tx = &mut self.peers.tx[key];
-            if self.turn.handshakes_left == 0 && tx.link.is_handshaking() {
+            if tx.link.is_handshaking() && !self.turn.may_shake_hands(tx.address) {
                 return tx.mark_ready(key, &mut self.turn);
             }
             let filled = self.fill_and_walk(key, bytes_left, &mut frames_left);
@@ -289,6 +288,11 @@ impl<H: Handler> Server<H> {
 
     /// One read, into the body of a large message or into scratch, and the walk over what it brought.
     fn fill_and_walk(&mut self, key: usize, bytes_left: usize, frames_left: &mut u32) -> Filled {
+        if self.turn.memory.is_limited() && !self.has_room_to_read(key) {
+            self.end_for_memory(key);
+            // What the socket has is read and dropped.
+            return Filled::Bytes { len: 0, is_drained: false };
+        }
         let Self { peers, scratch, turn, .. } = self;
         let scratch = scratch.bytes();
         let (rx, link) = (&mut peers.rx[key], &mut peers.tx[key].link);
@@ -354,6 +358,16 @@ impl<H: Handler> Server<H> {
         Filled::Bytes { len, is_drained }
     }
 
+    /// Whether there is memory for what the next read is read into; says how much there is for what it inflates to.
+    #[cold]
+    fn has_room_to_read(&mut self, key: usize) -> bool {
+        let Self { peers, turn, .. } = self;
+        turn.pool.set_room(turn.memory.room());
+        let Reading::Frames(frames) = &peers.rx[key].reading else { return true };
+        let growth = frames.inbound.growth_bytes();
+        growth == 0 || turn.memory.has_room(growth)
+    }
+
     /// A read that brought no data. Only TLS has more to it than that.
     fn filled_nothing(&mut self, key: usize, fill: Fill) -> Filled {
         let tx = &mut self.peers.tx[key];
@@ -361,7 +375,9 @@ impl<H: Handler> Server<H> {
             Fill::Bytes(len) => Filled::Bytes { len, is_drained: false },
             Fill::NoData { made_flight } => {
                 self.peers.rx[key].last_rx_ms = self.turn.now_ms;
-                self.turn.handshakes_left -= u32::from(made_flight).min(self.turn.handshakes_left);
+                if made_flight {
+                    self.turn.shook_hands(tx.address);
+                }
                 tx.await_writable();
                 Filled::Bytes { len: NO_DATA_COST_BYTES, is_drained: tx.link.is_drained(0, 1) }
             }
@@ -551,7 +567,10 @@ impl<H: Handler> Server<H> {
     /// Fails the connection (§7.1.7): a Close that says why, then the end; the peer's answer is not awaited.
     #[cold]
     fn fail(&mut self, key: usize, error: ProtocolError) {
-        self.turn.counters.protocol_errors += 1;
+        match error {
+            ProtocolError::OutOfMemory => return self.end_for_memory(key),
+            _ => self.turn.counters.protocol_errors += 1,
+        }
         self.peers.tx[key].fail(key, error, &mut self.turn);
         self.peers.rx[key].reading = Reading::Nothing;
     }

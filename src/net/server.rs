@@ -69,7 +69,6 @@ pub struct Server<H: Handler> {
     excess_max: usize,
     /// Connections of `Side::Admin`, which take no place of clients.
     pub(crate) admins: Admins,
-    pub(crate) addresses: Addresses,
     /// Since when the server drains, and until when.
     pub(crate) draining_until_ms: Option<u64>,
     /// Who is awaited before the server is handed over; `None`: it is not to be.
@@ -188,7 +187,6 @@ impl<H: Handler> Server<H> {
         let excess_max = REFUSALS_MAX - if has_admin { ADMINS_MAX } else { 0 };
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(Error::Poll)?);
         let (sender, commands) = mpsc::channel();
-        let addresses = Addresses::new(limits.peers_per_ip_max);
         let turn = Turn::new(limits);
         let room = (turn.limits.peers_max + REFUSALS_MAX).min(PREPARED_PEERS_MAX);
         // It is counted as taken from the start.
@@ -210,7 +208,6 @@ impl<H: Handler> Server<H> {
             excess_count: 0,
             excess_max,
             admins: Admins::default(),
-            addresses,
             draining_until_ms: None,
             handing_over: None,
             taken_over: None,
@@ -432,6 +429,7 @@ impl<H: Handler> Server<H> {
             self.receive(key, ReadUntil::Empty);
         }
         self.turn.ready.drain(..resumed);
+        self.turn.handshakes.end_turn();
     }
 
     fn tell_drained(&mut self, key: usize) {
@@ -477,14 +475,15 @@ impl<H: Handler> Server<H> {
     /// Removes one peer: its socket is closed here, and its state goes back to the handler.
     fn reap(&mut self, key: usize) {
         self.turn.timers.clear(key);
-        self.addresses.remove(key);
         let (rx, mut tx) = self.peers.remove(key);
+        self.turn.addresses.release(tx.address, tx.packing.granted_bytes());
+        self.turn.addresses.remove(tx.address);
         if let Some(subscriptions) = tx.subscriptions.take() {
             for subscription in subscriptions.into_iter() {
                 unsubscribe(&mut self.peers.tx, &mut self.turn.topics, subscription);
             }
         }
-        let (generation, closed) = (tx.generation, tx.closed);
+        let (generation, closed, owner) = (tx.generation, tx.closed, tx.owner);
         self.excess_count -= usize::from(tx.is_excess);
         if tx.side == Side::Admin {
             self.admins.remove(key);
@@ -501,6 +500,7 @@ impl<H: Handler> Server<H> {
             let mut cx = Context::new(key, generation, tx, turn, InPlace::NOTHING);
             self.handler.on_close(state, closed, &mut cx);
         }
+        self.turn.topics.owners.release(owner);
         for listener in &mut self.listeners {
             if matches!(listener.waiting, Waiting::ForRoom { .. }) {
                 listener.waiting = Waiting::Perhaps;
@@ -583,31 +583,49 @@ impl<H: Handler> Server<H> {
         if self.poll.registry().register(socket, Token(key), interest).is_err() {
             return self.peers.tx[key].doom(key, &mut self.turn);
         }
-        if let Some(reason) = shortage {
-            return self.answer_refusal(key, Status::ServiceUnavailable, reason);
+        if let Some((status, reason)) = shortage {
+            return self.answer_refusal(key, status, reason);
         }
         if let Some(owner) = owner {
-            self.addresses.add(key, owner);
+            self.peers.tx[key].address = self.turn.addresses.add(owner);
         }
         self.turn.timers.set(key, self.turn.now_ms + self.turn.limits.handshake_timeout_ms);
     }
 
-    /// What there is too little of for one more client, of `owner` if that is known by now.
-    fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<&'static str> {
+    /// How many clients more there may be.
+    fn free_places(&self) -> usize {
         let clients = self.peers.len() - self.excess_count - self.admins.len();
+        self.turn.limits.peers_max.saturating_sub(clients)
+    }
+
+    /// What there is too little of for one more client, of `owner` if that is known by now.
+    fn shortage(&mut self, owner: Option<PeerAddr>) -> Option<(Status, &'static str)> {
+        let free = self.free_places();
         let counters = &mut self.turn.counters;
-        if clients >= self.turn.limits.peers_max {
+        let reason = if free == 0 {
             counters.over_capacity += 1;
-            Some("all connections are in use")
+            "all connections are in use"
         } else if self.turn.memory.is_used_up() {
             counters.short_of_memory += 1;
-            Some(SHORT_REASON)
-        } else if owner.is_some_and(|owner| !self.addresses.has_room(owner)) {
-            counters.over_per_ip += 1;
-            Some(CROWDED_REASON)
+            SHORT_REASON
         } else {
-            None
+            return owner.and_then(|owner| self.excess_of(owner, free));
+        };
+        Some((Status::ServiceUnavailable, reason))
+    }
+
+    /// What one more connection of `owner` would be too much for, where `free` places are left for all.
+    fn excess_of(&mut self, owner: PeerAddr, free: usize) -> Option<(Status, &'static str)> {
+        let Turn { addresses, rates, counters, now_ms, .. } = &mut self.turn;
+        if !addresses.has_room(owner, free) {
+            counters.over_per_ip += 1;
+            return Some((Status::ServiceUnavailable, CROWDED_REASON));
         }
+        if !rates.take_connection(Addresses::rated_ip(owner), *now_ms) {
+            counters.over_rate += 1;
+            return Some((Status::TooManyRequests, HASTY_REASON));
+        }
+        None
     }
 
     /// A proxy said that the peer is `owner`: counts it, or refuses it if there are enough from there. False: it was refused.
@@ -615,18 +633,18 @@ impl<H: Handler> Server<H> {
         if self.peers.tx[key].side == Side::Admin {
             return true;
         }
-        if self.addresses.has_room(owner) {
-            self.addresses.add(key, owner);
+        // Its own place is none that is free.
+        let Some((status, reason)) = self.excess_of(owner, self.free_places()) else {
+            self.peers.tx[key].address = self.turn.addresses.add(owner);
             return true;
-        }
-        self.turn.counters.over_per_ip += 1;
+        };
         if self.excess_count >= self.excess_max {
             self.peers.tx[key].doom(key, &mut self.turn);
         } else {
             // The place that it had as long as nobody knew whose it was is free again.
             self.excess_count += 1;
             self.peers.tx[key].is_excess = true;
-            self.answer_refusal(key, Status::ServiceUnavailable, CROWDED_REASON);
+            self.answer_refusal(key, status, reason);
         }
         false
     }
@@ -736,6 +754,7 @@ impl<H: Handler> Server<H> {
     fn trim_pool(&mut self) {
         if self.turn.now_ms >= self.trim_at_ms {
             self.turn.pool.trim();
+            self.turn.compressors.trim();
             self.turn.topics.trim(self.turn.now_ms);
             self.trim_at_ms = self.turn.now_ms + TRIM_INTERVAL_MS;
         }
@@ -895,6 +914,8 @@ const DEADLINES_PER_TURN_MAX: usize = 256;
 const REFUSALS_MAX: usize = 64;
 
 const CROWDED_REASON: &str = "too many connections from this address";
+
+const HASTY_REASON: &str = "too many new connections from this address (connect-rate)";
 
 /// What a place for a peer takes, about.
 const PEER_BYTES: usize = 256;

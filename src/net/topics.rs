@@ -16,17 +16,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::ops::Bound;
 use std::rc::Rc;
 
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
+use crate::net::addresses::{AddressId, Addresses};
 use crate::net::memory::Memory;
+use crate::net::owners::{Name, OwnerId, Owners, Standing};
 use crate::net::partial::Partial;
 use crate::net::peers::PeerId;
+use crate::net::retention::Retention;
 use crate::proto::message::Kind;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::pieces::{PiecesIn, PiecesOut};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 pub use crate::net::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
 
@@ -43,15 +48,13 @@ pub(crate) struct Topics {
     slab: Slab<Topic>,
     /// Those with messages that were not fanned out.
     pub(crate) dirty: Vec<u32>,
-    /// Every message in the order of publication, as its topic and offset; those that are gone already are passed over.
-    order: VecDeque<(u32, u64)>,
-    /// Messages in all rings.
-    messages: usize,
-    /// Bytes of all rings: payloads, and forms made of them.
-    bytes: usize,
-    /// Topics that nothing is left of, in the order in which that came about. They are kept for a while, so that who polls
-    /// them goes on where it was; those that are in use again are passed over.
-    lingering: VecDeque<(u32, u64)>,
+    /// Messages that were published; the last one's number.
+    published: u64,
+    /// Whose the bytes of all rings are, payloads and forms made of them, and which message goes first.
+    retention: Retention,
+    /// Whose each topic is, and which goes first. One that nothing is left of is kept for a while, so that a client that polls it
+    /// goes on where it was.
+    pub(crate) owners: Owners,
     /// The time as of this turn.
     pub(crate) now_ms: u64,
     /// Draws the epochs.
@@ -76,8 +79,8 @@ pub(crate) struct Topic {
     /// Where the replays of subscribers end, by their keys; kept for [`LagPolicy::Latest`] alone.
     replays: BTreeMap<u32, u64>,
     is_dirty: bool,
-    /// Since when nothing is left of it.
-    unused_since_ms: Option<u64>,
+    /// Since when its standing is what it is, where nothing is left of it.
+    unused_since_ms: u64,
 }
 
 /// A message in a ring.
@@ -88,6 +91,8 @@ pub(crate) struct Entry {
     /// Who published it, if it was a peer.
     pub(crate) from: Option<PeerId>,
     at_ms: u64,
+    /// Its number among the messages of all topics.
+    number: u64,
     forms: Vec<(Class, Rc<[u8]>)>,
 }
 
@@ -156,9 +161,6 @@ saved!(struct Subscriber { key, form, mutes_own, next });
 saved!(struct Subscription { topic, at });
 saved!(struct Form { id, framing });
 saved!(enum Framing { 0 => Message, 1 => Bytes, 2 => Response });
-saved!(struct Topic {
-    name, epoch, ring, payload_bytes, first, fanned, subscribers, replays, is_dirty, unused_since_ms,
-});
 
 /// A message of a topic, as it is lent to who writes it.
 #[derive(Clone, Copy, Debug)]
@@ -198,14 +200,29 @@ pub struct Published {
     pub subscribers: usize,
 }
 
+/// Who publishes or subscribes; asked only where a topic is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maker<'a> {
+    /// `None`: nobody, and no topic of it counts.
+    pub(crate) peer: Option<PeerId>,
+    /// What the handler says of it.
+    pub(crate) owner: OwnerId,
+    pub(crate) address: AddressId,
+    pub(crate) addresses: &'a Addresses,
+}
+
 /// Why something was not published or subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicError {
     /// The name is empty or longer than [`TopicLimits::name_bytes_max`](crate::TopicLimits::name_bytes_max).
     NameTooLong,
-    /// There are as many topics as there may be.
+    /// There are as many topics as there may be, and they are listened to; or so few places are left that a peer with so many
+    /// subscriptions may not take one.
     TooManyTopics,
+    /// The peer's owner ([`Context::set_owner`](crate::Context::set_owner)) has as many topics as one may have, and they are
+    /// listened to.
+    TooManyTopicsOfOwner,
     /// The peer has as many subscriptions as it may have.
     TooManySubscriptions,
     /// The message is larger than a topic's ring.
@@ -218,6 +235,27 @@ pub enum TopicError {
     Gone,
 }
 
+impl Maker<'_> {
+    /// The server itself, or another thread.
+    pub(crate) const fn nobody(addresses: &Addresses) -> Maker<'_> {
+        let (owner, address) = (OwnerId::NOBODY, AddressId::NONE);
+        Maker { peer: None, owner, address, addresses }
+    }
+
+    /// Whom what it makes counts against; `None`: nobody.
+    fn name(&self, owners: &Owners) -> Option<Name> {
+        let connection = self.peer?;
+        match self.owner {
+            OwnerId::NOBODY => None,
+            OwnerId::UNSAID => {
+                let ip = self.addresses.telling_ip(self.address);
+                Some(ip.map_or(Name::Connection(connection), Name::Address))
+            }
+            said => owners.name(said).cloned(),
+        }
+    }
+}
+
 impl Topics {
     pub(crate) fn new(limits: TopicLimits, memory: Memory) -> Self {
         Self {
@@ -228,10 +266,9 @@ impl Topics {
             names: BTreeSet::new(),
             slab: Slab::new(),
             dirty: Vec::new(),
-            order: VecDeque::new(),
-            messages: 0,
-            bytes: 0,
-            lingering: VecDeque::new(),
+            published: 0,
+            retention: Retention::default(),
+            owners: Owners::new(),
             now_ms: 0,
             random: RandomState::new(),
             epochs: 0,
@@ -240,7 +277,7 @@ impl Topics {
 
     /// Changes the limits. What is kept beyond them goes in steps, so that no turn is long.
     pub(crate) fn adopt(&mut self, limits: TopicLimits) {
-        let kept = self.bytes.min(self.limits.history_bytes_max);
+        let kept = self.bytes().min(self.limits.history_bytes_max);
         self.history_bytes_aim = limits.history_bytes_max;
         self.limits = limits;
         self.limits.history_bytes_max = kept.max(self.history_bytes_aim);
@@ -250,19 +287,16 @@ impl Topics {
     fn bound_all(&mut self, step_bytes: usize) {
         let next = self.limits.history_bytes_max.saturating_sub(step_bytes);
         self.limits.history_bytes_max = next.max(self.history_bytes_aim);
-        while self.bytes > self.limits.history_bytes_max {
-            let Some((oldest, offset)) = self.order.pop_front() else { return };
-            if self.order.is_empty() {
-                self.order.push_front((oldest, offset));
-                return;
-            }
-            self.drop_if_first(oldest, offset);
+        while self.bytes() > self.limits.history_bytes_max {
+            // The newest of all stays, however large it is.
+            let Some(at) = self.goes_first(Spares::Newest) else { return };
+            self.drop_first(at);
         }
     }
 
     /// Bytes of all rings.
     pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+        self.retention.bytes()
     }
 
     /// Whether who is slow is given the newest message alone.
@@ -314,23 +348,24 @@ impl Topics {
     }
 
     /// Puts a topic back; `grown` bytes of forms were made meanwhile.
-    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn put_back(&mut self, at: u32, topic: Topic, grown: usize) {
-        self.bytes += grown;
+        self.retention.grow(self.owners.owner_of(at), grown);
         if let Some(place) = self.slab.get_mut(at as usize) {
             *place = topic;
             self.bound(at);
+            // It may have been emptied before it was fanned out.
+            self.settle(at);
         }
     }
 
-    /// Appends a message to a topic's ring; `from`: the peer that says it.
+    /// Appends a message to a topic's ring.
     #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn publish(
         &mut self,
         name: &str,
         kind: Kind,
         payload: &[u8],
-        from: Option<PeerId>,
+        maker: Maker<'_>,
         now_ms: u64,
     ) -> Result<Published, TopicError> {
         if payload.len() > self.limits.topic_bytes_max {
@@ -340,26 +375,38 @@ impl Topics {
         if !self.make_room((payload.len() + ENTRY_BYTES).saturating_mul(2)) {
             return Err(TopicError::OutOfMemory);
         }
-        let at = self.obtain(name)?;
+        let at = self.obtain(name, maker)?;
         let topic = &mut self.slab[at as usize];
         let offset = topic.next();
-        let entry = Entry { kind, payload: payload.into(), from, at_ms: now_ms, forms: Vec::new() };
-        self.bytes += entry.bytes();
-        self.messages += 1;
-        topic.payload_bytes += payload.len();
+        let (payload_len, payload) = (payload.len(), payload.into());
+        self.published += 1;
+        let (from, number) = (maker.peer, self.published);
+        let entry = Entry { kind, payload, from, at_ms: now_ms, number, forms: Vec::new() };
+        let owner = self.owners.owner_of(at);
+        self.retention.grow(owner, entry.bytes());
+        if topic.ring.is_empty() {
+            self.retention.set_first(at, owner, Some(number));
+        }
+        topic.payload_bytes += payload_len;
         topic.ring.push_back(entry);
         if !std::mem::replace(&mut topic.is_dirty, true) {
             self.dirty.push(at);
         }
         let id = MessageId { epoch: topic.epoch, offset };
         let published = Published { id, subscribers: topic.subscribers.len() };
-        self.order.push_back((at, offset));
+        if published.subscribers == 0 && !self.owners.stand(at, Standing::Kept) {
+            self.owners.touch(at);
+        }
         self.bound(at);
-        self.compact_order();
         Ok(published)
     }
 
-    /// Adds a subscriber. Whether there is something to be given to it at once.
+    /// Adds a subscriber, that has `held` subscriptions. Whether there is something to be given to it at once.
+    ///
+    /// A topic that is listened to cannot give way to others. So the more of them a peer has, the more places it leaves: with all
+    /// subscriptions that it may have a quarter of all, or with 128 if these are more. A few that take whatever they can get
+    /// leave places for those who want one.
+    #[expect(clippy::too_many_arguments, reason = "a subscriber's parts, and who makes the topic")]
     pub(crate) fn subscribe(
         &mut self,
         name: &str,
@@ -367,8 +414,17 @@ impl Topics {
         form: Form,
         mutes_own: bool,
         since: Since,
+        held: usize,
+        maker: Maker<'_>,
     ) -> Result<(Subscription, Position), TopicError> {
-        let at = self.obtain(name)?;
+        let is_listened = self.find(name).is_some_and(|topic| !topic.subscribers.is_empty());
+        let left = self.limits.topics_max.saturating_sub(self.owners.listened());
+        let parts = self.limits.subscriptions_max.max(FEW_SUBSCRIPTIONS).saturating_mul(4);
+        if !is_listened && held.saturating_mul(self.limits.topics_max) > left.saturating_mul(parts)
+        {
+            return Err(TopicError::TooManyTopics);
+        }
+        let at = self.obtain(name, maker)?;
         let topic = &mut self.slab[at as usize];
         let position = topic.position(since);
         let subscription = Subscription { topic: at, at: len_u32(topic.subscribers.len()) };
@@ -376,6 +432,7 @@ impl Topics {
         if self.limits.lag == LagPolicy::Latest && position.next <= position.last.offset {
             topic.replays.insert(key, position.last.offset.saturating_add(1));
         }
+        self.owners.stand(at, Standing::Listened);
         Ok((subscription, position))
     }
 
@@ -391,35 +448,25 @@ impl Topics {
             let was = Subscription { at: len_u32(topic.subscribers.len()), ..subscription };
             (moved.key, was)
         });
-        self.linger_if_unused(subscription.topic);
+        self.settle(subscription.topic);
         moved
     }
 
     /// Drops a topic's messages.
     pub(crate) fn clear(&mut self, name: &str) {
         let Some(at) = self.key_of(name) else { return };
-        while let Some(first) =
-            self.slab.get(at as usize).filter(|it| !it.ring.is_empty()).map(|it| it.first)
-        {
-            self.drop_if_first(at, first);
-        }
+        while self.drop_first(at) {}
     }
 
     /// Drops messages that are older than they may get, and topics that nothing is left of.
     pub(crate) fn trim(&mut self, now_ms: u64) {
-        let oldest_ms = now_ms.saturating_sub(self.limits.history_ttl_ms);
-        while let Some(&(at, offset)) = self.order.front() {
-            let Some(topic) = self.slab.get_mut(at as usize) else {
-                self.order.pop_front();
-                continue;
-            };
-            if topic.first == offset
-                && topic.ring.front().is_some_and(|entry| entry.at_ms > oldest_ms)
-            {
+        let ttl_ms = self.limits.history_ttl_ms;
+        while let Some(at) = self.retention.oldest() {
+            let oldest = self.slab[at as usize].ring.front();
+            if oldest.is_none_or(|entry| now_ms < entry.at_ms.saturating_add(ttl_ms)) {
                 break;
             }
-            self.order.pop_front();
-            self.drop_if_first(at, offset);
+            self.drop_first(at);
         }
         self.end_lingering(now_ms);
         self.bound_all(TRIM_STEP_BYTES);
@@ -427,32 +474,49 @@ impl Topics {
 
     /// Forgets topics that have lingered for long enough, at `now_ms`.
     fn end_lingering(&mut self, now_ms: u64) {
-        while let Some(&(at, since_ms)) = self.lingering.front() {
-            if now_ms < since_ms.saturating_add(LINGER_MS) {
+        while let Some(at) = self.owners.oldest_lingering() {
+            if now_ms < self.slab[at as usize].unused_since_ms.saturating_add(LINGER_MS) {
                 return;
             }
-            self.lingering.pop_front();
-            self.forget(at, since_ms);
+            self.forget(at);
         }
     }
 
-    /// Forgets a topic that nothing is left of since `since_ms`.
-    fn forget(&mut self, at: u32, since_ms: u64) {
-        let Some(topic) = self.slab.get(at as usize) else { return };
-        if topic.is_unused() && topic.unused_since_ms == Some(since_ms) {
-            let topic = self.slab.remove(at as usize);
-            self.by_name.remove(&topic.name);
-            self.names.remove(&topic.name);
-        }
+    /// Forgets a topic that nobody listens to, with what it keeps.
+    fn forget(&mut self, at: u32) {
+        let topic = self.slab.remove(at as usize);
+        debug_assert!(topic.subscribers.is_empty());
+        let owner = self.owners.owner_of(at);
+        self.retention.shrink(owner, topic.ring.iter().map(Entry::bytes).sum());
+        self.retention.set_first(at, owner, None);
+        self.by_name.remove(&topic.name);
+        self.names.remove(&topic.name);
+        self.owners.remove(at);
+    }
+
+    /// Forgets the topic that goes first, of this owner or of all; false: all are listened to.
+    fn forget_oldest(&mut self, owner: Option<OwnerId>) -> bool {
+        let oldest = self.owners.oldest(owner);
+        oldest.inspect(|&at| self.forget(at)).is_some()
     }
 
     /// Sums are what they are sums of, and each subscriber knows its place.
     #[cfg(test)]
-    pub(crate) fn audit(&self, peers: &Slab<crate::net::tx::Tx>) {
-        let entries = || self.slab.iter().flat_map(|(_, topic)| &topic.ring);
-        assert_eq!(self.bytes, entries().map(Entry::bytes).sum(), "bytes of all rings");
-        assert_eq!(self.messages, entries().count(), "messages of all rings");
+    pub(crate) fn audit(&mut self, peers: &Slab<crate::net::tx::Tx>) {
+        let standings = self.slab.iter().map(|(at, topic)| (len_u32(at), topic.standing()));
+        let held: Vec<_> = peers.iter().map(|(_, tx)| tx.owner).collect();
+        self.owners.audit(&standings.collect::<Vec<_>>(), &held);
         assert!(self.names.len() == self.slab.len() && self.by_name.len() == self.slab.len());
+        assert!(self.slab.len() <= self.limits.topics_max);
+        let owned = || {
+            self.slab
+                .iter()
+                .map(|(at, topic)| (len_u32(at), self.owners.owner_of(len_u32(at)), topic))
+        };
+        let held = owned().map(|(_, owner, it)| (owner, it.ring.iter().map(Entry::bytes).sum()));
+        let firsts =
+            owned().filter_map(|(at, owner, it)| Some((at, owner, it.ring.front()?.number)));
+        self.retention.audit(&held.collect::<Vec<_>>(), &firsts.collect::<Vec<_>>());
         for (_, topic) in &self.slab {
             let payloads: usize = topic.ring.iter().map(|entry| entry.payload.len()).sum();
             assert_eq!(topic.payload_bytes, payloads);
@@ -473,19 +537,15 @@ impl Topics {
     }
 
     /// The topic of this name, made if need be.
-    fn obtain(&mut self, name: &str) -> Result<u32, TopicError> {
+    fn obtain(&mut self, name: &str, maker: Maker<'_>) -> Result<u32, TopicError> {
         if let Some(&at) = self.by_name.get(name) {
             return Ok(at);
         }
         if name.is_empty() || name.len() > self.limits.name_bytes_max {
             return Err(TopicError::NameTooLong);
         }
-        if self.slab.len() >= self.limits.topics_max {
-            self.end_lingering(u64::MAX);
-        }
-        if self.slab.len() >= self.limits.topics_max {
-            return Err(TopicError::TooManyTopics);
-        }
+        let owner = maker.name(&self.owners);
+        self.make_place(owner.as_ref())?;
         if !self.make_room(TOPIC_BYTES) {
             return Err(TopicError::OutOfMemory);
         }
@@ -498,7 +558,32 @@ impl Topics {
         let at = len_u32(self.slab.insert(topic));
         self.names.insert(Rc::clone(&name));
         self.by_name.insert(name, at);
+        let owner = owner.map_or(OwnerId::NOBODY, |owner| self.owners.intern(owner));
+        self.owners.add(at, owner, Standing::Lingering);
         Ok(at)
+    }
+
+    /// Has topics that nobody listens to give way to one more: the owner's if it has its share, then anybody's.
+    fn make_place(&mut self, owner: Option<&Name>) -> Result<(), TopicError> {
+        let owner = owner.and_then(|owner| self.owners.find(owner));
+        if let Some(owner) = owner {
+            let over = self
+                .owners
+                .topics_of(owner)
+                .saturating_add(1)
+                .saturating_sub(self.limits.topics_per_owner());
+            if !self.give_way(over, Some(owner)) {
+                return Err(TopicError::TooManyTopicsOfOwner);
+            }
+        }
+        let over = self.slab.len().saturating_add(1).saturating_sub(self.limits.topics_max);
+        if self.give_way(over, None) { Ok(()) } else { Err(TopicError::TooManyTopics) }
+    }
+
+    /// Forgets topics where there are `over` too many, the oldest of this owner or of all; false: there are not fewer now.
+    fn give_way(&mut self, over: usize, owner: Option<OwnerId>) -> bool {
+        let places = over.min(PLACES_PER_TOPIC);
+        over == 0 || (0..places).take_while(|_| self.forget_oldest(owner)).count() > 0
     }
 
     /// Keeps the ring of the topic that was just published to, and all together, within their bounds. The message itself
@@ -517,84 +602,85 @@ impl Topics {
             if len <= 1 || !is_over || topic.first >= topic.fanned && !is_flood {
                 break;
             }
-            let first = topic.first;
-            self.drop_if_first(at, first);
+            self.drop_first(at);
         }
         self.bound_all(STEP_BYTES);
     }
 
-    /// Gives history up, the oldest first, until so much more memory may be taken; false: it may not be. What was not fanned
+    /// Gives history up until so much more memory may be taken; false: it may not be. What was not fanned
     /// out yet stays.
     pub(crate) fn make_room(&mut self, bytes: usize) -> bool {
         while !self.memory.has_room(bytes) {
-            if !self.drop_oldest() {
+            if !self.drop_one() {
                 return false;
             }
         }
         true
     }
 
-    /// Gives history up, the oldest first, while memory is tight and there is more of it than `keep_bytes`.
+    /// Gives history up while memory is tight and there is more of it than `keep_bytes`.
     pub(crate) fn give_up(&mut self, keep_bytes: usize) {
-        while self.memory.is_tight() && self.bytes > keep_bytes && self.drop_oldest() {}
+        while self.memory.is_tight() && self.bytes() > keep_bytes && self.drop_one() {}
     }
 
-    /// Drops the oldest message, and forgets its topic if nothing is left of it; false: it was not fanned out yet, or there
-    /// is none.
-    fn drop_oldest(&mut self) -> bool {
-        let Some(&(at, offset)) = self.order.front() else { return false };
-        let topic = self.slab.get(at as usize);
-        if topic.is_some_and(|topic| offset >= topic.fanned && topic.entry(offset).is_some()) {
-            return false;
-        }
-        self.order.pop_front();
-        self.drop_if_first(at, offset);
+    /// Drops the message that goes first, and forgets its topic if nothing is left of it; false: there is none that was fanned out.
+    fn drop_one(&mut self) -> bool {
+        let Some(at) = self.goes_first(Spares::Unfanned) else { return false };
+        self.drop_first(at);
         self.end_lingering(u64::MAX);
         true
     }
 
-    /// Forgets the places of messages that are gone, once they are most of the list.
-    fn compact_order(&mut self) {
-        let Self { order, slab, messages, .. } = self;
-        if order.len() / 2 > messages.saturating_add(512) {
-            order.retain(|&(at, offset)| {
-                slab.get(at as usize).is_some_and(|topic| topic.entry(offset).is_some())
-            });
-        }
+    /// The topic whose first message goes first: that of whoever holds most, else the oldest of all.
+    fn goes_first(&mut self, spares: Spares) -> Option<u32> {
+        let Self { retention, slab, limits, published, .. } = self;
+        let may_go = |at: &u32| {
+            let topic = &slab[*at as usize];
+            match spares {
+                Spares::Newest => topic.ring.front().is_some_and(|it| it.number < *published),
+                Spares::Unfanned => topic.first < topic.fanned,
+            }
+        };
+        let most = retention.gives_first(limits.history_bytes_max).filter(may_go);
+        most.or_else(|| retention.oldest().filter(may_go))
     }
 
-    /// Drops a message if it is its ring's first.
+    /// Drops a ring's first message; false: there is none.
     #[expect(
         clippy::arithmetic_side_effects,
-        reason = "sums that the message is part of, and an offset below the next"
+        reason = "a sum that the message is part of, and an offset below the next"
     )]
-    fn drop_if_first(&mut self, at: u32, offset: u64) {
-        let Some(topic) = self.slab.get_mut(at as usize) else { return };
-        if topic.first != offset {
-            return;
-        }
-        if let Some(entry) = topic.ring.pop_front() {
-            self.bytes -= entry.bytes();
-            self.messages -= 1;
-            topic.payload_bytes -= entry.payload.len();
-            topic.first += 1;
-        }
-        self.linger_if_unused(at);
+    fn drop_first(&mut self, at: u32) -> bool {
+        let Some(topic) = self.slab.get_mut(at as usize) else { return false };
+        let Some(entry) = topic.ring.pop_front() else { return false };
+        topic.payload_bytes -= entry.payload.len();
+        topic.first += 1;
+        let owner = self.owners.owner_of(at);
+        self.retention.shrink(owner, entry.bytes());
+        self.retention.set_first(at, owner, topic.ring.front().map(|entry| entry.number));
+        self.settle(at);
+        true
     }
 
-    fn linger_if_unused(&mut self, at: u32) {
-        let now_ms = self.now_ms;
+    /// Has a topic stand where it belongs, if that may have changed.
+    fn settle(&mut self, at: u32) {
         let Some(topic) = self.slab.get_mut(at as usize) else { return };
-        if topic.is_unused() && topic.unused_since_ms != Some(now_ms) {
-            topic.unused_since_ms = Some(now_ms);
-            self.lingering.push_back((at, now_ms));
+        let standing = topic.standing();
+        if self.owners.stand(at, standing) {
+            topic.unused_since_ms = self.now_ms;
         }
     }
 }
 
 impl Topic {
-    fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.ring.is_empty() && !self.is_dirty
+    fn standing(&self) -> Standing {
+        if !self.subscribers.is_empty() {
+            Standing::Listened
+        } else if self.ring.is_empty() && !self.is_dirty {
+            Standing::Lingering
+        } else {
+            Standing::Kept
+        }
     }
 
     /// How it is.
@@ -700,14 +786,56 @@ impl Entry {
     }
 }
 
+impl Topic {
+    fn save_without_ring(&self, out: &mut Writer) {
+        let Self {
+            name,
+            epoch,
+            ring: _,
+            payload_bytes,
+            first,
+            fanned,
+            subscribers,
+            replays,
+            is_dirty,
+            unused_since_ms,
+        } = self;
+        name.save(out);
+        (*epoch, *payload_bytes).save(out);
+        (*first, *fanned).save(out);
+        subscribers.save(out);
+        replays.save(out);
+        is_dirty.save(out);
+        unused_since_ms.save(out);
+    }
+
+    fn restore_without_ring(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let name = Rc::restore(from)?;
+        let ((epoch, payload_bytes), (first, fanned)) = Saved::restore(from)?;
+        Ok(Self {
+            name,
+            epoch,
+            ring: VecDeque::new(),
+            payload_bytes,
+            first,
+            fanned,
+            subscribers: Vec::restore(from)?,
+            replays: BTreeMap::restore(from)?,
+            is_dirty: bool::restore(from)?,
+            unused_since_ms: u64::restore(from)?,
+        })
+    }
+}
+
 /// Without its forms, which are made again.
 impl Saved for Entry {
-    fn save(&self, out: &mut Vec<u8>) {
-        let Self { kind, payload, from, at_ms, forms: _ } = self;
+    fn save(&self, out: &mut Writer) {
+        let Self { kind, payload, from, at_ms, number, forms: _ } = self;
         kind.save(out);
         payload.save(out);
         from.save(out);
         at_ms.save(out);
+        number.save(out);
     }
 
     fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
@@ -716,6 +844,7 @@ impl Saved for Entry {
             payload: Rc::restore(from)?,
             from: Option::restore(from)?,
             at_ms: u64::restore(from)?,
+            number: u64::restore(from)?,
             forms: Vec::new(),
         })
     }
@@ -723,7 +852,7 @@ impl Saved for Entry {
 
 impl Topics {
     /// Writes all topics and who listens.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut PiecesOut<'_>) -> io::Result<()> {
         let Self {
             limits: _,
             history_bytes_aim: _,
@@ -732,49 +861,92 @@ impl Topics {
             names: _,
             slab,
             dirty: _,
-            order,
-            messages: _,
-            bytes: _,
-            lingering,
+            published,
+            retention: _,
+            owners,
             now_ms: _,
             random: _,
             epochs: _,
         } = self;
-        slab.len().save(out);
+        out.write(|out| slab.len().save(out))?;
         for (key, topic) in slab {
-            key.save(out);
-            topic.save(out);
+            out.write(|out| {
+                key.save(out);
+                topic.save_without_ring(out);
+                topic.ring.len().save(out);
+            })?;
+            for entry in &topic.ring {
+                out.write(|out| entry.save(out))?;
+            }
         }
-        order.save(out);
-        lingering.save(out);
+        out.write(|out| {
+            published.save(out);
+            owners.save(out);
+        })
     }
 
     /// Reads what `save` wrote; there are no topics yet.
-    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
-    pub(crate) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), Corrupt> {
-        let topics: Vec<(usize, Topic)> = Vec::restore(from)?;
-        for (key, topic) in &topics {
-            let at = u32::try_from(*key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
-            let next = topic.next();
-            let is_place = |place| (1..=next).contains(&place) || place == LOST_TRACK;
-            let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
-                && topic.fanned <= next
-                && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
-                && topic.subscribers.iter().all(|it| is_place(it.next));
-            if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
+    pub(crate) fn restore(&mut self, from: &mut PiecesIn<'_>) -> Result<(), Corrupt> {
+        let mut left = from.read(usize::restore)?;
+        let mut is_whole = true;
+        // Straight into the slab, so that there is no second place for them all.
+        let slab: Slab<Topic> = std::iter::from_fn(|| {
+            left = left.checked_sub(1)?;
+            let topic = self.restore_topic(from);
+            is_whole &= topic.is_ok();
+            topic.ok()
+        })
+        .collect();
+        if !is_whole {
+            return Err(Corrupt);
+        }
+        self.slab = slab;
+        let slab = &self.slab;
+        let standing = |at: u32| slab.get(at as usize).map(Topic::standing);
+        let (published, count) =
+            from.read(|from| Ok((u64::restore(from)?, self.owners.restore(from, standing)?)))?;
+        self.published = published;
+        if count != self.slab.len() {
+            return Err(Corrupt);
+        }
+        for (at, topic) in &self.slab {
+            let at = len_u32(at);
+            let owner = self.owners.owner_of(at);
+            let mut numbers = topic.ring.iter().map(|entry| entry.number);
+            if !numbers.clone().is_sorted_by(|one, next| one < next)
+                || numbers.clone().any(|number| number == 0 || number > self.published)
+            {
                 return Err(Corrupt);
             }
-            self.names.insert(Rc::clone(&topic.name));
-            self.messages += topic.ring.len();
-            self.bytes += topic.ring.iter().map(Entry::bytes).sum::<usize>();
-            if topic.is_dirty {
-                self.dirty.push(at);
-            }
+            self.retention.grow(owner, topic.ring.iter().map(Entry::bytes).sum());
+            self.retention.set_first(at, owner, numbers.next());
         }
-        self.slab = topics.into_iter().collect();
-        self.order = VecDeque::restore(from)?;
-        self.lingering = VecDeque::restore(from)?;
         Ok(())
+    }
+
+    /// Reads a topic and its ring, and takes its name in.
+    fn restore_topic(&mut self, from: &mut PiecesIn<'_>) -> Result<(usize, Topic), Corrupt> {
+        let (key, mut topic, len) = from.read(|from| {
+            Ok((usize::restore(from)?, Topic::restore_without_ring(from)?, usize::restore(from)?))
+        })?;
+        for _ in 0..len {
+            topic.ring.push_back(from.read(Entry::restore)?);
+        }
+        let at = u32::try_from(key).ok().filter(|&at| at < TOPICS_MAX).ok_or(Corrupt)?;
+        let next = topic.next();
+        let is_place = |place| (1..=next).contains(&place) || place == LOST_TRACK;
+        let is_in_order = (1..OFFSETS_MAX).contains(&topic.first)
+            && topic.fanned <= next
+            && topic.payload_bytes == topic.ring.iter().map(|it| it.payload.len()).sum()
+            && topic.subscribers.iter().all(|it| is_place(it.next));
+        if !is_in_order || self.by_name.insert(Rc::clone(&topic.name), at).is_some() {
+            return Err(Corrupt);
+        }
+        self.names.insert(Rc::clone(&topic.name));
+        if topic.is_dirty {
+            self.dirty.push(at);
+        }
+        Ok((key, topic))
     }
 
     /// Whether a peer's hold on its place is one.
@@ -788,6 +960,15 @@ impl Topics {
     pub(crate) fn subscriber_count(&self) -> usize {
         self.iter().map(|topic| topic.subscribers.len()).sum()
     }
+}
+
+/// Which messages stay, wherever they stand.
+#[derive(Clone, Copy)]
+enum Spares {
+    /// The newest of all.
+    Newest,
+    /// Those that were not fanned out yet.
+    Unfanned,
 }
 
 /// More topics than there ever are, and offsets than are ever reached.
@@ -806,11 +987,17 @@ const STEP_BYTES: usize = 1 << 20;
 /// The same each time that it is looked after.
 const TRIM_STEP_BYTES: usize = 32 << 20;
 
+/// With so many subscriptions a peer leaves a quarter of all places, unless it may have more.
+const FEW_SUBSCRIPTIONS: usize = 128;
+
+/// Topics that give way to a new one: two, so that there are fewer in the end where the limit was lowered.
+const PLACES_PER_TOPIC: usize = 2;
+
 /// How long a topic is kept that nothing is left of: longer than it takes a client to poll again.
 const LINGER_MS: u64 = 60_000;
 
 /// What a message costs beyond its bytes.
-const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u32, u64)>();
+const ENTRY_BYTES: usize = size_of::<Entry>();
 
 /// What a topic costs without its messages, at most about.
 pub(crate) const TOPIC_BYTES: usize = 512;
@@ -824,11 +1011,25 @@ fn len_u32(len: usize) -> u32 {
 mod tests {
     use super::*;
 
+    /// One of the first millisecond included.
+    #[test]
+    fn a_message_is_kept_for_its_time() {
+        let mut topics = Topics::new(TopicLimits::default(), Memory::new(None));
+        let addresses = Addresses::new(None);
+        topics.publish("t", Kind::Text, b"first", Maker::nobody(&addresses), 0).unwrap();
+        let ttl_ms = TopicLimits::default().history_ttl_ms;
+        for (now_ms, is_there) in [(5000, true), (ttl_ms - 1, true), (ttl_ms, false)] {
+            topics.trim(now_ms);
+            assert_eq!(topics.bytes() > 0, is_there, "{now_ms}");
+        }
+    }
+
     /// A short message is sent as it is, also to who agreed on compression: one encoding, kept under two classes.
     #[test]
     fn bytes_that_two_classes_share_are_counted_once() {
         let mut topics = Topics::new(TopicLimits::default(), Memory::new(None));
-        topics.publish("t", Kind::Text, b"short", None, 0).unwrap();
+        let addresses = Addresses::new(None);
+        topics.publish("t", Kind::Text, b"short", Maker::nobody(&addresses), 0).unwrap();
         let at = topics.key_of("t").unwrap();
         let without = topics.bytes();
         let mut topic = topics.take_out(at).unwrap();

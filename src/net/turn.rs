@@ -3,9 +3,12 @@
 //! Owns no peer and decides nothing.
 
 use crate::config::{Limits, TopicLimits};
+use crate::net::addresses::{AddressId, Addresses};
 use crate::net::compressors::Compressors;
+use crate::net::handshakes::Handshakes;
 use crate::net::memory::Memory;
 use crate::net::peers::PeerId;
+use crate::net::rates::Rates;
 use crate::net::timers::Timers;
 use crate::net::topics::{TOPIC_BYTES, Topics};
 use crate::net::work::{UNITS_PER_PHASE, Work};
@@ -22,6 +25,8 @@ pub(crate) struct Turn {
     pub(crate) memory: Memory,
     pub(crate) pool: BodyPool,
     pub(crate) compressors: Compressors,
+    pub(crate) addresses: Addresses,
+    pub(crate) rates: Rates,
     pub(crate) topics: Topics,
     pub(crate) timers: Timers,
     /// Peers that another peer's handler queued output for.
@@ -37,8 +42,7 @@ pub(crate) struct Turn {
     pub(crate) put_back: Vec<u8>,
     /// Peers to reap at the end of the turn.
     pub(crate) doomed: Vec<u32>,
-    /// TLS handshakes that may still be answered in this phase of the turn.
-    pub(crate) handshakes_left: u32,
+    pub(crate) handshakes: Handshakes,
     /// Bytes that may still be read in full shares in this phase of the turn.
     bytes_left: usize,
     /// Whether the server goes down.
@@ -53,7 +57,9 @@ impl Turn {
         let mut compression = limits.compression;
         compression.memory_bytes_max = memory.share(25, compression.memory_bytes_max);
         Self {
-            compressors: Compressors::new(compression),
+            compressors: Compressors::new(compression, memory.clone()),
+            addresses: Addresses::new(limits.peers_per_ip_max),
+            rates: Rates::new(&limits),
             topics: Topics::new(topics, memory.clone()),
             limits,
             now_ms: 0,
@@ -67,7 +73,7 @@ impl Turn {
             work: Work::new(UNITS_PER_PHASE),
             put_back: Vec::new(),
             doomed: Vec::new(),
-            handshakes_left: HANDSHAKES_PER_PHASE_MAX,
+            handshakes: Handshakes::new(),
             bytes_left: BYTES_PER_PHASE,
             is_draining: false,
             counters: Counters::default(),
@@ -77,7 +83,7 @@ impl Turn {
     /// A turn has two phases, its events and those that waited for their turn, so that neither the new nor the old ones
     /// starve.
     pub(crate) const fn begin_phase(&mut self) {
-        self.handshakes_left = HANDSHAKES_PER_PHASE_MAX;
+        self.handshakes.begin_phase();
         self.bytes_left = BYTES_PER_PHASE;
     }
 
@@ -102,9 +108,20 @@ impl Turn {
         self.bytes_left = self.bytes_left.saturating_sub(len);
     }
 
+    /// Whether a TLS handshake of this address may be answered.
+    pub(crate) fn may_shake_hands(&mut self, address: AddressId) -> bool {
+        self.handshakes.has_turn(self.addresses.turns(address))
+    }
+
+    /// One was.
+    pub(crate) fn shook_hands(&mut self, address: AddressId) {
+        self.handshakes.answered(self.addresses.turns(address));
+    }
+
     /// Changes the limits, as far as they can change.
     pub(crate) fn adopt(&mut self, limits: &Limits) {
         self.limits.adopt(limits);
+        self.rates.adopt(&self.limits);
         self.topics.adopt(share_of_topics(&self.memory, &self.limits.topics));
     }
 }
@@ -116,9 +133,6 @@ fn share_of_topics(memory: &Memory, limits: &TopicLimits) -> TopicLimits {
     topics.topics_max = memory.share(25, usize::MAX).div_ceil(TOPIC_BYTES).min(topics.topics_max);
     topics
 }
-
-/// TLS handshakes that are answered in a phase. One costs a few tenths of a millisecond (`benches/tls.rs`).
-const HANDSHAKES_PER_PHASE_MAX: u32 = 4;
 
 /// Bytes that are read in a phase in full shares. To take in and to echo a MiB costs up to a millisecond or two, most of it in
 /// the kernel.
@@ -142,7 +156,7 @@ const POOL_BYTES_MAX: usize = 64 << 20;
 pub const FAULT: &str = "wsfast::fault";
 
 saved!(struct Counters {
-    accepted, opened, requests, refused, over_capacity, over_per_ip, handshakes_timed_out, tls_where_plain,
+    accepted, opened, requests, refused, over_capacity, over_per_ip, over_rate, handshakes_timed_out, tls_where_plain,
     proxy_headers_refused, short_of_memory, accepts_paused, tls_failed, protocol_errors, overflowed, gaps, closes_timed_out,
     silent, lost,
 });
@@ -163,6 +177,8 @@ pub struct Counters {
     pub over_capacity: u64,
     /// Connections that got 503, or were cut at once, because their address had `peers_per_ip_max` of them.
     pub over_per_ip: u64,
+    /// Connections that got 429, or were cut at once, and messages that were refused, because they were past a rate.
+    pub over_rate: u64,
     /// Requests that were not whole within the handshake timeout (408).
     pub handshakes_timed_out: u64,
     /// Connections dropped because they began with TLS where plain HTTP is spoken.

@@ -12,6 +12,7 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use crate::net::addresses::{AddressId, Addresses};
 use crate::net::compressors::{Compressors, Packing};
 use crate::net::context::Sent;
 use crate::net::handler::Closed;
@@ -20,8 +21,9 @@ use crate::net::link::{Drained, Link};
 use crate::net::listener::Side;
 use crate::net::memory::SHORT_REASON;
 use crate::net::outqueue::{Flushed, OutQueue};
+use crate::net::owners::OwnerId;
 use crate::net::peers::PeerId;
-use crate::net::topics::{Class, Form, Framing, Subscription};
+use crate::net::topics::{Class, Form, Framing, Maker, Subscription};
 use crate::net::turn::Turn;
 use crate::proto::close::StatusCode;
 use crate::proto::error::ProtocolError;
@@ -29,7 +31,7 @@ use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 use crate::proto::opcode::Opcode;
 use crate::proto::outbound;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// The sending half of a peer.
 #[derive(Debug)]
@@ -54,6 +56,10 @@ pub(crate) struct Tx {
     pub(crate) is_excess: bool,
     /// Whom the listener is for that it came in by.
     pub(crate) side: Side,
+    /// Where it comes from, once that is known.
+    pub(crate) address: AddressId,
+    /// Whom the topics that it makes count against, as the handler says; it is held.
+    pub(crate) owner: OwnerId,
     /// Whether the peer's FIN was read: then there is nothing to linger for.
     peer_ended: bool,
     /// Whether the backlog passed the soft bound and the handler was not told yet that it is below it again.
@@ -102,7 +108,7 @@ saved!(enum Phase {
 
 impl Tx {
     /// Writes all but the link, which is plain.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save(&self, out: &mut Writer) {
         let Self {
             link: _,
             backlog,
@@ -113,6 +119,9 @@ impl Tx {
             closed,
             is_excess,
             side,
+            // Both are the server's tables' to write.
+            address: _,
+            owner: _,
             peer_ended,
             passed_soft,
             is_dirty: _,
@@ -150,6 +159,8 @@ impl Tx {
             closed: Closed::restore(from)?,
             is_excess: bool::restore(from)?,
             side: Side::restore(from)?,
+            address: AddressId::NONE,
+            owner: OwnerId::UNSAID,
             peer_ended: bool::restore(from)?,
             passed_soft: bool::restore(from)?,
             is_dirty: false,
@@ -169,12 +180,20 @@ impl Tx {
             closed: Closed::Lost,
             is_excess: false,
             side: Side::Public,
+            address: AddressId::NONE,
+            owner: OwnerId::UNSAID,
             peer_ended: false,
             passed_soft: false,
             is_dirty: false,
             is_ready: false,
             awaits_work: false,
         }
+    }
+
+    /// It, as who makes topics.
+    pub(crate) fn maker<'a>(&self, key: usize, addresses: &'a Addresses) -> Maker<'a> {
+        let peer = Some(PeerId { key: to_u32(key), generation: self.generation });
+        Maker { peer, owner: self.owner, address: self.address, addresses }
     }
 
     /// Bytes that wait for the kernel.
@@ -212,7 +231,7 @@ impl Tx {
         if self.phase != Phase::Open {
             return Sent::Gone;
         }
-        if payload.len() >= self.packing.bytes_min {
+        if self.packing.is_for(payload.len()) {
             return self.send_packed(key, kind, payload, in_place, turn);
         }
         if self.backlog.is_none() && turn.cork.is_empty() && in_place.send_on(kind, payload) {
@@ -309,7 +328,7 @@ impl Tx {
 
     /// Which of a message's encodings in `form` is this peer's.
     pub(crate) fn class(&self, form: Form) -> Class {
-        let compresses = form.framing == Framing::Message && self.packing.bytes_min != usize::MAX;
+        let compresses = form.framing == Framing::Message && self.packing.is_agreed();
         let window_at = compresses.then(|| u8::try_from(self.packing.window_at()).unwrap_or(0));
         Class { form, window_at }
     }
@@ -552,16 +571,18 @@ impl Tx {
         };
         match taken {
             Drained::Bytes(len) if len == offered => {}
+            Drained::Bytes(len) | Drained::Held(len)
+                if offered - len > SMALL_BYTES && !turn.memory.has_room(offered - len) =>
+            {
+                // A frame may be cut, so nothing could be said behind it.
+                self.cut_for_memory(key, turn);
+            }
             Drained::Bytes(len) | Drained::Held(len) => {
                 let was_asked = self.backlog.is_none();
                 let backlog = self.backlog.get_or_insert_default();
                 backlog.queue.push(&parts, len);
                 backlog.was_refused |= was_asked;
                 self.passed_soft |= self.is_paused(turn);
-                if offered - len > SMALL_BYTES && turn.memory.is_short() {
-                    // A frame was cut, so nothing could be said behind it.
-                    self.cut_for_memory(key, turn);
-                }
             }
             Drained::Broken => self.doom(key, turn),
         }

@@ -7,7 +7,7 @@
 use crate::proto::deflate::{Inflater, Window};
 use crate::proto::error::ProtocolError;
 use crate::proto::placement;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// Bytes of one message so far.
 ///
@@ -40,10 +40,16 @@ impl Body {
         &mut self.buf[self.start..self.start + self.len]
     }
 
-    /// Copies `bytes` behind what was taken in, and grows by no more than that asks for. There must be no arrivals.
+    /// Copies `bytes` behind what was taken in. There must be no arrivals.
+    ///
+    /// The first bytes get no more room than they need. A body that goes on growing grows to twice its size, so that a message of
+    /// many small fragments is not copied once for each of them.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         debug_assert_eq!(self.arrivals, 0);
-        self.grow_to(self.len + bytes.len());
+        let len = self.len + bytes.len();
+        if self.buf.len() - self.start < len {
+            self.grow_to(len.max(self.grown_len()));
+        }
         let at = self.start + self.len;
         self.buf[at..at + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
@@ -60,6 +66,20 @@ impl Body {
         let at = self.start + used;
         let end = self.buf.len().min(at.saturating_add(wanted));
         &mut self.buf[at..end]
+    }
+
+    /// What a body of a size that is worth it grows to.
+    const fn grown_len(&self) -> usize {
+        if self.len < GROWTH_BYTES_MIN { 0 } else { 2 * self.len }
+    }
+
+    /// Bytes that [`Body::space`] or [`Body::append`] takes from the allocator for `wanted` bytes more; zero if they fit. What it
+    /// has now is given back only then.
+    pub(crate) fn growth_bytes(&self, wanted: u64) -> usize {
+        let used = self.len + self.arrivals;
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(GROWTH_BYTES_MIN.max(used));
+        let has = self.buf.len() - self.start - used;
+        if has >= wanted.min(GROWTH_BYTES_MIN) { 0 } else { used + wanted + placement::PAGE_BYTES }
     }
 
     /// Makes room for a message of `len` bytes, if there is less.
@@ -118,7 +138,7 @@ impl Body {
 }
 
 impl Saved for Body {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let (taken_in, arrivals) = self.parts();
         taken_in.len().save(out);
         arrivals.len().save(out);
@@ -154,13 +174,28 @@ pub struct BodyPool {
     idle_bytes_max: usize,
     /// The least `idle_bytes` since the last trim. Exactly the bodies at the front that make up this sum were not lent.
     idle_bytes_low: usize,
+    /// What may be taken from the allocator.
+    room_bytes: usize,
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "sums of the memory that bodies own")]
 impl BodyPool {
     /// A pool that keeps at most `idle_bytes_max` bytes between messages.
     pub const fn new(idle_bytes_max: usize) -> Self {
-        Self { inflater: None, idle: Vec::new(), idle_bytes: 0, idle_bytes_max, idle_bytes_low: 0 }
+        Self {
+            inflater: None,
+            idle: Vec::new(),
+            idle_bytes: 0,
+            idle_bytes_max,
+            idle_bytes_low: 0,
+            room_bytes: usize::MAX,
+        }
+    }
+
+    /// Says how many bytes more may be taken from the allocator until this is said again. A compressed message that would take
+    /// more is refused, [`ProtocolError::OutOfMemory`].
+    pub const fn set_room(&mut self, bytes: usize) {
+        self.room_bytes = bytes;
     }
 
     /// Bytes of memory that the pool holds.
@@ -189,11 +224,14 @@ impl BodyPool {
     ) -> Result<Body, ProtocolError> {
         let mut body = self.take();
         let inflater = self.inflater.get_or_insert_default();
-        match inflater.inflate(payload, window, bytes_max, &mut body) {
+        // A body that grows is there twice for a moment.
+        let affordable = (self.room_bytes / 2).max(body.memory_bytes()) as u64;
+        match inflater.inflate(payload, window, bytes_max.min(affordable), &mut body) {
             Ok(()) => Ok(body),
             Err(error) => {
                 self.give(body);
-                Err(error)
+                let is_ours = error == ProtocolError::MessageTooBig && affordable < bytes_max;
+                Err(if is_ours { ProtocolError::OutOfMemory } else { error })
             }
         }
     }
@@ -243,6 +281,58 @@ mod tests {
             assert!(body.memory_bytes() <= 4 * body.len());
         }
         assert!(body.len() >= 1 << 20);
+    }
+
+    /// A message of many small fragments is copied a few times, not once for each of them.
+    #[test]
+    fn small_pieces_take_few_growths() {
+        let mut body = Body::default();
+        let (mut growths, mut asked) = (0, 0);
+        for at in 0..1 << 17 {
+            let (before, growth) = (body.buf.as_ptr(), body.growth_bytes(8));
+            body.append(&[u8::try_from(at % 251).unwrap(); 8]);
+            if body.buf.as_ptr() != before {
+                growths += 1;
+                asked = asked.max(growth);
+            }
+        }
+        assert!(growths < 32, "{growths} growths");
+        assert!(body.memory_bytes() <= 2 * body.len() + placement::PAGE_BYTES);
+        let whole: Vec<u8> =
+            (0..1 << 17).flat_map(|at| [u8::try_from(at % 251).unwrap(); 8]).collect();
+        assert!(body.bytes() == whole);
+    }
+
+    /// Whoever asks first asks for what is then taken, and more only by what cannot be told.
+    #[test]
+    fn growth_is_told_beforehand() {
+        let mut body = Body::default();
+        for wanted in [1, 100, 20_000, 1, 70_000, 1 << 40, 1 << 40, 5] {
+            let growth = body.growth_bytes(wanted);
+            let before = body.buf.as_ptr();
+            let len = body.space(wanted).len();
+            let has_grown = body.buf.as_ptr() != before;
+            assert!(!has_grown || body.memory_bytes() <= growth, "{wanted}: {growth}");
+            body.arrived(len);
+            body.settle_arrivals();
+        }
+    }
+
+    /// What a compressed message comes to is bounded by what there is memory for, and said to be no fault of the peer's.
+    #[test]
+    fn what_there_is_no_memory_for_is_not_inflated() {
+        use crate::proto::deflate::Deflater;
+        let mut room = Vec::new();
+        let packed = Deflater::new(1, 15).deflate_alone(&[b'a'; 100_000], &mut room);
+        let packed = packed.unwrap().to_vec();
+        let mut pool = BodyPool::new(1 << 20);
+        pool.set_room(100_000);
+        let refused = pool.take_inflated(&packed, None, 1 << 20);
+        assert_eq!(refused.unwrap_err(), ProtocolError::OutOfMemory);
+        let refused = pool.take_inflated(&packed, None, 10_000);
+        assert_eq!(refused.unwrap_err(), ProtocolError::MessageTooBig);
+        pool.set_room(400_000);
+        assert_eq!(pool.take_inflated(&packed, None, 1 << 20).unwrap().len(), 100_000);
     }
 
     #[test]

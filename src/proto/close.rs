@@ -4,7 +4,7 @@
 
 use crate::proto::error::ProtocolError;
 use crate::proto::utf8;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// A status code that may stand in a Close frame: 1000–1003, 1007–1014, 3000–4999 (§7.4, IANA registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl StatusCode {
 }
 
 impl Saved for StatusCode {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.0.save(out);
     }
 

@@ -4,7 +4,7 @@
 
 use crate::proto::close::StatusCode;
 
-/// A rule of RFC 6455 that the peer broke. Fatal for its connection, never for the server.
+/// A rule of RFC 6455 that the peer broke, or a bound that it met. Fatal for its connection, never for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -40,12 +40,15 @@ pub enum ProtocolError {
     MessageTooBig,
     /// A message of more fragments than `fragments_max`.
     TooManyFragments,
+    /// A compressed message of more bytes than there is memory for; no fault of the peer's.
+    OutOfMemory,
 }
 
 saved!(enum ProtocolError {
     0 => UnmaskedFrame, 1 => MaskedFrame, 2 => ReservedBits, 3 => ReservedOpcode, 4 => FragmentedControl, 5 => ControlTooLong,
     6 => LengthNotMinimal, 7 => LengthTopBit, 8 => UnexpectedContinuation, 9 => ExpectedContinuation, 10 => CloseBodyOneByte,
     11 => CloseCodeInvalid, 12 => InvalidUtf8, 13 => DeflateInvalid, 14 => MessageTooBig, 15 => TooManyFragments,
+    16 => OutOfMemory,
 });
 
 impl ProtocolError {
@@ -67,6 +70,7 @@ impl ProtocolError {
             Self::InvalidUtf8 | Self::DeflateInvalid => StatusCode::INVALID_PAYLOAD,
             Self::MessageTooBig => StatusCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments => StatusCode::POLICY_VIOLATION,
+            Self::OutOfMemory => StatusCode::TRY_AGAIN_LATER,
         }
     }
 
@@ -88,6 +92,7 @@ impl ProtocolError {
             Self::InvalidUtf8 => "not UTF-8",
             Self::DeflateInvalid => "compressed data that does not inflate",
             Self::MessageTooBig => "message too big",
+            Self::OutOfMemory => "out of memory",
             Self::TooManyFragments => "too many fragments in one message",
         }
     }

@@ -53,6 +53,9 @@ pub struct Header {
 /// The longest header: two bytes, an eight-byte length, a masking key.
 pub const HEADER_BYTES_MAX: usize = 14;
 
+/// The longest header without a masking key.
+pub const UNMASKED_BYTES_MAX: usize = HEADER_BYTES_MAX - 4;
+
 /// The longest payload of a control frame (§5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 

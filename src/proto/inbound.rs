@@ -30,7 +30,7 @@ use crate::proto::message::{Kind, Message, Text};
 use crate::proto::opcode::Opcode;
 use crate::proto::parsed::Parsed;
 use crate::proto::utf8;
-use crate::state::{Corrupt, Reader, Saved};
+use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// What a connection allows its peer.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +148,7 @@ saved!(enum Progress { 0 => BetweenFragments, 1 => InFrame { remaining, key, fin
 
 /// Of a connection without context takeover; with it, what messages may refer to is not written.
 impl Saved for Inbound {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         let Self { rules, state, window } = self;
         debug_assert!(window.is_none());
         rules.save(out);
@@ -296,6 +296,17 @@ impl Inbound {
             }
         };
         Ok((end, Step::Message(message)))
+    }
+
+    /// Bytes that [`Inbound::body_space`] is about to take from the allocator; zero if there is room, or no body.
+    pub fn growth_bytes(&self) -> usize {
+        match &self.state {
+            State::Assembling(assembly) => match assembly.progress {
+                Progress::InFrame { remaining, .. } => assembly.body.growth_bytes(remaining),
+                Progress::BetweenFragments => 0,
+            },
+            State::Idle | State::Delivered(_) => 0,
+        }
     }
 
     /// Where the rest of a large frame may be read to directly: at most what the frame still lacks.

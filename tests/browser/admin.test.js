@@ -6,7 +6,8 @@ import { openPage, startPages, startServer } from "./harness.js";
 
 const DEADLINE_MS = 60_000;
 const ASK_DEADLINE_MS = 5_000;
-const NAMES = ["127.0.0.1", "localhost", ...Array.from({ length: 10 }, (_, at) => `n${at}.localhost`)];
+// To the third Chromium sends no Sec-Fetch-Site.
+const NAMES = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", ...Array.from({ length: 10 }, (_, at) => `n${at}.localhost`)];
 const IMAGES_EACH = 6;
 
 for (const from of ["localhost", "127.0.0.1", "foreign.test"]) {

@@ -1,5 +1,6 @@
-// The stock client of Centrifugo's protocol, as its users install it: what it does every day, cut off in the middle of a
-// stream, with a history that is too short, and too slow; and the HTTP API beside it.
+// The stock client of Centrifugo's protocol, as its users install it: what it does every day, with odd data, with as many
+// subscriptions as it may have, cut off in the middle of a stream, with a history that is too short, and too slow; and the HTTP
+// API beside it.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -158,6 +159,71 @@ async function isTooSlow(url) {
   same([next, offset], ["behind the gap", COUNT + 1], "what a slow client gets behind the gap");
   same([heard.left, reader.sockets.length], [0, 1], "publications beyond, and connections");
   return before + 1;
+}
+
+// What JSON's grammar allows and few can hold: it is passed on as it is, and no connection ends for it.
+async function saysOddThings(url) {
+  const [reader, writer] = [await connect(url), await connect(url)];
+  const topic = `odd/${schemeOf(url)}`;
+  const heard = await subscribe(reader, topic, RECOVERS);
+  const [half, other] = ["\ud83d", "\ude00"];
+  const things = [half, other, other + half, { [half]: [other, { [other]: half }] }, { "": { "": half } }];
+  for (const data of things) {
+    await asked("publish", writer.publish(topic, data));
+    same((await heard.next()).data, data, "half an emoji");
+  }
+  // Clients in other languages write such numbers; here they are put into the text that the stock client sends.
+  const socket = writer.sockets[0];
+  const send = socket.send;
+  socket.send = (text, ...rest) => send.call(socket, text.replace(/"number (.*?)"/g, "$1"), ...rest);
+  for (const [number, value] of [["1e400", Infinity], ["-1E+400", -Infinity], ["1e-400", 0], ["-0", -0], ["1" + "0".repeat(400), Infinity]]) {
+    await asked("publish", writer.publish(topic, [`number ${number}`]));
+    const { data } = await heard.next();
+    if (!Object.is(data[0], value)) throw new Error(`${number} came as ${data[0]}`);
+    things.push(data);
+  }
+  const { publications } = await asked("history", heard.subscription.history({ limit: -1 }));
+  same(publications.map(({ data }) => data), things, "a history of odd things");
+  // Who missed them recovers them.
+  const back = event(heard.subscription, "subscribed");
+  reader.sockets[0].terminate();
+  await asked("publish", writer.publish(topic, { [half]: "number 1e400" }));
+  const { wasRecovering, recovered } = await back;
+  same([wasRecovering, recovered], [true, true], "recovery of odd things");
+  const [[key, value]] = Object.entries((await heard.next()).data);
+  same([key, value === Infinity], [half, true], "an odd thing that was missed");
+  // What cannot be is refused alone.
+  const refused = await within(DEADLINE_MS, "a refusal", writer.publish(half, 1).catch((error) => error));
+  same(refused.code, 107, "the code for a channel that is half an emoji");
+  const deep = (depth) => (depth === 0 ? 0 : [deep(depth - 1)]);
+  const tooDeep = await within(DEADLINE_MS, "a refusal", writer.publish(topic, deep(100)).catch((error) => error));
+  same(tooDeep.code, 107, "the code for what is too deep");
+  same([writer.state, writer.sockets.length, reader.sockets.length], ["connected", 1, 2], "connections");
+  same(heard.left, 0, "publications beyond");
+  return things.length + 1;
+}
+
+// It has as many subscriptions as it may, comes back with all of them in one message, and recovers each.
+async function hearsAll(url, count) {
+  const CUTS = 3;
+  const [reader, writer] = [await connect(url), await connect(url)];
+  const topics = Array.from({ length: count }, (_, at) => `hears/all/${schemeOf(url)}/${at}`);
+  const all = await Promise.all(topics.map((topic) => subscribe(reader, topic, RECOVERS)));
+  for (let cut = 1; cut <= CUTS; cut += 1) {
+    const back = all.map(({ subscription }) => event(subscription, "subscribed"));
+    reader.sockets.at(-1).terminate();
+    writer.startBatching();
+    const published = topics.map((topic) => asked("publish", writer.publish(topic, cut)));
+    writer.stopBatching();
+    await Promise.all(published);
+    for (const { wasRecovering, recovered } of await Promise.all(back)) {
+      same([wasRecovering, recovered], [true, true], `recovery of one of ${count} subscriptions`);
+    }
+    for (const heard of all) same((await heard.next()).data, cut, `a publication of one of ${count} topics`);
+  }
+  same(all.filter(({ left }) => left > 0).length, 0, "topics with publications beyond");
+  same([reader.sockets.length, writer.sockets.length], [CUTS + 1, 1], "connections");
+  return CUTS * count;
 }
 
 // The HTTP API's publish, broadcast, presence, history and disconnect, with the key and without.
@@ -327,12 +393,16 @@ async function serve(...flags) {
 if (!BINARY) {
   skip(CLIENT, "not another server's protocol");
 } else {
+  const many = await serve("--max-subscriptions", "1000");
   const small = await serve("--history", "8", "--publish-key", API_KEY, "--client-publish", "on");
   for (const [at, url] of URLS.entries()) {
     await report(CLIENT, url, OFFER, async (row) => {
       const everyday = await everyDay(url);
       row.agreed = checkAgreed(everyday.response, OFFER, COMPRESSION);
       row.echoed = everyday.heard;
+      row.echoed += await saysOddThings(url);
+      row.echoed += await hearsAll(url, 128);
+      row.echoed += await hearsAll(many.urls[at], 1000);
       row.echoed += await isCutOff(url);
       row.echoed += await missesTooMuch(small.urls[at]);
       row.echoed += await isTooSlow(small.urls[at]);
@@ -341,5 +411,6 @@ if (!BINARY) {
     while (endings.length > 0) endings.pop()();
   }
   await small.end();
+  await many.end();
 }
 process.exit();

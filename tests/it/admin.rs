@@ -285,6 +285,45 @@ fn it_has_room_where_clients_have_none() {
     watch.expect_first("t", "sse");
 }
 
+/// A proxy connects from this machine, whoever it speaks for.
+#[test]
+fn a_request_that_shows_a_proxy_needs_the_key() {
+    let key = "the-key-of-the-operator";
+    let proxied = "X-Forwarded-For: 192.0.2.1\r\n";
+    let lines = [
+        "GET /topics",
+        "GET /connections",
+        "GET /metrics",
+        "GET /events",
+        "DELETE /connections/1.1",
+    ];
+    for (flags, shown) in [
+        (&["--admin", "127.0.0.1:0"][..], ""),
+        (&["--admin", "127.0.0.1:0"], "X-API-Key: the-key-of-the-operator\r\n"),
+        (&["--admin", "127.0.0.1:0", "--publish-key", key], ""),
+        (&["--admin", "127.0.0.1:0", "--publish-key", key], "X-API-Key: another\r\n"),
+    ] {
+        let server = Process::start(flags);
+        let admin = server.admin();
+        for line in lines {
+            let told = request(admin, line, &format!("{proxied}{shown}"));
+            assert_eq!(told.status, 401, "{line} {shown}");
+            assert_ne!(request(admin, line, "").status, 401, "{line}, by none");
+        }
+        let mut client = RawClient::connect(admin);
+        let head = wire::request_with(&format!("{proxied}{shown}"));
+        client.send(head.replacen("GET /", "GET /events", 1));
+        assert_eq!(client.response().status, 401, "{shown}");
+        assert_eq!(request(admin, "GET /ready", proxied).status, 200);
+    }
+    let server = Process::start(&["--admin", "127.0.0.1:0", "--publish-key", key]);
+    let admin = server.admin();
+    let with_key = format!("{proxied}X-API-Key: {key}\r\n");
+    for (line, status) in lines.into_iter().zip([200, 200, 200, 204, 404]) {
+        assert_eq!(request(admin, line, &with_key).status, status, "{line}");
+    }
+}
+
 /// Where others reach it, it asks for the key, but for whether the server is ready.
 #[test]
 fn beyond_loopback_it_asks_for_the_key() {

@@ -1,5 +1,6 @@
 //! The Centrifugo JSON protocol over a real socket, byte for byte as stock clients speak it, and its HTTP API.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::support::DEADLINE;
 use crate::support::client::RawClient;
+use crate::support::flood::connect_with_rcvbuf;
 use crate::support::process::Process;
 use crate::support::wire;
 
@@ -167,34 +169,32 @@ fn the_http_api_publishes_tells_and_ends() {
     assert_eq!(stranger.response().status, 401);
 }
 
-/// At each limit, and one past it.
+/// At each limit, and one past it. Commands have none: a message's bytes are theirs.
 #[test]
 fn commands_depth_names_and_subscriptions_are_limited() {
     let server = Process::start(&[]);
     let mut client = connect(server.addr);
-    let pings = |count: u32| -> String {
-        (1..=count).map(|id| format!("{{\"ping\":{{}},\"id\":{id}}}\n")).collect()
-    };
-    client.send(wire::text(&pings(128)));
-    assert_eq!(text(&mut client).lines().count(), 128);
-    client.send(wire::text(&pings(129)));
-    client.expect_close(3501);
+    let pings: String = (1..=10_000).map(|id| format!("{{\"ping\":{{}},\"id\":{id}}}\n")).collect();
+    client.send(wire::text(&pings));
+    let replies = lines(&mut client, 10_000);
+    let expected = (1..=10_000).map(|id| format!(r#"{{"id":{id},"ping":{{}}}}"#));
+    assert!(replies.into_iter().eq(expected));
 
-    let mut client = connect(server.addr);
     let deep = |depth: usize| {
         // The command and the request are two of them.
         let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
         format!(r#"{{"publish":{{"channel":"deep","data":{open}{close}}},"id":2}}"#)
     };
     assert_eq!(ask(&mut client, &deep(64)), r#"{"id":2,"publish":{}}"#);
-    client.send(wire::text(&deep(65)));
-    client.expect_close(3501);
+    for depth in [65, 100_000] {
+        assert_eq!(ask(&mut client, &deep(depth)), bad_request(2), "{depth}");
+    }
 
     let mut client = connect(server.addr);
     let subscribe = |name: &str| format!(r#"{{"subscribe":{{"channel":"{name}"}},"id":2}}"#);
     for name in ["", &"n".repeat(256), "a\\nb", "\\u0000"] {
         let refused = ask(&mut client, &subscribe(name));
-        assert_eq!(refused, r#"{"id":2,"error":{"code":107,"message":"bad request"}}"#, "{name}");
+        assert_eq!(refused, bad_request(2), "{name}");
     }
     for number in 1..128 {
         let subscribed = ask(&mut client, &subscribe(&format!("topic/{number}")));
@@ -209,74 +209,471 @@ fn commands_depth_names_and_subscriptions_are_limited() {
     assert!(ask(&mut client, &subscribe("another")).starts_with(r#"{"id":2,"subscribe":"#));
 }
 
-/// One frame of tiny commands gets about 1 MiB: 11 messages of 100 KiB.
+/// RFC 8259's grammar allows it all, whatever a JavaScript engine makes of it.
+const VALID: [&str; 20] = [
+    r#""\ud83d""#,
+    r#""\ude00""#,
+    r#""\ude00\ud83d""#,
+    r#"{"\ud83d":{"\udfff\u0000":["\uD800\n\ud800"]}}"#,
+    "1e400",
+    "-1E+400",
+    "1e-400",
+    "[1e99999999999999999999,0e0,-0.0]",
+    "-0",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "123456789012345678901234567890123456789012345678901234567890",
+    r#"{"a":1,"a":[2],"a":{"a":3}}"#,
+    r#"{"":0,"":{"":[]}}"#,
+    "{ \"x\" : [ 1 ,\t2 ] }",
+    r#""\u0000\u001f\u2028\u2029\ufffe\uffff""#,
+    "\"\u{7f}\u{80}\u{2028}\u{feff}\u{ffff}\u{10ffff}\"",
+    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{\"\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+    "null",
+    r#""""#,
+];
+
+/// Whichever way it is published, and whichever way it is heard.
 #[test]
-fn what_a_turns_replies_hold_is_limited() {
+fn valid_json_is_passed_on_byte_for_byte() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let mut bare = open(server.addr, "/valid");
+    let mut lines = RawClient::connect(server.addr);
+    lines.send("GET /valid HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n");
+    assert_eq!(lines.response().status, 200);
+    let subscribed = ask(&mut client, r#"{"subscribe":{"channel":"valid"},"id":2}"#);
+    let epoch = between(&subscribed, r#""epoch":""#, r#"""#);
+    let mut poster = RawClient::connect(server.addr);
+    let mut post = |target: &str, body: &str| {
+        poster.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let response = poster.response();
+        assert_eq!(response.status, 200, "{}", response.body);
+        response.body
+    };
+    let mut offset = 0;
+    let mut publications = Vec::new();
+    let mut expect = |client: &mut RawClient, bare: &mut RawClient, data: &str| {
+        offset += 1;
+        let publication = format!(r#"{{"data":{data},"offset":{offset}}}"#);
+        let push = format!(r#"{{"push":{{"channel":"valid","pub":{publication}}}}}"#);
+        assert_eq!(text(client), push);
+        assert_eq!(text(bare), data);
+        let line = loop {
+            match lines.until(b"\n") {
+                // A sign of life.
+                line if line == "\n" => {}
+                line => break line,
+            }
+        };
+        let escaped = data.replace('\\', r"\\").replace('"', r#"\""#).replace('\t', r"\t");
+        assert!(line.contains(&format!(r#""text":"{escaped}""#)), "{line}");
+        publications.push(publication);
+    };
+    for data in VALID {
+        let command = format!(r#"{{"publish":{{"channel":"valid","data":{data}}},"id":3}}"#);
+        client.send(wire::text(&command));
+        client.expect_text(r#"{"id":3,"publish":{}}"#);
+        expect(&mut client, &mut bare, data);
+        let body = format!(r#"{{"channel":"valid","data":{data}}}"#);
+        assert!(post("/api/publish", &body).starts_with(r#"{"result":"#), "{data}");
+        expect(&mut client, &mut bare, data);
+        post("/valid", data);
+        expect(&mut client, &mut bare, data);
+        bare.send(wire::text(data));
+        expect(&mut client, &mut bare, data);
+    }
+    let all = format!(r#""publications":[{}]"#, publications.join(","));
+    let history = ask(&mut client, r#"{"history":{"channel":"valid","limit":-1},"id":4}"#);
+    assert!(history.contains(&all), "{history}");
+    let history = post("/api/history", r#"{"channel":"valid","limit":-1}"#);
+    assert!(history.contains(&all), "{history}");
+    let mut again = connect(server.addr);
+    let recover = format!(
+        r#"{{"subscribe":{{"channel":"valid","recover":true,"offset":0,"epoch":"{epoch}"}},"id":2}}"#
+    );
+    let recovered = ask(&mut again, &recover);
+    assert!(recovered.contains(r#""recovered":true"#) && recovered.contains(&all), "{recovered}");
+}
+
+/// What is wrong with one is no other's fault.
+#[test]
+fn a_command_that_is_refused_leaves_the_rest_alone() {
+    let server = Process::start(&[]);
+    let mut client = connect(server.addr);
+    let (open, close) = ("[".repeat(70), "]".repeat(70));
+    let refused = [
+        r#"{"subscribe":{"channel":"\ud83d"},"id":ID}"#.to_owned(),
+        r#"{"id":ID,"subscribe":{"channel":1e400}}"#.to_owned(),
+        r#"{"id":ID,"subscribe":{"channel":"c","recover":true,"offset":1e400}}"#.to_owned(),
+        r#"{"id":ID,"subscribe":{"channel":"c","epoch":"\udc00"}}"#.to_owned(),
+        r#"{"id":ID,"subscribe":["c"]}"#.to_owned(),
+        r#"{"id":ID,"publish":{"channel":"c"}}"#.to_owned(),
+        r#"{"history":{"channel":"c","limit":18446744073709551616},"id":ID}"#.to_owned(),
+        format!(r#"{{"publish":{{"channel":"c","data":{open}{close}}},"id":ID}}"#),
+        format!(r#"{{"id":ID,"x":{open}{close},"ping":{{}}}}"#),
+    ];
+    let mut message = String::new();
+    let mut expected = String::new();
+    for (number, command) in refused.iter().enumerate() {
+        let (id, ping) = (2 * number + 2, 2 * number + 3);
+        message += &command.replace("ID", &id.to_string());
+        // Members that nobody asks for may be whatever JSON may be.
+        message +=
+            &format!("\n{{\"\\ud83d\":\"\\ude00\",\"x\":1e400,\"ping\":{{}},\"id\":{ping}}}\n");
+        expected += &format!("{}\n{{\"id\":{ping},\"ping\":{{}}}}\n", bad_request(id));
+    }
+    assert_eq!(ask(&mut client, &message), expected.trim_end());
+
+    // The API refuses in its own words.
+    let mut api = RawClient::connect(server.addr);
+    for body in
+        [r#"{"channel":"\ud83d","data":1}"#, &format!(r#"{{"channel":"c","data":{open}{close}}}"#)]
+    {
+        api.send(format!(
+            "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert!(api.response().body.starts_with(r#"{"error":{"code":107,"#), "{body}");
+    }
+}
+
+/// Connect and all subscriptions in one frame, as stock clients come back; and what else they may want with it.
+#[test]
+fn as_many_subscriptions_as_there_may_be_fit_one_frame() {
+    // The longest names there are, escaped as far as JSON asks for; and everyday ones.
+    for (args, most, quotes) in [
+        (&[][..], 128, 240),
+        (&["--max-subscriptions", "1000", "--max-commands", "1"], 1000, 0),
+        // More bytes than a message may have where nobody asks for so many.
+        (&["--max-subscriptions", "2500"], 2500, 240),
+    ] {
+        let server = Process::start(args);
+        let name = |number: usize| format!("topic/{number:09}{}", r#"\""#.repeat(quotes));
+        let mut epochs = Vec::new();
+        for recovers in [false, true] {
+            let mut client = open(server.addr, "/connection/websocket");
+            let mut message = String::from("{\"connect\":{\"name\":\"js\"},\"id\":1}\n");
+            for number in 0..most {
+                let from = match epochs.get(number) {
+                    Some(epoch) => format!(r#","recover":true,"offset":0,"epoch":"{epoch}""#),
+                    None => String::new(),
+                };
+                message += &format!(
+                    "{{\"subscribe\":{{\"channel\":\"{}\",\"positioned\":true,\"recoverable\":true,\"join_leave\":true,\"flag\":1{from}}},\"id\":{}}}\n",
+                    name(number),
+                    number + 2
+                );
+            }
+            let mut next = most + 2;
+            let asks = if quotes == 0 { most } else { 0 };
+            for number in 0..asks {
+                message += &format!(
+                    "{{\"presence\":{{\"channel\":\"{}\"}},\"id\":{next}}}\n{{\"ping\":{{}},\"id\":{}}}\n",
+                    name(number),
+                    next + 1
+                );
+                next += 2;
+            }
+            client.send(wire::text(&message));
+            let replies = lines(&mut client, next - 1);
+            let refused = replies.iter().find(|line| line.contains(r#""error""#));
+            assert_eq!(refused, None, "{args:?}");
+            let subscribed = replies.iter().filter(|line| line.contains(r#","subscribe":{"#));
+            epochs =
+                subscribed.map(|line| between(line, r#""epoch":""#, r#"""#).to_owned()).collect();
+            assert_eq!(epochs.len(), most, "{args:?}");
+            let recovered = replies.iter().filter(|it| it.contains(r#""recovered":true"#)).count();
+            assert_eq!(recovered, if recovers { most } else { 0 }, "{args:?}");
+        }
+    }
+}
+
+/// However small a message may be, a client gets no subscription that it could not come back with.
+#[test]
+fn what_would_not_fit_one_message_is_not_subscribed() {
+    let server = Process::start(&["--max-message-bytes", "2K"]);
+    let mut client = connect(server.addr);
+    let mut subscribed: Vec<(String, String)> = Vec::new();
+    let refused = loop {
+        let channel = format!("{:a>100}", subscribed.len());
+        let command = format!(r#"{{"subscribe":{{"channel":"{channel}"}},"id":2}}"#);
+        let reply = ask(&mut client, &command);
+        if reply.contains("error") {
+            break reply;
+        }
+        let epoch = between(&reply, r#""epoch":""#, r#"""#).to_owned();
+        subscribed.push((channel, epoch));
+    };
+    assert_eq!(refused, r#"{"id":2,"error":{"code":106,"message":"limit exceeded"}}"#);
+    assert!((6..10).contains(&subscribed.len()), "{}", subscribed.len());
+    // One goes, and another one comes.
+    let (gone, _) = subscribed.swap_remove(2);
+    ask(&mut client, &format!(r#"{{"unsubscribe":{{"channel":"{gone}"}},"id":3}}"#));
+    for expected in ["subscribe", "error"] {
+        let other = format!("{expected:b>100}");
+        let reply = ask(&mut client, &format!(r#"{{"subscribe":{{"channel":"{other}"}},"id":4}}"#));
+        assert!(reply.starts_with(&format!(r#"{{"id":4,"{expected}":"#)), "{reply}");
+    }
+    let mut again = open(server.addr, "/connection/websocket");
+    let mut message = String::from(r#"{"connect":{"name":"js"},"id":1}"#);
+    for (at, (channel, epoch)) in subscribed.iter().enumerate() {
+        message += &format!(
+            "\n{{\"subscribe\":{{\"channel\":\"{channel}\",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":0}},\"id\":{}}}",
+            at + 2
+        );
+    }
+    again.send(wire::text(&message));
+    let replies = lines(&mut again, 1 + subscribed.len());
+    let recovered = replies.iter().filter(|it| it.contains(r#""recovered":true"#)).count();
+    assert_eq!(recovered, subscribed.len());
+}
+
+/// Stock clients send their subscriptions along with connect. Where its token has expired they get a new one and come back, and
+/// so do they where it is not valid yet.
+#[test]
+fn what_follows_a_refused_connect_is_not_fatal() {
+    let server = Process::start(&["--jwt-secret", SECRET]);
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = |more: String| format!(r#"{{"sub":"anna","subscribe":["*"],{more}}}"#);
+    let expired = token(&claims(format!(r#""exp":{}"#, now_s - 60)));
+    let early = token(&claims(format!(r#""exp":{},"nbf":{}"#, now_s + 900, now_s + 600)));
+    let good = token(&claims(format!(r#""exp":{}"#, now_s + 900)));
+    let later = r#""error":{"code":101,"message":"unauthorized","temporary":true}}"#;
+    let expired_reply = r#""error":{"code":109,"message":"token expired"}}"#;
+    for (bad, first) in [(expired, expired_reply), (early, later)] {
+        let mut client = open(server.addr, "/connection/websocket");
+        let message = |token: &str| {
+            format!(
+                "{{\"connect\":{{\"token\":\"{token}\"}},\"id\":1}}\n{{\"subscribe\":{{\"channel\":\"c\"}},\"id\":2}}\n{{\"ping\":{{}},\"id\":3}}\n{{}}"
+            )
+        };
+        client.send(wire::text(&message(&bad)));
+        let expected = format!("{{\"id\":1,{first}\n{{\"id\":2,{later}\n{{\"id\":3,{later}");
+        assert_eq!(text(&mut client), expected);
+        // On the same connection, too.
+        client.send(wire::text(&message(&good)));
+        let replies = text(&mut client);
+        let replies: Vec<&str> = replies.lines().collect();
+        assert!(replies[0].starts_with(r#"{"id":1,"connect":"#), "{replies:?}");
+        assert!(replies[1].starts_with(r#"{"id":2,"subscribe":"#), "{replies:?}");
+        assert_eq!(replies[2], r#"{"id":3,"ping":{}}"#);
+    }
+}
+
+/// Tiny commands ask for megabytes: each reply is cut at 1 MiB, and leaves before the next is made.
+#[test]
+fn history_comes_in_pages_of_a_megabyte() {
     let server = Process::start(&["--topic-bytes", "8M", "--compression", "off"]);
-    for topic in ["large", "other"] {
-        let mut api = RawClient::connect(server.addr);
+    let letters = "m".repeat(102_400);
+    // In JSON, each is six bytes.
+    let controls = "\u{1}".repeat(102_400);
+    for (topic, body) in [("letters", &letters), ("controls", &controls)] {
         for _ in 0..30 {
-            api.send(format!(
-                "POST /{topic} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 102400\r\n\r\n{}",
-                "m".repeat(102_400)
-            ));
-            assert_eq!(api.response().status, 200);
+            post(server.addr, &format!("/{topic}"), body);
         }
     }
     let mut client = connect(server.addr);
-    let history = |id: u32, more: &str| {
-        format!(r#"{{"history":{{"channel":"large","limit":-1{more}}},"id":{id}}}"#)
-    };
-    client.send(wire::text(&[history(2, ""), history(3, ""), history(4, "")].join("\n")));
-    let replies = text(&mut client);
-    assert!(replies.len() < 1_200_000, "{} bytes", replies.len());
-    let replies: Vec<&str> = replies.lines().collect();
-    assert_eq!(offsets(replies[0]), (1..=11).collect::<Vec<_>>());
-    let later = r#""error":{"code":111,"message":"too many requests","temporary":true}}"#;
-    for (reply, id) in [(replies[1], 3), (replies[2], 4)] {
-        assert_eq!(reply, format!("{{\"id\":{id},{later}"));
-    }
-    let epoch = between(replies[0], r#""epoch":""#, r#"""#).to_owned();
-    // What was cut off is had by asking for it, in pages of 11 or fewer: what a page may hold is the turn's, and a client that
-    // is quick may ask for the next one while the server is still in it.
-    let since = |offset: u64| format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#);
-    let mut pages = |first: u64, expected: &[u64], more: &str| {
-        let (mut from, mut heard) = (first, Vec::new());
-        while heard.len() < expected.len() {
-            let page = ask_in_time(&mut client, &history(5, &format!("{}{more}", since(from))));
-            let page = offsets(&page);
-            assert!((1..=11).contains(&page.len()), "{page:?}");
-            from = page[page.len() - 1];
-            heard.extend(page);
+    for (topic, body, page) in [("letters", &letters, 10), ("controls", &controls, 1)] {
+        let history = |id: u64, more: &str| {
+            format!(r#"{{"history":{{"channel":"{topic}","limit":-1{more}}},"id":{id}}}"#)
+        };
+        let all = [history(2, ""), history(3, ""), history(4, r#","reverse":true"#)].join("\n");
+        client.send(wire::text(&all));
+        let escaped = body.replace('\u{1}', r"\u0001");
+        let mut epoch = String::new();
+        for expected in
+            [(1..=page).collect::<Vec<_>>(), (1..=page).collect(), (31 - page..=30).rev().collect()]
+        {
+            let reply = text(&mut client);
+            assert!(reply.len() <= (1 << 20) + 200, "{} bytes", reply.len());
+            assert_eq!(offsets(&reply), expected);
+            assert_eq!(reply.matches(&escaped).count() as u64, page);
+            between(&reply, r#""epoch":""#, r#"""#).clone_into(&mut epoch);
         }
-        assert_eq!(heard, expected);
-    };
-    pages(11, &(12..=30).collect::<Vec<_>>(), "");
-    pages(30, &(1..=29).rev().collect::<Vec<_>>(), r#","reverse":true"#);
-    let at_the_end = ask(&mut client, &history(7, &since(u64::MAX)));
-    assert_eq!(offsets(&at_the_end), [0_u64; 0]);
+        // What was cut off is had by asking for it.
+        let since = |offset: u64| format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#);
+        let mut pages = |first: u64, expected: Vec<u64>, more: &str| {
+            let (mut from, mut heard) = (first, Vec::new());
+            while heard.len() < expected.len() {
+                let reply = ask(&mut client, &history(5, &format!("{}{more}", since(from))));
+                let offsets = offsets(&reply);
+                assert!((1..=page).contains(&(offsets.len() as u64)), "{offsets:?}");
+                from = offsets[offsets.len() - 1];
+                heard.extend(offsets);
+            }
+            assert_eq!(heard, expected);
+        };
+        pages(page, (page + 1..=30).collect(), "");
+        pages(30, (1..=29).rev().collect(), r#","reverse":true"#);
+        let at_the_end = ask(&mut client, &history(7, &since(u64::MAX)));
+        assert_eq!(offsets(&at_the_end), [0_u64; 0]);
+        let over_http = format!(r#"{{"channel":"{topic}","limit":-1}}"#);
+        let over_http = post(server.addr, "/api/history", &over_http);
+        assert_eq!(offsets(&over_http), (1..=page).collect::<Vec<_>>());
+    }
+}
 
-    // More than fits is not recovered; what would fit alone is refused until it is alone.
-    let other = ask_in_time(&mut client, r#"{"history":{"channel":"other"},"id":8}"#);
-    let other_epoch = between(&other, r#""epoch":""#, r#"""#).to_owned();
-    let recover = |id: u32, channel: &str, epoch: &str, offset: u64| {
+/// A recovery's reply has the first of what was missed, up to 16 KiB. The rest follows in its order, and then what is new.
+#[test]
+fn a_recovery_goes_on_behind_its_reply() {
+    for args in [&["--topic-bytes", "8M"][..], &["--topic-bytes", "8M", "--lag", "latest"]] {
+        let server = Process::start(args);
+        let mut epochs = Vec::new();
+        // As JSON, as strings, and one that is larger than a reply's part.
+        for (topic, bodies) in [("many", 40..1040), ("large", 102_400..102_430), ("one", 9..10)] {
+            for len in bodies {
+                let body = if len % 2 == 0 { "7".repeat(len) } else { "\"".repeat(len) };
+                post(server.addr, &format!("/{topic}"), &body);
+            }
+            let asked = format!(r#"{{"channel":"{topic}"}}"#);
+            let history = post(server.addr, "/api/history", &asked);
+            epochs.push((topic, between(&history, r#""epoch":""#, r#"""#).to_owned()));
+        }
+        let last_of = |topic: &str| match topic {
+            "many" => 1000,
+            "large" => 30,
+            _ => 1,
+        };
+        for from in [0, 1] {
+            let mut client = connect(server.addr);
+            let commands = epochs.iter().enumerate().map(|(at, (topic, epoch))| {
+                format!(
+                    "{{\"subscribe\":{{\"channel\":\"{topic}\",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":{from},\"flag\":2}},\"id\":{}}}\n",
+                    at + 2
+                )
+            });
+            client.send(wire::text(&commands.collect::<String>()));
+            let replies = lines(&mut client, epochs.len());
+            let total: usize = replies.iter().map(String::len).sum();
+            assert!(total <= (16 << 10) + 1000, "{total} bytes");
+            let mut heard = HashMap::new();
+            for ((topic, epoch), reply) in epochs.iter().zip(&replies) {
+                // From where it is, it moves with each message.
+                let here = format!(r#""epoch":"{epoch}","offset":{from},"was_recovering":true,"#);
+                assert!(reply.contains(&here), "{reply}");
+                assert!(reply.contains(r#""recovered":true,"publications":["#), "{reply}");
+                heard.insert(*topic, offsets(reply));
+            }
+            assert!((50..200).contains(&heard["many"].len()), "{:?}", heard["many"].len());
+            assert_eq!(heard["large"], [0_u64; 0]);
+            for (topic, _) in &epochs {
+                post(server.addr, &format!("/{topic}"), "8");
+            }
+            let mut left = epochs.len();
+            while left > 0 {
+                let push = text(&mut client);
+                let topic = between(&push, r#""channel":""#, r#"""#);
+                let (_, offset) = push.rsplit_once(r#""offset":"#).unwrap();
+                let offset: u64 = offset.trim_end_matches('}').parse().unwrap();
+                assert_eq!(push.contains(r#""data":8,"#), offset > last_of(topic), "{push}");
+                left -= usize::from(offset == last_of(topic) + from + 1);
+                heard.get_mut(topic).unwrap().push(offset);
+            }
+            for (topic, heard) in heard {
+                assert_eq!(heard, (from + 1..=last_of(topic) + from + 1).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+/// A place that fell off while its reader took what it missed: it is told to subscribe anew, and that it cannot recover.
+#[test]
+fn what_falls_off_while_it_is_recovered_is_told() {
+    let server = Process::start(&["--compression", "off"]);
+    let body = "m".repeat(100 << 10);
+    for _ in 0..9 {
+        post(server.addr, "/t", &body);
+    }
+    let history = post(server.addr, "/api/history", r#"{"channel":"t"}"#);
+    let epoch = between(&history, r#""epoch":""#, r#"""#);
+    let mut slow = connect_with_rcvbuf(server.addr, 4096);
+    slow.send(wire::request().replacen("GET /", "GET /connection/websocket", 1));
+    slow.expect_open(wire::KEY);
+    ask(&mut slow, r#"{"connect":{},"id":1}"#);
+    let recover = |id: u32, from: u64| {
         format!(
-            r#"{{"subscribe":{{"channel":"{channel}","recover":true,"epoch":"{epoch}","offset":{offset}}},"id":{id}}}"#
+            r#"{{"subscribe":{{"channel":"t","recover":true,"epoch":"{epoch}","offset":{from}}},"id":{id}}}"#
         )
     };
-    let all = ask_in_time(&mut client, &recover(9, "large", &epoch, 0));
-    assert!(all.contains(r#""recovered":false,"publications":[]"#), "{} bytes", all.len());
-    let mut client = connect(server.addr);
-    let both = [recover(2, "large", &epoch, 22), recover(3, "other", &other_epoch, 22)];
-    client.send(wire::text(&both.join("\n")));
-    let replies = text(&mut client);
-    let replies: Vec<&str> = replies.lines().collect();
-    assert!(replies[0].contains(r#""recovered":true"#));
-    assert_eq!(offsets(replies[0]), (23..=30).collect::<Vec<_>>());
-    assert_eq!(replies[1], format!("{{\"id\":3,{later}"));
-    let alone = ask_in_time(&mut client, &both[1]);
-    assert!(alone.contains(r#""recovered":true"#));
-    assert_eq!(offsets(&alone), (23..=30).collect::<Vec<_>>());
+    assert!(ask(&mut slow, &recover(2, 0)).contains(r#""recovered":true,"publications":[]"#));
+    // Ten of them are all that is kept.
+    for _ in 0..40 {
+        post(server.addr, "/t", &body);
+    }
+    let mut heard = Vec::new();
+    let told = loop {
+        let push = text(&mut slow);
+        match push.rsplit_once(r#""offset":"#) {
+            Some((_, offset)) => heard.push(offset.trim_end_matches('}').parse::<u64>().unwrap()),
+            None => break push,
+        }
+    };
+    assert_eq!(
+        told,
+        r#"{"push":{"channel":"t","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#
+    );
+    let last = heard.len() as u64;
+    assert!((1..40).contains(&last), "{heard:?}");
+    assert_eq!(heard, (1..=last).collect::<Vec<_>>());
+    assert!(ask(&mut slow, &recover(3, last)).contains(r#""recovered":false,"publications":[]"#));
+}
+
+/// Tens of thousands of commands in a few frames are some turns' work, between which others are served; and all are answered, in
+/// their order.
+#[test]
+fn who_commands_much_takes_turns_with_the_others() {
+    let server = Process::start(&["--admin", "127.0.0.1:0"]);
+    let churn: String = (0..500)
+        .flat_map(|round| {
+            let id = 2 * round + 2;
+            [
+                format!("{{\"subscribe\":{{\"channel\":\"c\"}},\"id\":{id}}}\n"),
+                format!("{{\"unsubscribe\":{{\"channel\":\"c\"}},\"id\":{}}}\n", id + 1),
+            ]
+        })
+        .collect();
+    let mut many: Vec<RawClient> = (0..60).map(|_| connect(server.addr)).collect();
+    for client in &mut many {
+        client.send(wire::text(&churn));
+    }
+    // A stranger of each kind, and one whose first command costs nothing.
+    let mut longest = Duration::ZERO;
+    while longest.is_zero() || !many[59].is_readable_within(Duration::from_millis(1)) {
+        let begun = Instant::now();
+        open(server.addr, "/echo").expect_echo("who is there?");
+        connect(server.addr);
+        longest = longest.max(begun.elapsed());
+    }
+    println!("a stranger was served in {longest:?}");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    for client in &mut many {
+        let replies = lines(client, 1000);
+        for (at, reply) in replies.iter().enumerate() {
+            assert!(reply.starts_with(&format!("{{\"id\":{},", at + 2)), "{reply}");
+            assert!(!reply.contains("error"), "{reply}");
+        }
+    }
+}
+
+/// As many bytes as a broadcast writes at most, and more.
+#[test]
+fn a_broadcast_is_bounded_by_its_bytes() {
+    let server = Process::start(&["--max-commands", "10000", "--topic-bytes", "8K"]);
+    let broadcast = |channels: usize, len: usize| {
+        let names: Vec<String> = (0..channels).map(|at| format!("\"c{at}\"")).collect();
+        let body = format!(r#"{{"channels":[{}],"data":{}}}"#, names.join(","), "7".repeat(len));
+        post(server.addr, "/api/broadcast", &body)
+    };
+    let done = broadcast(4096, 4096);
+    assert_eq!(done.matches(r#"{"result":{"#).count(), 4097, "{:?}", done.get(..200));
+    for (channels, len) in [(4097, 4096), (10_000, 4096), (10_001, 1)] {
+        let refused = r#"{"error":{"code":106,"message":"limit exceeded"}}"#;
+        assert_eq!(broadcast(channels, len).trim_end(), refused, "{channels} times {len}");
+    }
 }
 
 /// A place of the future, of another life, or of none: nothing is recovered from there, the subscription goes on with what comes,
@@ -479,18 +876,6 @@ fn offsets(reply: &str) -> Vec<u64> {
     numbers.map(|rest| rest.split('}').next().unwrap().parse().unwrap()).collect()
 }
 
-/// Asks again for as long as the answer is "too many requests".
-fn ask_in_time(client: &mut RawClient, command: &str) -> String {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let reply = ask(client, command);
-        if !reply.contains(r#""error":{"code":111,"#) {
-            return reply;
-        }
-        assert!(Instant::now() < deadline, "{reply}");
-    }
-}
-
 fn connect(addr: SocketAddr) -> RawClient {
     let mut client = open(addr, "/connection/websocket");
     let connected = ask(&mut client, r#"{"connect":{"name":"js"},"id":1}"#);
@@ -499,9 +884,24 @@ fn connect(addr: SocketAddr) -> RawClient {
     client
 }
 
+/// What a command of that id gets that is not as it should be.
+fn bad_request(id: usize) -> String {
+    format!(r#"{{"id":{id},"error":{{"code":107,"message":"bad request"}}}}"#)
+}
+
 fn ask(client: &mut RawClient, command: &str) -> String {
     client.send(wire::text(command));
     text(client)
+}
+
+/// So many replies, in whichever messages they come.
+fn lines(client: &mut RawClient, count: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    while lines.len() < count {
+        lines.extend(text(client).lines().map(str::to_owned));
+    }
+    assert_eq!(lines.len(), count);
+    lines
 }
 
 fn text(client: &mut RawClient) -> String {

@@ -69,7 +69,8 @@ fn a_session_that_does_not_say_connect_is_ended() {
     let server = Process::start(&["--handshake-timeout", "300ms"]);
     let mut connected = connect(server.addr, "");
     let mut silent = open(server.addr, "/connection/websocket");
-    assert_eq!(silent.expect_close(3502), "stale");
+    // Below 3500: a slow network is no reason to stay away for good.
+    assert_eq!(silent.expect_close(3000), "no connect in time");
     connected.send(wire::text(r#"{"ping":{},"id":2}"#));
     assert_eq!(text(&mut connected), r#"{"id":2,"ping":{}}"#);
 }

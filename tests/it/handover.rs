@@ -12,18 +12,18 @@ use std::thread;
 use rustix::process::Signal;
 use rustls::version::TLS13;
 use wsfast::proto::handshake::{Request, Upgrade};
-use wsfast::state::{Corrupt, Reader, Saved as _};
+use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{
     Accept, Arrival, Context, Ended, Error, Handler, Kind, Listen, Message, PeerId, Refusal, Server,
 };
 
 use crate::support::client::{RawClient, Witness};
-use crate::support::flood::{Flood, open_with_rcvbuf};
-use crate::support::limits;
+use crate::support::flood::{Flood, connect_with_rcvbuf, open_with_rcvbuf};
 use crate::support::process::{Process, command, run_command};
 use crate::support::tls::{Pair, TlsClient};
 use crate::support::watch::{TRANSPORTS, get, listen, request, upgrade};
 use crate::support::wire::{self, CONTINUATION, FIN, Frame, TEXT};
+use crate::support::{DEADLINE, limits};
 
 /// Wherever in a handshake or a message a connection is, it goes on there; and once more.
 #[test]
@@ -516,28 +516,29 @@ fn a_state_that_is_cut_or_changed_makes_no_panic() {
     });
     assert_eq!(server.run().unwrap(), Ended::HandOver);
     let mut client = clients.join().unwrap();
-    let handed = server.hand_over();
+    let mut state = Vec::new();
+    let handed = server.hand_over(&mut state).unwrap();
     assert_eq!((handed.listeners.len(), handed.connections.len()), (1, 1));
-    let take_over = |state: &[u8]| {
+    let take_over = |mut state: &[u8]| {
         let sockets = handed.connections.iter().map(|it| it.try_clone_to_owned().unwrap());
         let listen = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-        Server::take_over(vec![listen], limits(), Names, state, sockets.collect())
+        Server::take_over(vec![listen], limits(), Names, &mut state, sockets.collect())
     };
-    for len in 0..handed.state.len() {
-        let refused = take_over(&handed.state[..len]).err();
+    for len in 0..state.len() {
+        let refused = take_over(&state[..len]).err();
         assert!(matches!(refused, Some(Error::HandOver(_))), "{len}: {refused:?}");
     }
     let mut refused = 0;
-    for at in 0..handed.state.len() {
+    for at in 0..state.len() {
         for flip in [1, 0x80] {
-            let mut state = handed.state.clone();
-            state[at] ^= flip;
-            refused += usize::from(take_over(&state).is_err());
+            let mut changed = state.clone();
+            changed[at] ^= flip;
+            refused += usize::from(take_over(&changed).is_err());
         }
     }
-    assert!(refused > handed.state.len() / 4, "{refused}");
+    assert!(refused > state.len() / 4, "{refused}");
     // As it was, it is whole.
-    let (mut server, left_out) = take_over(&handed.state).unwrap();
+    let (mut server, left_out) = take_over(&state).unwrap();
     assert!(left_out.is_empty());
     let taken_over = server.taken_over().unwrap();
     assert_eq!((taken_over.connections, taken_over.ended.other), (1, 1));
@@ -574,7 +575,7 @@ impl Handler for Names {
         !name.is_empty()
     }
 
-    fn save_peer(&self, name: &String, out: &mut Vec<u8>) {
+    fn save_peer(&self, name: &String, out: &mut Writer) {
         name.save(out);
     }
 
@@ -585,6 +586,40 @@ impl Handler for Names {
         from: &mut Reader<'_>,
     ) -> Result<String, Corrupt> {
         String::restore(from)
+    }
+}
+
+/// The state is no second copy of all that there is: history goes a message at a time, and what hundreds wait for is written once.
+#[test]
+fn a_restart_stays_within_the_limit_of_memory() {
+    const LIMIT: usize = 64 << 20;
+    let server = Process::start(&["--memory-limit", "64M", "--send-timeout", "1m"]);
+    let addr = server.addr;
+    let text = "m".repeat(1_000_000);
+    let mut publisher = RawClient::connect(addr);
+    for at in 0..16 {
+        let line = format!("Content-Length: {}\r\n", text.len());
+        publisher.send(format!("POST /t{at} HTTP/1.1\r\nHost: localhost\r\n{line}\r\n{text}"));
+        assert_eq!(publisher.response().status, 200);
+    }
+    let mut readers: Vec<_> = (0..60)
+        .map(|at| {
+            let mut reader = connect_with_rcvbuf(addr, 16 << 10);
+            reader.send(format!("GET /t{}?since=all HTTP/1.1\r\nHost: localhost\r\n\r\n", at % 16));
+            // The answer has begun; nothing more of it is read.
+            assert!(reader.is_readable_within(DEADLINE));
+            reader
+        })
+        .collect();
+    for _ in 0..2 {
+        restart(&server);
+        let peak = server.peak_rss_bytes();
+        assert!(peak <= LIMIT, "{} KiB", peak >> 10);
+    }
+    for reader in &mut readers {
+        let response = reader.response();
+        assert_eq!(response.status, 200);
+        assert!(response.body.contains(&text), "{} bytes", response.body.len());
     }
 }
 

@@ -28,7 +28,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::support::DEADLINE;
 use crate::support::client::{RawClient, Witness};
-use crate::support::flood::{Flood, Pushed, open_with_rcvbuf};
+use crate::support::flood::{Flood, Pushed, connect_with_rcvbuf, open_with_rcvbuf};
 use crate::support::siege::{Siege, count, is_full, patience};
 use crate::support::wire::{self, BINARY, CONTINUATION, FIN, Frame, PONG, TEXT};
 
@@ -335,6 +335,50 @@ fn those_who_never_read_are_not_read_from() {
     let pooled = POOL_BYTES_MAX.min(clients.len() * message.len());
     let bound = clients.len() * each + pooled + SLACK_BYTES;
     drop((clients, witness));
+    siege.end(bound);
+}
+
+/// Centrifugo's clients recover a megabyte each, and read none of it: they cost what a stream costs. One that reads at last gets all
+/// of it.
+#[test]
+fn recoveries_that_nobody_reads_cost_what_a_stream_costs() {
+    const MESSAGES: u64 = 10;
+    let siege = Siege::begin(&["--compression", "off"]);
+    let mut poster = RawClient::connect(siege.addr);
+    let body = "m".repeat(100 << 10);
+    let mut epoch = String::new();
+    for _ in 0..MESSAGES {
+        let head = format!("POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}", body.len());
+        poster.send(format!("{head}\r\n\r\n{body}"));
+        let published = poster.response().body;
+        let (_, id) = published.split_once(r#"{"id":""#).unwrap();
+        id.split_once(':').unwrap().0.clone_into(&mut epoch);
+    }
+    let commands = format!(
+        "{{\"connect\":{{}},\"id\":1}}\n{{\"subscribe\":{{\"channel\":\"t\",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":0}},\"id\":2}}"
+    );
+    let mut clients: Vec<RawClient> = Vec::new();
+    for _ in 0..count(1000, 200) {
+        let mut client = connect_with_rcvbuf(siege.addr, 4 << 10);
+        client.send(wire::request().replacen("GET /", "GET /connection/websocket", 1));
+        client.expect_open(wire::KEY);
+        client.send(wire::text(&commands));
+        clients.push(client);
+    }
+    siege.expect_rest();
+    for client in clients.iter_mut().step_by(count(100, 20)) {
+        let replies = String::from_utf8(client.frame().payload).unwrap();
+        assert!(replies.contains(r#""recovered":true,"publications":[]"#), "{replies}");
+        for offset in 1..=MESSAGES {
+            let push = format!(
+                r#"{{"push":{{"channel":"t","pub":{{"data":"{body}","offset":{offset}}}}}}}"#
+            );
+            client.expect_text(&push);
+        }
+    }
+    // The pushes are made once for all of them.
+    let bound = clients.len() * CONNECTION_BYTES + (4 << 20) + SLACK_BYTES;
+    drop((clients, poster));
     siege.end(bound);
 }
 

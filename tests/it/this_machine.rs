@@ -40,6 +40,15 @@ const SIGNS: &[&str] = &[
     "Tailscale-User-Login: ann@example.com",
     "X-Amzn-Trace-Id: Root=1",
     "Proxy-Connection: keep-alive",
+    "Proxy-Client-IP: 192.0.2.1",
+    "WL-Proxy-Client-IP: 192.0.2.1",
+    "CloudFront-Viewer-Address: 192.0.2.1:1",
+    "X-Source-IP: 192.0.2.1",
+    "X-Via: 1.1 a",
+    "Remote-User: ann",
+    "X-Auth-Request-User: ann",
+    "Client-Cert: :AA==:",
+    "Early-Data: 1",
     // A client may ask a proxy to take out what it put in (hop-by-hop, RFC 9110 §7.6.1).
     "Connection: X-Forwarded-For",
 ];

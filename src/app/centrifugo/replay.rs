@@ -1,115 +1,69 @@
 //! What was said on a topic before: history, and what a client missed.
 //!
-//! A command of 70 bytes can ask for all that a topic keeps, a frame has many commands, and a turn many frames. So what such
-//! replies hold is paid for out of the connection's [`Share`] of the turn, before anything is made. What does not fit:
+//! A command of 70 bytes can ask for all that a topic keeps. So:
 //!
-//! - history is cut, and the client asks for what follows by `since`;
-//! - a recovery that a whole share would not hold is none: `recovered` is false;
-//! - one that a whole share would hold, of which others took something, is refused for now: clients ask again by themselves.
+//! - a history is cut at [`HISTORY_BYTES`], and the client asks for what follows by `since`; memory for it is asked for before it is
+//!   made;
+//! - of what a client missed its reply has the first few KiB ([`last_that_fits`]). The rest is the subscription's, which begins there,
+//!   so that a recovery that is not read costs what a stream costs that is not read.
 //!
 //! Places come from clients, and may be any number. One of the future has nothing behind it: a recovery from there is none, and a
 //! history is empty, with the topic's own place beside it.
 //!
-//! Reads topics, and changes nothing. Who may hear them was asked before.
+//! Reads topics, and changes nothing. Who may hear them was asked before, and whether there is work left for it, too.
 
 use std::cell::RefCell;
 
-use wsfast::{Context, MessageId, Since, TopicMessage, saved};
+use wsfast::{Context, MessageId, Since, TopicMessage};
 
 use crate::app::dialects::centrifugo::codes::ReplyError;
 use crate::app::dialects::centrifugo::command::History;
 use crate::app::dialects::centrifugo::data::Data;
 use crate::app::dialects::centrifugo::json::Reader;
-use crate::app::dialects::centrifugo::reply::{self, Recovery, To};
+use crate::app::dialects::centrifugo::reply::{self, To};
 use crate::app::dialects::centrifugo::{Position, Publication};
 
-/// What is left of what one connection's large replies may hold in one turn.
-///
-/// Messages count as they were published, and take up to six times that as JSON strings. The last one may pass the bound, so
-/// that a message of any size can be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share {
-    turn_ms: u64,
-    left: usize,
+/// The place that a client names, if all that was said behind it is there.
+pub(super) fn place(channel: &str, from: Position<'_>, cx: &Context<'_>) -> Option<MessageId> {
+    let last = cx.topic_position(channel, Since::Now)?.last;
+    let place = MessageId { epoch: last.epoch, offset: from.offset };
+    let position = cx.topic_position(channel, Since::Id(place))?;
+    (may_be_of(from.epoch, last) && position.gap.is_none()).then_some(place)
 }
 
-saved!(struct Share { turn_ms, left });
-
-impl Share {
-    /// A whole one, of the turn at `turn_ms`.
-    pub(super) const fn new(turn_ms: u64) -> Self {
-        Self { turn_ms, left: SHARE_BYTES }
-    }
-
-    /// Makes it a whole one if it is another turn's.
-    pub(super) const fn renew(&mut self, turn_ms: u64) {
-        if self.turn_ms != turn_ms {
-            *self = Self::new(turn_ms);
-        }
-    }
-
-    /// Pays for a reply of `len` bytes.
-    ///
-    /// # Errors
-    ///
-    /// It never fits, or not in this turn.
-    pub(super) fn pay(&mut self, len: usize) -> Result<(), ReplyError> {
-        if len > SHARE_BYTES {
-            return Err(ReplyError::LimitExceeded);
-        }
-        self.left = self.left.checked_sub(len).ok_or(ReplyError::TooManyRequests)?;
-        Ok(())
-    }
-
-    /// Pays for a message, if anything is left.
-    const fn takes(&mut self, message: &TopicMessage<'_>) -> bool {
-        let takes = self.left > 0;
-        self.left =
-            self.left.saturating_sub(message.payload.len().saturating_add(PUBLICATION_BYTES));
-        takes
-    }
-}
-
-/// Whether what was said behind `from` can be given to a client that subscribes now, and is paid for.
-///
-/// # Errors
-///
-/// It can, but not in this turn.
-pub(super) fn recovery(
-    channel: &str,
-    from: Position<'_>,
-    share: &mut Share,
-    cx: &Context<'_>,
-) -> Result<Recovery, ReplyError> {
-    let Some(last) = cx.topic_position(channel, Since::Now).map(|position| position.last) else {
-        return Ok(Recovery::Failed);
-    };
-    if !may_be_of(from.epoch, last) || from.offset > last.offset {
-        return Ok(Recovery::Failed);
-    }
-    let was_whole = share.left == SHARE_BYTES;
-    for offset in from.offset.saturating_add(1)..=last.offset {
-        let Some(message) = cx.topic_message(channel, offset) else {
-            return Ok(Recovery::Failed);
-        };
-        if !share.takes(&message) {
-            return if was_whole { Ok(Recovery::Failed) } else { Err(ReplyError::TooManyRequests) };
-        }
-    }
-    Ok(Recovery::Complete)
-}
-
-/// What [`recovery`] found complete.
-pub(super) fn missed<'m>(
+/// Of the messages behind `from` the last one that `room` bytes of a reply hold, with all before it; `from` itself if there is none.
+pub(super) fn last_that_fits(
     payloads: &RefCell<Reader>,
     channel: &str,
-    from: Option<Position<'_>>,
+    from: MessageId,
+    room: usize,
+    cx: &Context<'_>,
+) -> MessageId {
+    let (mut fits, mut left) = (from, room);
+    let offsets = from.offset.saturating_add(1)..=u64::MAX;
+    let messages = offsets.map_while(|offset| cx.topic_message(channel, offset));
+    for message in messages {
+        // No form is shorter than the payload.
+        if message.payload.len() > left {
+            break;
+        }
+        let len = reply::publication_len(publication(payloads, message));
+        let Some(rest) = left.checked_sub(len) else { break };
+        left = rest;
+        fits.offset = message.id.offset;
+    }
+    fits
+}
+
+/// The messages behind `from`, up to `last`.
+pub(super) fn between<'m>(
+    payloads: &RefCell<Reader>,
+    channel: &str,
+    from: MessageId,
     last: MessageId,
     cx: &'m Context<'_>,
 ) -> impl Iterator<Item = Publication<'m>> {
-    let offsets =
-        from.into_iter().flat_map(move |from| from.offset.saturating_add(1)..=last.offset);
-    offsets
+    (from.offset.saturating_add(1)..=last.offset)
         .filter_map(|offset| cx.topic_message(channel, offset))
         .map(|message| publication(payloads, message))
 }
@@ -118,12 +72,11 @@ pub(super) fn missed<'m>(
 ///
 /// # Errors
 ///
-/// The place that it names is gone, or nothing is left of the share.
+/// The place that it names is gone, or there is no memory for it now.
 pub(super) fn history(
     payloads: &RefCell<Reader>,
     to: To,
     asked: &History<'_>,
-    share: &mut Share,
     out: &mut Vec<u8>,
     cx: &Context<'_>,
 ) -> Result<(), ReplyError> {
@@ -149,20 +102,47 @@ pub(super) fn history(
     }
     let there_are = until.saturating_add(1).saturating_sub(from);
     let count = there_are.min(asked.limit.map_or(u64::MAX, u64::from));
-    if count > 0 && share.left == 0 {
-        return Err(ReplyError::TooManyRequests);
-    }
-    let messages = (0..count)
-        .map(|at| match asked.reverse {
+    let messages = || {
+        let offsets = (0..count).map(|at| match asked.reverse {
             true => until.saturating_sub(at),
             false => from.saturating_add(at),
-        })
-        .filter_map(|offset| cx.topic_message(asked.channel, offset))
-        .take_while(|message| share.takes(message))
-        .map(|message| publication(payloads, message));
+        });
+        offsets.filter_map(|offset| cx.topic_message(asked.channel, offset))
+    };
+    let len_max = len_max(messages());
+    // It is copied once, to where it waits for the client.
+    if !cx.has_room_for(len_max.saturating_mul(2)) {
+        return Err(ReplyError::TooManyRequests);
+    }
+    out.reserve(len_max);
+    let mut left = HISTORY_BYTES;
+    let mut is_first = true;
+    let messages = messages().map(|message| publication(payloads, message)).take_while(|it| {
+        let rest = left.checked_sub(reply::publication_len(*it));
+        left = rest.unwrap_or_default();
+        // One message of any size can be had.
+        std::mem::take(&mut is_first) || rest.is_some()
+    });
     let epoch = format!("{:x}", last.epoch);
     reply::history(out, to, Position { epoch: &epoch, offset: last.offset }, messages);
     Ok(())
+}
+
+/// What a history of these messages takes at most.
+fn len_max<'m>(messages: impl Iterator<Item = TopicMessage<'m>>) -> usize {
+    let mut len = 0_usize;
+    for (at, message) in messages.enumerate() {
+        let escaped = message.payload.len().saturating_mul(ESCAPE_BYTES);
+        len = len.saturating_add(escaped).saturating_add(reply::PUBLICATION_BYTES);
+        if at == 0 && len >= HISTORY_BYTES {
+            // What it has beyond that is not made.
+            return super::encoded_len(message).max(HISTORY_BYTES);
+        }
+        if len >= HISTORY_BYTES {
+            return HISTORY_BYTES;
+        }
+    }
+    len
 }
 
 /// A topic's message as this protocol has it.
@@ -181,11 +161,11 @@ fn may_be_of(epoch: &str, id: MessageId) -> bool {
     epoch.is_empty() || is_hex && is_its(epoch)
 }
 
-/// What a turn writes to one peer (`wsfast`'s own share of a turn).
-const SHARE_BYTES: usize = 1 << 20;
+/// Where a history is cut, as it is written.
+pub(super) const HISTORY_BYTES: usize = 1 << 20;
 
-/// What a message costs beyond its payload: `{"data":,"offset":12345678}`, and a look at it.
-const PUBLICATION_BYTES: usize = 64;
+/// What a byte of a payload takes at most (`\u0001`).
+const ESCAPE_BYTES: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -193,31 +173,31 @@ mod tests {
 
     use super::*;
 
+    /// It is made for nobody before there is memory for the whole.
     #[test]
-    fn a_share_pays_for_replies_up_to_its_end() {
-        let mut share = Share::new(1);
-        assert_eq!(share.pay(SHARE_BYTES + 1), Err(ReplyError::LimitExceeded));
-        assert_eq!(share.pay(SHARE_BYTES), Ok(()));
-        assert_eq!(share.pay(1), Err(ReplyError::TooManyRequests));
-        assert_eq!(share.pay(0), Ok(()));
-        share.renew(1);
-        assert_eq!(share.pay(1), Err(ReplyError::TooManyRequests));
-        share.renew(2);
-        assert_eq!(share.pay(1), Ok(()));
-    }
-
-    #[test]
-    fn only_the_last_message_may_pass_the_bound() {
-        let large = vec![b'x'; 2 * SHARE_BYTES];
+    fn a_historys_bound_is_known_before_it_is_made() {
         let message = |payload| TopicMessage {
             topic: "t",
-            id: MessageId { epoch: 1, offset: 1 },
+            id: MessageId { epoch: 1, offset: u64::MAX },
             kind: Kind::Text,
             payload,
         };
-        let mut share = Share::new(1);
-        assert!(share.takes(&message(b"x")));
-        assert!(share.takes(&message(&large)));
-        assert!(!share.takes(&message(b"x")));
+        let payloads = RefCell::new(Reader::new(Default::default()));
+        let controls = vec![1; HISTORY_BYTES];
+        let letters = vec![b'x'; 1000];
+        for (many, expected) in [
+            (vec![], 0..=0),
+            (vec![&controls[..]], 6 * HISTORY_BYTES..=6 * HISTORY_BYTES + 1000),
+            (vec![&controls[..], &controls], 6 * HISTORY_BYTES..=6 * HISTORY_BYTES + 1000),
+            (vec![&letters[..], &controls], HISTORY_BYTES..=HISTORY_BYTES),
+            (vec![&letters[..]; 10_000], HISTORY_BYTES..=HISTORY_BYTES),
+            (vec![&letters[..]; 10], 10_000..=70_000),
+        ] {
+            let messages = || many.iter().map(|payload| message(payload));
+            let bound = len_max(messages());
+            assert!(expected.contains(&bound), "{bound} for {} messages", many.len());
+            let first = messages().next().map(|first| publication(&payloads, first));
+            assert!(first.is_none_or(|first| reply::publication_len(first) <= bound));
+        }
     }
 }

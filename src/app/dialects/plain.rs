@@ -94,7 +94,7 @@ pub(crate) fn encode_part(
     out: &mut Vec<u8>,
 ) -> usize {
     let TopicMessage { kind, payload, .. } = message;
-    let mut end = payload.len().min(at + PART_BYTES);
+    let mut end = at + part_len(form, kind, &payload[at..]);
     // They end one line together.
     if kind == Kind::Text && payload[at..end].ends_with(b"\r") && payload.get(end) == Some(&b'\n') {
         end += 1;
@@ -111,14 +111,25 @@ pub(crate) fn encode_part(
 /// How many bytes `encode` writes, at most about.
 #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 pub(crate) fn encoded_len(form: Form, message: TopicMessage<'_>) -> usize {
-    let payload = message.payload;
-    let data = match (form.id, message.kind) {
-        (EVENTS_ID | LINES_ID, Kind::Binary) => payload.len().div_ceil(3) * 4,
-        (EVENTS_ID, Kind::Text) => payload.len() + count_lines(payload) * "data: ".len(),
-        (LINES_ID, Kind::Text) => escaped_len(payload),
-        _ => payload.len(),
-    };
-    data + MARKS_BYTES
+    data_len(form, message.kind, message.payload) + MARKS_BYTES
+}
+
+/// What bytes of a payload are written as, in bytes.
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+fn data_len(form: Form, kind: Kind, bytes: &[u8]) -> usize {
+    match (form.id, kind) {
+        (EVENTS_ID | LINES_ID, Kind::Binary) => bytes.len().div_ceil(3) * 4,
+        (EVENTS_ID, Kind::Text) => bytes.len() + count_lines(bytes) * "data: ".len(),
+        (LINES_ID, Kind::Text) => escaped_len(bytes),
+        _ => bytes.len(),
+    }
+}
+
+/// How much of what is left of a payload the next part has: less of what becomes much more.
+fn part_len(form: Form, kind: Kind, rest: &[u8]) -> usize {
+    let part = &rest[..rest.len().min(PART_BYTES)];
+    let expands = data_len(form, kind, part) > PART_BYTES / 2 * 3;
+    part.len().min(if expands { EXPANDING_PART_BYTES } else { PART_BYTES })
 }
 
 fn encode_whole(form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) {
@@ -185,9 +196,12 @@ fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     debug_assert_eq!(written, Ok(out.len() - start));
 }
 
-/// What a part has of a payload: a number of bytes that base64 makes four of three of, without a rest, and of which a form makes
-/// 64 KiB at most, since each reader that does not take it keeps a part of its own.
-const PART_BYTES: usize = 3 * 3_120;
+/// What a part has of a payload: a number of bytes that base64 makes four of three of, without a rest. Whoever takes nothing has one
+/// part kept for it, and of those readers there may be thousands.
+const PART_BYTES: usize = 12 * 1024;
+
+/// The same where it becomes more than half as much again: up to seven times as much.
+const EXPANDING_PART_BYTES: usize = 2 * 1023;
 
 /// What stands around a payload in any form.
 const MARKS_BYTES: usize = 80;
@@ -238,7 +252,7 @@ mod tests {
                 while at < text.len() || at == 0 {
                     let before = parts.len();
                     at = encode_part(form, message, at, &mut parts);
-                    prop_assert!(parts.len() - before <= 65_536 + 100);
+                    prop_assert!(parts.len() - before <= 18 * 1024 + 100);
                 }
                 let len = encoded_len(form, message);
                 // CRLF counts for two.

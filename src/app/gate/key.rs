@@ -7,7 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256, SHA256_OUTPUT_LEN};
-use wsfast::state::{Corrupt, Reader, Saved};
+use wsfast::state::{Corrupt, Reader, Saved, Writer};
 
 /// The publish keys of a server; perhaps none.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Digest {
 
 /// It is all that another image of the program gets to know of a key, too.
 impl Saved for Digest {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         self.0.to_vec().save(out);
     }
 

@@ -50,22 +50,39 @@ fn is_sign(name: &[u8]) -> bool {
         || FAMILIES.iter().any(|&start| begins(start))
 }
 
-/// Names that the standards have for it (RFC 7239, RFC 9110 §7.6.3, RFC 8586), and others that stand alone.
+/// Names that the standards have for it (RFC 7239, RFC 9110 §7.6.3, RFC 8470, RFC 9440), and others that stand alone.
 const NAMES: &[&str] = &[
     "Forwarded",
+    "Forwarded-For",
     "Via",
-    "CDN-Loop",
+    "Early-Data",
+    "Client-Cert",
+    "Client-Cert-Chain",
     "Client-IP",
     "True-Client-IP",
+    "DO-Connecting-IP",
     "Front-End-Https",
-    // What clients send to proxies alone.
-    "Proxy-Connection",
-    "Proxy-Authorization",
+    "Surrogate-Capability",
 ];
 
-/// How the names of a product's or a provider's begin: Cloudflare, Fastly, Fly, Tailscale, ngrok, Akamai, nginx' ingress.
-const FAMILIES: &[&str] =
-    &["CF-", "Fastly-", "Fly-", "Tailscale-", "Ngrok-", "Akamai-", "SSL-Client-", "Incap-"];
+/// How names begin: of what clients send to proxies alone, of CDNs (RFC 8586) and of a product or a provider: Cloudflare, CloudFront,
+/// Fastly, Fly, Tailscale, ngrok, Akamai, Alibaba, nginx' ingress, Imperva, WebLogic; and of who a proxy let in.
+const FAMILIES: &[&str] = &[
+    "Proxy-",
+    "CDN-",
+    "CF-",
+    "CloudFront-",
+    "Fastly-",
+    "Fly-",
+    "Tailscale-",
+    "Ngrok-",
+    "Akamai-",
+    "Ali-",
+    "SSL-Client-",
+    "Incap-",
+    "WL-Proxy-",
+    "Remote-",
+];
 
 /// The same of names that begin with `X-`; each counts for all that begin with it.
 const EXTENSIONS: &[&str] = &[
@@ -75,18 +92,28 @@ const EXTENSIONS: &[&str] = &[
     "X-Client-",
     "X-Cluster-",
     "X-Remote-",
+    "X-Source-",
     "X-Proxy",
+    "X-Via",
     "X-Host",
     "X-Scheme",
     "X-Url-Scheme",
     "X-SSL",
+    "X-Auth-Request-",
+    "X-Request-Start",
+    "X-Queue-Start",
     "X-Envoy-",
     "X-Varnish",
+    "X-Edge-",
     "X-Amz",
     "X-Azure-",
+    "X-FD-",
+    "X-Goog-",
     "X-Appengine-",
     "X-Cloud-Trace-Context",
     "X-ARR-",
+    "X-Railway-",
+    "X-Sucuri-",
     "X-Vercel-",
     "X-NF-",
     "X-Tunnel",
@@ -139,6 +166,8 @@ mod tests {
         for (target, lines, expected) in [
             ("/t", "Host: localhost:8002", Place::Here),
             ("/t", "Host: [::1]", Place::Here),
+            ("/t", "Host: [::ffff:127.0.0.1]", Place::Elsewhere),
+            ("/t", "Host: localhost.", Place::Elsewhere),
             ("/t", "Host: localhost\r\nConnection: keep-alive, Upgrade", Place::Here),
             ("http://localhost/t", "Host: localhost", Place::Here),
             ("http://localhost/t", "Host: chat.example", Place::Elsewhere),

@@ -18,7 +18,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::de::{Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
-use wsfast::state::{Corrupt, Reader, Saved};
+use wsfast::state::{Corrupt, Reader, Saved, Writer};
 
 use crate::app::gate::pattern::Pattern;
 
@@ -100,7 +100,7 @@ pub(super) struct Claims {
 }
 
 impl Saved for Claims {
-    fn save(&self, out: &mut Vec<u8>) {
+    fn save(&self, out: &mut Writer) {
         // A token that has an audience does not hold.
         let Self { sub, exp, nbf, aud: _, subscribe, publish } = self;
         sub.save(out);

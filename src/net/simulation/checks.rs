@@ -58,7 +58,7 @@ impl Checks {
 
     pub(crate) fn after_turn(
         &mut self,
-        server: &Server<App>,
+        server: &mut Server<App>,
         truth: &Truth,
         wires: &[SharedWire],
         arrivals: &Arrivals,
@@ -149,8 +149,8 @@ impl Checks {
 }
 
 /// Lists that end with their turn are empty, and who is on a list knows it.
-fn nothing_is_left_over(server: &Server<App>) {
-    let turn = &server.turn;
+fn nothing_is_left_over(server: &mut Server<App>) {
+    let turn = &mut server.turn;
     assert!(turn.cork.is_empty() && turn.doomed.is_empty() && turn.answered.is_empty());
     assert!(turn.put_back.is_empty());
     assert!(turn.dirty.is_empty() && turn.topics.dirty.is_empty(), "queued and not flushed");
@@ -166,6 +166,8 @@ fn nothing_is_left_over(server: &Server<App>) {
         assert_eq!(waits, usize::from(tx.awaits_work()), "the list of work");
     }
     turn.topics.audit(&server.peers.tx);
+    let granted = server.peers.tx.iter().map(|(_, tx)| (tx.address, tx.packing.granted_bytes()));
+    turn.addresses.audit(granted);
 }
 
 /// There is a reason to come back to whoever has something left to be done.

@@ -105,7 +105,7 @@ impl Truth {
             calls: 0,
             upgrades: 0,
             is_lossy: limits.memory.is_some(),
-            is_full: clients > limits.peers_max,
+            is_full: clients > limits.peers_max || clients > limits.topics.topics_max,
             is_draining: false,
             was_cut_short: false,
             has_stalled: false,

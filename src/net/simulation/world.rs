@@ -345,6 +345,10 @@ fn limits(random: &mut Random) -> Limits {
     }
     let mode =
         random.pick(&[CompressionMode::Off, CompressionMode::Shared, CompressionMode::Dedicated]);
+    if random.once_in(4) {
+        limits.topics.topics_max = random.between(1, 4);
+        limits.topics.topics_per_owner_max = Some(random.between(1, 3));
+    }
     let bytes_min = random.pick(&[1, 100, 512]);
     limits.compression = Compression { mode, bytes_min, ..Compression::default() };
     if random.once_in(10) {

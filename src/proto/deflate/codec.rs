@@ -184,6 +184,11 @@ impl Deflater {
         (4 << window_bits) + (244 << 10)
     }
 
+    /// Bytes of room that a message of this length is compressed into.
+    pub const fn room_bytes(len: usize) -> usize {
+        len.saturating_add(ROOM_BEYOND)
+    }
+
     /// Compresses `payload` as a message of its own, which refers to none before it.
     ///
     /// `None`: it would not become smaller by a sixteenth; it is to be sent as it is. The result lies in `room`, which is
@@ -210,7 +215,7 @@ impl Deflater {
         if std::mem::take(&mut self.is_stale) {
             self.stream.reset();
         }
-        let room_len = payload.len().saturating_add(ROOM_BEYOND);
+        let room_len = Self::room_bytes(payload.len());
         if room.len() < room_len {
             // Zeroed once, and not again for the next message.
             room.resize(room_len, 0);

@@ -96,7 +96,7 @@ const fn headers_of(status: Status) -> &'static [(&'static str, &'static str)] {
         Status::Unauthorized => &[("WWW-Authenticate", "Bearer")],
         Status::MethodNotAllowed => &[("Allow", "GET")],
         Status::UpgradeRequired => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
-        Status::ServiceUnavailable => &[("Retry-After", "1")],
+        Status::ServiceUnavailable | Status::TooManyRequests => &[("Retry-After", "1")],
         Status::Ok
         | Status::NoContent
         | Status::BadRequest
@@ -106,7 +106,6 @@ const fn headers_of(status: Status) -> &'static [(&'static str, &'static str)] {
         | Status::LengthRequired
         | Status::ContentTooLarge
         | Status::UriTooLong
-        | Status::TooManyRequests
         | Status::RequestHeaderFieldsTooLarge
         | Status::InternalServerError
         | Status::HttpVersionNotSupported => &[],
@@ -192,6 +191,7 @@ mod tests {
         for (status, lines) in [
             (Status::MethodNotAllowed, "Allow: POST\r\nVary: Origin\r\n"),
             (Status::ServiceUnavailable, "Retry-After: 1\r\nAllow: POST\r\nVary: Origin\r\n"),
+            (Status::TooManyRequests, "Retry-After: 1\r\nAllow: POST\r\nVary: Origin\r\n"),
         ] {
             let mut out = Vec::new();
             encode_refusal(&mut out, status, "because", &further);

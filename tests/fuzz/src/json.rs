@@ -1,15 +1,17 @@
-//! The Centrifugo protocol: what is JSON is what serde_json takes, what a command or a body says is what a naive reading by
-//! serde_json says, data byte for byte; and whatever a payload is, what goes out is one JSON value on one line that stands for it.
+//! The Centrifugo protocol: what is JSON is what serde_json takes for the text of a value, what a command or a body says is what a
+//! naive reading by serde_json says, data byte for byte; and whatever a payload is, what goes out is one JSON value on one line
+//! that stands for it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use wsfast::Kind;
 
 use super::centrifugo::api::{self, ApiRequest, Ending, Payload};
 use super::centrifugo::codes::ReplyError;
 use super::centrifugo::command::{
-    Command, Connect, Fault, History, Malformed, Request, lines, parse,
+    Command, Connect, Fault, History, Malformed, Request, next_line, parse,
 };
 use super::centrifugo::data::Data;
 use super::centrifugo::json::{JsonLimits, Reader};
@@ -18,19 +20,15 @@ use super::naive_json::{self, Pairs, Refusal};
 
 /// Checks it: as a message of commands, as a body of each method of the API, and as a payload.
 pub fn check(bytes: &[u8]) {
-    let limits = JsonLimits::default();
-    let mut reader = Reader::new(limits);
-    match lines(bytes, limits) {
-        Ok(lines) => lines.for_each(|line| command_agrees(&mut reader, line)),
-        Err(malformed) => {
-            let count = bytes
-                .split(|&byte| byte == b'\n')
-                .filter(|line| !line.trim_ascii().is_empty())
-                .count();
-            assert_eq!(malformed == Malformed::NoCommand, count == 0);
-            assert!(count == 0 || count > limits.commands_max);
-        }
+    let mut reader = Reader::new(JsonLimits::default());
+    let mut at = 0;
+    let mut lines = bytes.split(|&byte| byte == b'\n').filter(|it| !it.trim_ascii().is_empty());
+    while let Some(line) = next_line(bytes, &mut at) {
+        assert_eq!(lines.next(), Some(line));
+        command_agrees(&mut reader, line);
     }
+    assert_eq!(lines.next(), None);
+    data_is_found(&mut reader, bytes);
     for name in
         ["publish", "broadcast", "presence", "history", "disconnect", "history_remove", "info"]
     {
@@ -43,30 +41,47 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn command_agrees(reader: &mut Reader, line: &[u8]) {
-    let twin: Result<Value, _> = serde_json::from_slice(line);
-    match parse(reader, line) {
-        Err(Fault::Malformed(Malformed::NotJson)) => assert!(twin.is_err(), "it is JSON"),
-        Err(Fault::Malformed(Malformed::TooDeep)) => {
-            assert!(twin.is_err() || twin.is_ok_and(|value| depth(&value) > 64));
-        }
-        parsed => {
-            let value = twin.expect("serde_json takes it");
-            assert!(depth(&value) <= 64);
-            let read = match Pairs::of(line) {
-                Some(members) => naive_json::command(&members),
-                None => Err(Refusal::Malformed(Malformed::NotAnObject)),
-            };
-            let said = parsed.map(|Command { id, request }| {
-                let (name, members) = told(&request);
-                (id, name, members)
-            });
-            let said = said.map_err(|fault| match fault {
-                Fault::Malformed(malformed) => Refusal::Malformed(malformed),
-                Fault::Refused { id, error } => Refusal::Answered(id, error),
-            });
-            assert_eq!(said, read);
-        }
+    let twin = value_of(line);
+    let said = parse(reader, line).map(|Command { id, request }| {
+        let (name, members) = told(&request);
+        (id, name, members)
+    });
+    let said = said.map_err(|fault| match fault {
+        Fault::Malformed(malformed) => Refusal::Malformed(malformed),
+        Fault::Refused { id, error } => Refusal::Answered(id, error),
+    });
+    let Some(text) = twin else {
+        return assert_eq!(said, Err(Refusal::Malformed(Malformed::NotJson)));
+    };
+    let mut read = match Pairs::of(line) {
+        Some(members) => naive_json::command(&members),
+        None => Err(Refusal::Malformed(Malformed::NotAnObject)),
+    };
+    // What is too deep is refused under its id, if it has one.
+    if depth(text) > 64
+        && let Ok((id @ 1.., ..)) | Err(Refusal::Answered(id, _)) = read
+    {
+        read = Err(Refusal::Answered(id, ReplyError::BadRequest));
     }
+    assert_eq!(said, read);
+}
+
+/// Whatever is JSON is some command's data, as it is.
+fn data_is_found(reader: &mut Reader, bytes: &[u8]) {
+    let line = [br#"{"publish":{"data":"#, bytes, br#","channel":"c"},"id":1}"#].concat();
+    let parsed = parse(reader, &line);
+    let Some(text) = value_of(bytes) else { return };
+    if depth(text) + 2 > 64 {
+        assert_eq!(parsed, Err(Fault::Refused { id: 1, error: ReplyError::BadRequest }));
+    } else {
+        let request = Request::Publish { channel: "c", data: text.as_bytes() };
+        assert_eq!(parsed, Ok(Command { id: 1, request }));
+    }
+}
+
+/// The text of a value, without white space around it; `None`: it is not JSON.
+fn value_of(bytes: &[u8]) -> Option<&str> {
+    serde_json::from_slice::<&RawValue>(bytes).ok().map(RawValue::get)
 }
 
 /// A command as the naive reader has it.
@@ -111,9 +126,8 @@ fn told_history(asked: &History<'_>) -> Value {
 
 fn body_agrees(reader: &mut Reader, name: &str, body: &[u8]) {
     let method = api::Method::named(name).expect("a method");
-    let twin: Result<Value, _> = serde_json::from_slice(body);
     let parsed = api::parse(reader, method, body);
-    if twin.is_ok_and(|value| depth(&value) <= 64) {
+    if value_of(body).is_some_and(|text| depth(text) <= 64) {
         let read = match Pairs::of(body) {
             Some(members) => naive_json::api(name, &members),
             None => Err(ReplyError::BadRequest),
@@ -160,34 +174,49 @@ fn payload_comes_back(reader: &mut Reader, kind: Kind, payload: &[u8]) {
     let mut out = Vec::new();
     data.encode(&mut out);
     assert!(!out.contains(&b'\n'));
-    let value: Value = serde_json::from_slice(&out).expect("it is written as JSON");
-    let parsed: Result<Value, _> = serde_json::from_slice(payload);
+    let value = value_of(&out).expect("it is written as JSON");
+    let string = || serde_json::from_str::<String>(value).ok();
     match data {
-        Data::Json(_) => assert_eq!(Some(value), parsed.ok()),
+        Data::Json(_) => {
+            // Line feeds are white space, and other white space then.
+            let text = value_of(payload).expect("it is JSON");
+            assert_eq!(value, text.replace('\n', " "));
+        }
         Data::Text(_) => {
-            assert_eq!(value.as_str().map(str::as_bytes), Some(payload));
-            assert!(parsed.is_err() || parsed.is_ok_and(|value| depth(&value) > 64), "it is JSON");
+            assert_eq!(string().as_deref().map(str::as_bytes), Some(payload));
+            assert!(value_of(payload).is_none_or(|text| depth(text) > 64), "it is JSON");
         }
         Data::Binary(_) => {
-            let text = value.as_str().and_then(|text| text.split_once(";base64,"));
+            let string = string();
+            let text = string.as_ref().and_then(|text| text.split_once(";base64,"));
             let bytes = text.map(|(_, text)| BASE64_STANDARD.decode(text));
             assert_eq!(bytes, Some(Ok(payload.to_vec())));
         }
     }
     let mut pushed = Vec::new();
     push::publish(&mut pushed, "a\"\u{e9}", Publication { data, offset: u64::MAX });
-    let pushed: Value = serde_json::from_slice(&pushed).expect("it is written as JSON");
-    let value: Value = serde_json::from_slice(&out).expect("it was read before");
-    assert_eq!(
-        (&pushed["push"]["channel"], &pushed["push"]["pub"]["data"]),
-        (&"a\"\u{e9}".into(), &value)
-    );
+    let publication = format!(r#"{{"data":{},"offset":{}}}"#, text(&out), u64::MAX);
+    let expected = format!(r#"{{"push":{{"channel":"a\"é","pub":{publication}}}}}"#);
+    assert_eq!(text(&pushed), expected);
+    assert!(value_of(&pushed).is_some());
 }
 
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or_default(),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
-        _ => 0,
+/// Arrays and objects inside of each other, of a text that is JSON.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0, 0);
+    let (mut is_in_string, mut is_escaped) = (false, false);
+    for character in text.chars() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_in_string = !is_in_string,
+            '[' | '{' if !is_in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            ']' | '}' if !is_in_string => depth -= 1,
+            _ => {}
+        }
     }
+    deepest
 }

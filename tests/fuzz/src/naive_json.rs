@@ -1,6 +1,6 @@
 //! The Centrifugo protocol's requests as tables of what each member may be, read with serde_json: what a body says, as JSON.
 //!
-//! All members are looked at, in order; of those with one name the last counts.
+//! All members are looked at, in order; of those with one name the last counts. A name that is not Unicode is nobody's.
 
 use std::fmt;
 
@@ -96,7 +96,7 @@ const DISCONNECT: Table = &[
     ("session", Nothing),
 ];
 
-/// The most names, or commands.
+/// The most names.
 const COUNT_MAX: usize = 128;
 
 /// What a command says: its id, its method and that method's members.
@@ -111,18 +111,19 @@ pub(crate) enum Refusal {
 
 /// The command in an object.
 pub(crate) fn command(members: &Pairs<'_>) -> Result<Said, Refusal> {
-    let mut id = 0;
+    let mut id = None;
     let mut asked: Vec<(&'static str, Table, &RawValue)> = Vec::new();
     for (name, value) in &members.0 {
         if name == "id" {
-            let number: Option<u32> =
-                said(value).map_err(|_| Refusal::Malformed(Malformed::BadId))?;
-            id = number.unwrap_or_default();
+            id = Some(value);
         } else if let Some((name, table)) = method(name).filter(|_| value.get() != "null") {
             asked.retain(|(other, ..)| *other != name);
             asked.push((name, table, value));
         }
     }
+    let id: Option<Option<u32>> =
+        id.map(|id| said(id)).transpose().map_err(|_| Refusal::Malformed(Malformed::BadId))?;
+    let id = id.flatten().unwrap_or_default();
     let no_id = || Refusal::Malformed(Malformed::NoId);
     let answered = |error| if id == 0 { no_id() } else { Refusal::Answered(id, error) };
     match asked[..] {
@@ -132,8 +133,8 @@ pub(crate) fn command(members: &Pairs<'_>) -> Result<Said, Refusal> {
         [(name, table, value)] => {
             let body: Pairs<'_> =
                 serde_json::from_str(value.get()).map_err(|_| answered(ReplyError::BadRequest))?;
-            if id == 0 && name != "send" {
-                return Err(no_id());
+            if (id == 0) != (name == "send") {
+                return Err(answered(ReplyError::NotAvailable));
             }
             let said = read(&body, table).and_then(|said| judged(name, said));
             Ok((id, name, said.map_err(answered)?))
@@ -311,10 +312,11 @@ fn typed(value: &RawValue, kind: Type) -> Result<Value, ReplyError> {
             }
         }
         Nothing => {
-            let value: Value = said(value)?;
+            // What no `Value` can hold says something.
+            let value: Option<Value> = said(value).ok();
             let says_nothing =
                 [json!(null), json!(false), json!(0), json!(""), json!([]), json!({})];
-            if !says_nothing.contains(&value) {
+            if !value.is_some_and(|value| says_nothing.contains(&value)) {
                 return Err(ReplyError::NotAvailable);
             }
             Value::Null
@@ -346,8 +348,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                while let Some((name, value)) = map.next_entry::<&RawValue, _>()? {
+                    let name = said(name).unwrap_or_else(|_| "\u{fffd}".to_owned());
+                    pairs.push((name, value));
                 }
                 Ok(pairs)
             }

@@ -1,7 +1,7 @@
 //! A client of bare bytes: sends whatever it is told to, and reads exactly what comes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
@@ -31,6 +31,17 @@ impl RawClient {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self { stream, buf: Vec::new() }
+    }
+
+    /// The same from another of this machine's addresses.
+    pub(crate) fn connect_from(from: impl Into<IpAddr>, addr: SocketAddr) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from.into(), 0).into()).unwrap();
+        socket.connect_timeout(&addr.into(), DEADLINE).unwrap();
+        socket.set_tcp_nodelay(true).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        Self { stream: socket.into(), buf: Vec::new() }
     }
 
     /// Connects and completes the opening handshake.

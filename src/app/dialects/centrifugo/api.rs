@@ -65,7 +65,7 @@ pub(crate) enum ApiRequest<'d> {
     },
     /// Say the same on several.
     Broadcast {
-        /// Which, in order; as many as [`JsonLimits::commands_max`] at most.
+        /// Which, in order; as many as [`JsonLimits::channels_max`] at most.
         channels: Vec<&'d str>,
         /// What.
         message: Posted<'d>,
@@ -111,6 +111,16 @@ pub(crate) enum Payload<'d> {
     Binary(Vec<u8>),
 }
 
+impl Payload<'_> {
+    /// How many bytes it has.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Json(json) => json.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Which connections to end, and what to tell them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending<'d> {
@@ -132,6 +142,9 @@ pub(crate) fn parse<'d>(
 ) -> Result<ApiRequest<'d>, ReplyError> {
     let limits = reader.limits();
     let document = reader.read(body).map_err(|_| ReplyError::BadRequest)?;
+    if document.is_too_deep() {
+        return Err(ReplyError::BadRequest);
+    }
     let members = document.root().members()?.ok_or(ReplyError::BadRequest)?;
     Ok(match method {
         Method::Publish => publish(members)?,
@@ -263,7 +276,7 @@ struct Draft<'d> {
 impl<'d> Draft<'d> {
     fn take(&mut self, name: &str, value: Value<'_, 'd>) -> Result<(), ReplyError> {
         match name {
-            "data" => self.data = Some(value.raw()?),
+            "data" => self.data = Some(value.raw()),
             "b64data" => self.base64 = value.string()?.filter(|base64| !base64.is_empty()),
             "skip_history" => self.skip_history = value.flag()?,
             "tags" | "idempotency_key" | "version" | "version_epoch" if !value.is_default() => {
@@ -332,7 +345,7 @@ fn close<'d>(value: Value<'_, 'd>) -> Result<Option<(u16, &'d str)>, ReplyError>
 /// A list of names, as many as one request may have.
 fn strings<'d>(value: Value<'_, 'd>, limits: JsonLimits) -> Result<Vec<&'d str>, ReplyError> {
     let Some(elements) = value.elements()? else { return Ok(Vec::new()) };
-    if elements.count_left() > limits.commands_max {
+    if elements.clone().nth(limits.channels_max).is_some() {
         return Err(ReplyError::LimitExceeded);
     }
     elements.map(|element| element.string()?.ok_or(ReplyError::BadRequest)).collect()

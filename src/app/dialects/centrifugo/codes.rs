@@ -7,13 +7,16 @@
 pub(crate) enum ReplyError {
     /// Not the client's fault; it may try again.
     Internal,
+    /// The connection is not connected yet, since its connect was refused, or its token is not valid yet; the client may try
+    /// again.
+    Unauthorized,
     /// The client may not do that.
     PermissionDenied,
     /// A request of a kind that this server does not know.
     MethodNotFound,
     /// The client is subscribed to the channel.
     AlreadySubscribed,
-    /// Too many subscriptions, or channels in one request.
+    /// Too many subscriptions, topics of one owner, or channels in one request.
     LimitExceeded,
     /// The request lacks something, or says it in the wrong form.
     BadRequest,
@@ -32,6 +35,7 @@ impl ReplyError {
     pub(crate) const fn code(self) -> u16 {
         match self {
             Self::Internal => 100,
+            Self::Unauthorized => 101,
             Self::PermissionDenied => 103,
             Self::MethodNotFound => 104,
             Self::AlreadySubscribed => 105,
@@ -48,6 +52,7 @@ impl ReplyError {
     pub(crate) const fn message(self) -> &'static str {
         match self {
             Self::Internal => "internal server error",
+            Self::Unauthorized => "unauthorized",
             Self::PermissionDenied => "permission denied",
             Self::MethodNotFound => "method not found",
             Self::AlreadySubscribed => "already subscribed",
@@ -62,18 +67,34 @@ impl ReplyError {
 
     /// Whether the same request may succeed later. Clients repeat connects and subscribes that failed like that.
     pub(crate) const fn is_temporary(self) -> bool {
-        matches!(self, Self::Internal | Self::TooManyRequests)
+        matches!(self, Self::Internal | Self::Unauthorized | Self::TooManyRequests)
     }
 }
 
-/// Why a connection ends: the status code and reason of its Close frame. Below 3500 clients reconnect by themselves.
+/// Why a connection ends: the status code and reason of its Close frame.
+///
+/// Clients reconnect by themselves from all codes but 3500 to 3999, 4500 to 4999 and, stock JavaScript ones, 1009. So a code from
+/// 3500 on is for what a reconnect could only repeat:
+///
+/// | code | when | what a reconnect would do |
+/// |---|---|---|
+/// | 3000 | no connect within `--handshake-timeout` | a slow network or a stalled machine is over by then |
+/// | 3005 | the connection's token has expired | the client gets a new token first |
+/// | 3500 | a token that is forged, malformed or for another server; none where one is asked for | shows the same |
+/// | 3501 | a line that is not JSON, or no command with an id; a command before connect; connect twice | what is no client of this protocol stays none |
+/// | 3503 | an operator ended the connection | undo what the operator wants; who wants otherwise says 3000 to the API |
+/// | 3508 | a `send`, which has no id that a refusal could name | the application sends again |
+///
+/// All else that is wrong with a command is answered under its id ([`ReplyError`]), and the connection goes on: a value of
+/// the wrong type, JSON that is too deep, a limit. The same goes for a token that is not valid yet, and for what comes behind
+/// a connect that was refused. 3502, which others have for the first row, is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disconnect {
     /// The connection's token has expired.
     Expired,
     /// The connection's token does not hold.
     InvalidToken,
-    /// What came is not the protocol.
+    /// What came is not the protocol, and nothing of it can be answered.
     BadRequest,
     /// No connect command came in time.
     Stale,
@@ -90,7 +111,7 @@ impl Disconnect {
             Self::Expired => 3005,
             Self::InvalidToken => 3500,
             Self::BadRequest => 3501,
-            Self::Stale => 3502,
+            Self::Stale => 3000,
             Self::ForceNoReconnect => 3503,
             Self::NotAvailable => 3508,
         }
@@ -102,7 +123,7 @@ impl Disconnect {
             Self::Expired => "connection expired",
             Self::InvalidToken => "invalid token",
             Self::BadRequest => "bad request",
-            Self::Stale => "stale",
+            Self::Stale => "no connect in time",
             Self::ForceNoReconnect => "force disconnect",
             Self::NotAvailable => "not available",
         }
@@ -140,9 +161,8 @@ mod tests {
     #[test]
     fn disconnects_keep_to_their_ranges() {
         use Disconnect as D;
-        let come_back = [D::Expired];
-        let stay_away =
-            [D::InvalidToken, D::BadRequest, D::Stale, D::ForceNoReconnect, D::NotAvailable];
+        let come_back = [D::Expired, D::Stale];
+        let stay_away = [D::InvalidToken, D::BadRequest, D::ForceNoReconnect, D::NotAvailable];
         for disconnect in come_back {
             assert!((3000..3500).contains(&disconnect.code()), "{disconnect:?}");
         }
@@ -164,6 +184,7 @@ mod tests {
         use ReplyError as E;
         let table = [
             (E::Internal, 100, true),
+            (E::Unauthorized, 101, true),
             (E::PermissionDenied, 103, false),
             (E::MethodNotFound, 104, false),
             (E::AlreadySubscribed, 105, false),

@@ -2,6 +2,7 @@
 //!
 //! Once a command's id is known, what is wrong with the rest is answered under that id and the connection goes on
 //! ([`Fault::Refused`]); without, nobody could tell which command was meant, and the connection ends ([`Malformed`]).
+//! How many commands a message has is no question here: its bytes are bounded, and [`next_line`] goes on wherever it was left.
 //!
 //! Members that nobody asked about are skipped, as the protocol wants. Those that would change what a request means, and that
 //! this server cannot fulfil (filters, keyed topics), are refused as not available: a client that asks for less than all
@@ -10,7 +11,7 @@
 
 use super::Position;
 use super::codes::ReplyError;
-use super::json::{JsonLimits, Members, Mistyped, NotJson, Reader, Value};
+use super::json::{Members, Mistyped, NotJson, Reader, Value};
 use crate::app::topic_name::is_topic_name;
 
 /// One command.
@@ -53,7 +54,7 @@ pub(crate) enum Request<'d> {
     },
     /// What was said.
     History(History<'d>),
-    /// A message to the server, with no reply; not available here.
+    /// A message to the server, without an id; not available here.
     Send,
     /// A call; not available here.
     Rpc,
@@ -142,32 +143,26 @@ pub(crate) enum Fault {
 /// What makes bytes not the protocol; for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// Not JSON, or not UTF-8, or a number past f64's range.
+    /// Not JSON, or not UTF-8.
     NotJson,
-    /// Deeper than [`JsonLimits::depth_max`].
-    TooDeep,
     /// JSON, but no object.
     NotAnObject,
     /// An id that is no integer of 32 bits.
     BadId,
     /// A command that needs a reply, and has no id.
     NoId,
-    /// A message without a command.
-    NoCommand,
-    /// More than [`JsonLimits::commands_max`] in a message.
-    TooManyCommands,
 }
 
-/// The lines of a message that have a command in them, oldest first. Counts them before the first is read.
-pub(crate) fn lines(
-    message: &[u8],
-    limits: JsonLimits,
-) -> Result<impl Iterator<Item = &[u8]>, Malformed> {
-    let lines = message.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    match lines.clone().take(limits.commands_max.saturating_add(1)).count() {
-        0 => Err(Malformed::NoCommand),
-        count if count > limits.commands_max => Err(Malformed::TooManyCommands),
-        _ => Ok(lines),
+/// The next line of a message that has a command in it, from `at` on, which moves behind it.
+pub(crate) fn next_line<'m>(message: &'m [u8], at: &mut usize) -> Option<&'m [u8]> {
+    loop {
+        let rest = message.get(*at..).filter(|rest| !rest.is_empty())?;
+        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        *at = at.saturating_add(len).saturating_add(1);
+        let line = &rest[..len];
+        if !line.trim_ascii().is_empty() {
+            return Some(line);
+        }
     }
 }
 
@@ -175,13 +170,15 @@ pub(crate) fn lines(
 pub(crate) fn parse<'d>(reader: &'d mut Reader, line: &'d [u8]) -> Result<Command<'d>, Fault> {
     let document = reader.read(line)?;
     let Ok(Some(members)) = document.root().members() else {
-        return Err(Fault::Malformed(Malformed::NotAnObject));
+        return Err(Malformed::NotAnObject.into());
     };
     let Outline { id, asked, is_empty } = outline(members)?;
     let request = match (id, asked) {
-        (_, Asked::Once(Method::Send, _)) => Ok(Request::Send),
+        (0, Asked::Once(Method::Send, _)) => Ok(Request::Send),
         (0, Asked::Nothing) if is_empty => Ok(Request::Pong),
-        (0, _) => return Err(Fault::Malformed(Malformed::NoId)),
+        (0, _) => return Err(Malformed::NoId.into()),
+        _ if document.is_too_deep() => Err(ReplyError::BadRequest),
+        (_, Asked::Once(Method::Send, _)) => Err(ReplyError::NotAvailable),
         (_, Asked::Once(method, body)) => request(method, body),
         (_, Asked::Nothing) => Ok(Request::Unknown),
         (_, Asked::MoreThanOnce) => Err(ReplyError::BadRequest),
@@ -193,11 +190,8 @@ pub(crate) fn parse<'d>(reader: &'d mut Reader, line: &'d [u8]) -> Result<Comman
 }
 
 impl From<NotJson> for Fault {
-    fn from(cause: NotJson) -> Self {
-        Self::Malformed(match cause {
-            NotJson::Invalid => Malformed::NotJson,
-            NotJson::TooDeep => Malformed::TooDeep,
-        })
+    fn from(_: NotJson) -> Self {
+        Self::Malformed(Malformed::NotJson)
     }
 }
 
@@ -258,15 +252,14 @@ impl Method {
 }
 
 fn outline<'t, 'd>(members: Members<'t, 'd>) -> Result<Outline<'t, 'd>, Fault> {
-    let mut id = 0;
+    let mut id = None;
     let mut is_empty = true;
     let mut found: Option<(Method, Value<'t, 'd>)> = None;
     let mut methods = 0_u8;
     for (name, value) in members {
         is_empty = false;
         if name == "id" {
-            let number = value.unsigned().map_err(|_| Malformed::BadId)?.unwrap_or_default();
-            id = u32::try_from(number).map_err(|_| Malformed::BadId)?;
+            id = Some(value);
         } else if let Some(method) = Method::named(name)
             && !value.is_null()
         {
@@ -277,6 +270,8 @@ fn outline<'t, 'd>(members: Members<'t, 'd>) -> Result<Outline<'t, 'd>, Fault> {
             found = Some((method, value));
         }
     }
+    let id = id.map_or(Ok(None), Value::unsigned).map_err(|_| Malformed::BadId)?;
+    let id = u32::try_from(id.unwrap_or_default()).map_err(|_| Malformed::BadId)?;
     let asked = match found {
         None => Asked::Nothing,
         Some(_) if methods > 1 => Asked::MoreThanOnce,
@@ -317,7 +312,7 @@ fn connect<'d>(body: Members<'_, 'd>) -> Result<Connect<'d>, ReplyError> {
     for (name, value) in body {
         match name {
             "token" => connect.token = non_empty(value)?,
-            "data" => connect.data = non_null(value)?,
+            "data" => connect.data = non_null(value),
             "name" => connect.name = value.string()?.unwrap_or_default(),
             "version" => connect.version = value.string()?.unwrap_or_default(),
             // `subs` are those that a server made; `headers` stand in for HTTP's; `flag` offers. This server takes none.
@@ -344,7 +339,7 @@ fn subscribe<'d>(body: Members<'_, 'd>) -> Result<Subscribe<'d>, ReplyError> {
         match name {
             "channel" => subscribe.channel = value.string()?.unwrap_or_default(),
             "token" => subscribe.token = non_empty(value)?,
-            "data" => subscribe.data = non_null(value)?,
+            "data" => subscribe.data = non_null(value),
             "recover" => recovers = value.flag()?,
             "epoch" => position.epoch = value.string()?.unwrap_or_default(),
             "offset" => position.offset = value.unsigned()?.unwrap_or_default(),
@@ -374,7 +369,7 @@ fn publish<'d>(body: Members<'_, 'd>) -> Result<Request<'d>, ReplyError> {
         match name {
             "channel" => channel = value.string()?.unwrap_or_default(),
             // Null is a message like any other.
-            "data" => data = Some(value.raw()?),
+            "data" => data = Some(value.raw()),
             // Topics that are maps.
             "type" | "key" | "removed" if !value.is_default() => {
                 return Err(ReplyError::NotAvailable);
@@ -458,8 +453,8 @@ fn non_empty<'d>(value: Value<'_, 'd>) -> Result<Option<&'d str>, Mistyped> {
     Ok(value.string()?.filter(|string| !string.is_empty()))
 }
 
-fn non_null<'d>(value: Value<'_, 'd>) -> Result<Option<&'d [u8]>, Mistyped> {
-    if value.is_null() { Ok(None) } else { value.raw().map(Some) }
+fn non_null<'d>(value: Value<'_, 'd>) -> Option<&'d [u8]> {
+    if value.is_null() { None } else { Some(value.raw()) }
 }
 
 /// The bit of `flag` for [`Subscribe::refuse_unrecovered`].

@@ -16,6 +16,7 @@ use wsfast::Kind;
 
 use super::json::Reader;
 use super::write;
+use crate::app::dialects::json_text::escaped_len;
 
 /// A payload, and the form in which it goes into JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,18 @@ impl<'m> Data<'m> {
             Kind::Binary => Self::Binary(payload),
             Kind::Text if may_be_json(payload) && reader.accepts(payload) => Self::Json(payload),
             Kind::Text => Self::Text(payload),
+        }
+    }
+
+    /// How many bytes `encode` appends.
+    pub(crate) fn encoded_len(self) -> usize {
+        match self {
+            Self::Json(json) => json.len(),
+            Self::Text(text) => escaped_len(text).saturating_add(2),
+            Self::Binary(bytes) => {
+                let marker = BINARY_MARKER.len().saturating_add(1);
+                base64_len(bytes).saturating_add(marker)
+            }
         }
     }
 
@@ -69,9 +82,13 @@ fn one_line(out: &mut Vec<u8>, json: &[u8]) {
     }
 }
 
+const fn base64_len(bytes: &[u8]) -> usize {
+    bytes.len().div_ceil(3).saturating_mul(4)
+}
+
 fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
-    let len = bytes.len().div_ceil(3).saturating_mul(4);
+    let len = base64_len(bytes);
     out.resize(start.saturating_add(len), 0);
     let written = BASE64_STANDARD.encode_slice(bytes, &mut out[start..]);
     debug_assert_eq!(written, Ok(len));
@@ -95,7 +112,7 @@ mod tests {
         use Kind::{Binary, Text};
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let deep_as_string = format!("\"{deep}\"");
-        let table: [(Kind, &[u8], &[u8]); 24] = [
+        let table: [(Kind, &[u8], &[u8]); 26] = [
             (Text, b"{\"n\": 1.50}", b"{\"n\": 1.50}"),
             (Text, b" [1,\t2] ", b" [1,\t2] "),
             (
@@ -113,7 +130,9 @@ mod tests {
             (Text, b"hello", b"\"hello\""),
             (Text, b"nothing", b"\"nothing\""),
             (Text, b"1 2", b"\"1 2\""),
-            (Text, b"1e999", b"\"1e999\""),
+            (Text, b"1e999", b"1e999"),
+            (Text, b"\"\\ud83d\"", b"\"\\ud83d\""),
+            (Text, b"1\x0c", b"\"1\\f\""),
             (Text, b"{\"n\":1", b"\"{\\\"n\\\":1\""),
             (Text, b"{\"n\":1}\n{\"n\":2}", b"\"{\\\"n\\\":1}\\n{\\\"n\\\":2}\""),
             (Text, b"01", b"\"01\""),
@@ -128,8 +147,10 @@ mod tests {
         let mut reader = Reader::new(JsonLimits::default());
         for (kind, payload, expected) in table {
             let mut out = b"{\"data\":".to_vec();
-            Data::of(kind, payload, &mut reader).encode(&mut out);
+            let data = Data::of(kind, payload, &mut reader);
+            data.encode(&mut out);
             let encoded = &out[b"{\"data\":".len()..];
+            assert_eq!(encoded.len(), data.encoded_len());
             assert_eq!(encoded, expected, "{}", payload.escape_ascii());
             let value: Result<&serde_json::value::RawValue, _> = serde_json::from_slice(encoded);
             assert!(value.is_ok() && !encoded.contains(&b'\n'), "{}", encoded.escape_ascii());

@@ -1,60 +1,69 @@
-//! One JSON text: checked by simd-json, read through its tape, with the place of each value in the text.
+//! One JSON text (RFC 8259): whether it is one, and the place of each value in it.
 //!
-//! simd-json says what the text means, but not where in it a value stands. Its first stage does know: it lists the
-//! positions of all braces, brackets, commas and colons, and of each scalar's first byte. Tape and list are in the same
-//! order, so walking both at once finds the bytes of a value without looking at the text again.
+//! simd-json's first stage lists the positions of all braces, brackets, commas and colons, and of each scalar's first byte. A walk
+//! along that list checks the grammar ([`grammar`]) and notes where each array and object ends, so that a value's bytes are
+//! found without looking at the text again. Its second stage, a tape of converted values, is not run: numbers and escapes would be
+//! converted for nobody, and those that no `f64` and no `&str` can hold would be refused, which the grammar allows.
 //!
-//! Nothing is converted or owned: strings are borrowed (unescaped in place, in the reader's copy), numbers are read where
-//! an integer is asked for. Numbers outside of f64's range are refused: no JavaScript client could hold them. Of members with
+//! Nothing is converted or owned before it is asked for: a string is borrowed, a number is read as an integer. Of members with
 //! the same name the last one counts, as in JavaScript; here, all are seen, in order.
 
 #![expect(
     clippy::arithmetic_side_effects,
-    reason = "counts of nodes and marks of a text that was read"
+    reason = "counts of marks and bytes of a text that was read"
 )]
 
-use std::mem;
+mod escapes;
+mod grammar;
 
-use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};
+use std::cell::Cell;
+use std::mem;
+use std::str;
+
+use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape, fill_tape_padded};
+
+use grammar::Container;
 
 /// What one JSON text of a client may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JsonLimits {
     /// Arrays and objects inside of each other.
     pub(crate) depth_max: usize,
-    /// Commands in one message, or channels in one request.
-    pub(crate) commands_max: usize,
+    /// Channels in one request.
+    pub(crate) channels_max: usize,
 }
 
 impl Default for JsonLimits {
     fn default() -> Self {
-        Self { depth_max: 64, commands_max: 128 }
+        Self { depth_max: 64, channels_max: 128 }
     }
 }
 
-/// Why a text is not read.
+/// A text is not JSON (RFC 8259), or not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotJson {
-    /// It is not JSON (RFC 8259), or not UTF-8, or has a number that f64 cannot hold.
-    Invalid,
-    /// It is deeper than [`JsonLimits::depth_max`].
-    TooDeep,
-}
+pub(crate) struct NotJson;
 
 /// Reads JSON texts, one at a time. One serves a whole loop; it keeps its memory for the next text.
 pub(crate) struct Reader {
     limits: JsonLimits,
-    /// The text that is read, which simd-json writes unescaped strings into.
+    /// The text, and padding: what simd-json reads. Behind that it is room for strings without their escapes.
     scratch: Vec<u8>,
     buffers: Buffers,
+    /// Nothing is ever on it.
     tape: Tape<'static>,
+    containers: Vec<Container>,
 }
 
 impl Reader {
     /// A reader that keeps to `limits`.
     pub(crate) fn new(limits: JsonLimits) -> Self {
-        let buffers = Buffers::with_max_depth(0, limits.depth_max);
-        Self { limits, scratch: Vec::new(), buffers, tape: Tape(Vec::new()) }
+        Self {
+            limits,
+            scratch: Vec::new(),
+            buffers: Buffers::with_max_depth(0, NO_SECOND_STAGE),
+            tape: Tape(Vec::new()),
+            containers: Vec::new(),
+        }
     }
 
     /// What it keeps to.
@@ -62,58 +71,107 @@ impl Reader {
         self.limits
     }
 
-    /// Checks `text` and makes its values reachable.
+    /// Checks `text` and makes its values reachable, however deep they are ([`Document::is_too_deep`]).
     pub(super) fn read<'d>(&'d mut self, text: &'d [u8]) -> Result<Document<'d>, NotJson> {
         // Memory that one large text needed is not kept for many small ones.
         if self.scratch.capacity() > KEPT_BYTES && text.len() <= KEPT_BYTES / 2 {
             *self = Self::new(self.limits);
         }
-        let Self { scratch, buffers, tape: home, .. } = self;
-        scratch.clear();
-        scratch.reserve(text.len() + INPUT_PADDING);
-        scratch.extend_from_slice(text);
-        scratch.resize(text.len() + INPUT_PADDING, b' ');
-        let mut tape = take(home);
-        match fill_tape_padded(scratch, text.len(), buffers, &mut tape) {
-            Ok(()) => Ok(Document { text, tape, marks: buffers.structural_indexes(), home }),
-            Err(error) => {
-                *home = tape.reset();
-                Err(match error.error() {
-                    ErrorType::DepthLimitExceeded => NotJson::TooDeep,
-                    _ => NotJson::Invalid,
-                })
-            }
+        let ahead = self.mark(text)?;
+        let Self { limits, scratch, buffers, containers, .. } = self;
+        let marks = buffers.structural_indexes().get(ahead..).ok_or(NotJson)?;
+        let depth = grammar::depth(scratch, marks, containers).ok_or(NotJson)?;
+        if !escapes::are_sound(text) {
+            return Err(NotJson);
         }
+        let is_too_deep = depth > limits.depth_max;
+        Ok(Document { text, marks, ahead, containers, is_too_deep, room: Cell::new(scratch) })
     }
 
     /// Whether `text` is JSON within the limits.
     pub(super) fn accepts(&mut self, text: &[u8]) -> bool {
-        self.read(text).is_ok()
+        self.read(text).is_ok_and(|document| !document.is_too_deep())
+    }
+
+    /// Runs simd-json's first stage, and no more: its second ends at the first bracket, which is deeper than it may go.
+    ///
+    /// Returns how many bytes, and marks, are ahead of the text: a bracket where it begins with none.
+    fn mark(&mut self, text: &[u8]) -> Result<usize, NotJson> {
+        let Self { scratch, buffers, tape: home, .. } = self;
+        let ahead: &[u8] = match text.trim_ascii_start() {
+            [b'{' | b'[', ..] => b"",
+            _ => b"[",
+        };
+        let len = ahead.len() + text.len();
+        scratch.clear();
+        scratch.reserve(len + INPUT_PADDING);
+        scratch.extend_from_slice(ahead);
+        scratch.extend_from_slice(text);
+        scratch.resize(len + INPUT_PADDING, b' ');
+        let mut tape = mem::replace(home, Tape(Vec::new())).reset();
+        let outcome = fill_tape_padded(scratch, len, buffers, &mut tape);
+        if tape.0.capacity() <= KEPT_NODES {
+            *home = tape.reset();
+        }
+        match outcome {
+            Err(error) if matches!(error.error(), ErrorType::DepthLimitExceeded) => Ok(ahead.len()),
+            Ok(()) | Err(_) => Err(NotJson),
+        }
     }
 }
 
 /// A text that is JSON.
 pub(super) struct Document<'d> {
     text: &'d [u8],
-    tape: Tape<'d>,
-    /// Positions in `text`: of each of `{}[],:` outside of strings, and of the first byte of each scalar.
+    /// Positions in `text`, plus `ahead`: of each of `{}[],:` outside of strings, and of the first byte of each scalar.
     marks: &'d [u32],
-    /// Where the tape's memory returns to.
-    home: &'d mut Tape<'static>,
+    ahead: usize,
+    /// All arrays and objects, in the order in which they begin.
+    containers: &'d [Container],
+    is_too_deep: bool,
+    /// For strings without their escapes. Enough for each of the text to be asked for once.
+    room: Cell<&'d mut [u8]>,
 }
 
 impl<'d> Document<'d> {
     /// The value that the text is.
-    pub(super) const fn root(&self) -> Value<'_, 'd> {
-        Value { document: self, node: 0, mark: 0, last: self.marks.len().saturating_sub(1) }
+    pub(super) fn root(&self) -> Value<'_, 'd> {
+        self.value(0)
     }
-}
 
-impl Drop for Document<'_> {
-    fn drop(&mut self) {
-        if self.tape.0.capacity() <= KEPT_NODES {
-            *self.home = take(&mut self.tape);
-        }
+    /// Whether it is deeper than [`JsonLimits::depth_max`]. What is near its root can be read all the same.
+    pub(super) const fn is_too_deep(&self) -> bool {
+        self.is_too_deep
+    }
+
+    /// The value whose first mark this is.
+    fn value(&self, mark: usize) -> Value<'_, 'd> {
+        let last = match self.first_byte(mark) {
+            Some(b'{' | b'[') => grammar::end_of(self.containers, mark),
+            _ => None,
+        };
+        Value { document: self, mark, last: last.unwrap_or(mark) }
+    }
+
+    /// Where in the text a mark stands.
+    fn place(&self, mark: usize) -> Option<usize> {
+        (*self.marks.get(mark)? as usize).checked_sub(self.ahead)
+    }
+
+    fn first_byte(&self, mark: usize) -> Option<u8> {
+        self.text.get(self.place(mark)?).copied()
+    }
+
+    /// A string without its escapes; `None` if it is not Unicode.
+    fn unescaped(&self, escaped: &[u8]) -> Option<&'d str> {
+        let room = self.room.take();
+        let Some(len) = escapes::resolve(escaped, room) else {
+            self.room.set(room);
+            return None;
+        };
+        let (string, room) = room.split_at_mut(len);
+        self.room.set(room);
+        str::from_utf8(string).ok()
     }
 }
 
@@ -121,8 +179,6 @@ impl Drop for Document<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Value<'t, 'd> {
     document: &'t Document<'d>,
-    /// Its first node on the tape.
-    node: usize,
     /// Its first mark in the text.
     mark: usize,
     /// Its last: a closing brace or bracket, or the first again.
@@ -135,216 +191,159 @@ pub(super) struct Mistyped;
 
 impl<'t, 'd> Value<'t, 'd> {
     /// Its text, byte for byte, without the white space around it.
-    pub(super) fn raw(self) -> Result<&'d [u8], Mistyped> {
-        let Document { text, marks, .. } = self.document;
-        let start = *marks.get(self.mark).ok_or(Mistyped)? as usize;
-        if self.last > self.mark {
-            let last = *marks.get(self.last).ok_or(Mistyped)? as usize;
-            return text.get(start..=last).ok_or(Mistyped);
-        }
-        let end = marks.get(self.mark + 1).map_or(text.len(), |&mark| mark as usize);
-        text.get(start..end).map(<[u8]>::trim_ascii_end).ok_or(Mistyped)
+    pub(super) fn raw(self) -> &'d [u8] {
+        let Self { document, mark, last } = self;
+        let text = document.text;
+        let start = document.place(mark);
+        // A scalar ends where the next token begins, or with the text.
+        let end = if last > mark {
+            document.place(last).map(|closing| closing + 1)
+        } else {
+            document.place(mark + 1)
+        };
+        let range = start.unwrap_or(text.len())..end.unwrap_or(text.len());
+        without_white_space_behind(text.get(range).unwrap_or_default())
     }
 
-    /// A string; `None` for null, which the protocol has for what is not there.
+    /// A string; `None` for null, which the protocol has for what is not there. Half a surrogate pair makes it none.
     pub(super) fn string(self) -> Result<Option<&'d str>, Mistyped> {
-        match self.first() {
-            Some(Node::String(string)) => Ok(Some(string)),
-            Some(Node::Static(StaticNode::Null)) => Ok(None),
+        match self.raw() {
+            b"null" => Ok(None),
+            [b'"', inside @ .., b'"'] => {
+                let string = match memchr::memchr(b'\\', inside) {
+                    None => str::from_utf8(inside).ok(),
+                    Some(_) => self.document.unescaped(inside),
+                };
+                string.map(Some).ok_or(Mistyped)
+            }
             _ => Err(Mistyped),
         }
     }
 
     /// An integer that is not negative; `None` for null.
     pub(super) fn unsigned(self) -> Result<Option<u64>, Mistyped> {
-        match self.first() {
-            Some(Node::Static(StaticNode::U64(number))) => Ok(Some(number)),
-            Some(Node::Static(StaticNode::Null)) => Ok(None),
-            _ => Err(Mistyped),
-        }
+        self.integer()
     }
 
     /// An integer; `None` for null.
     pub(super) fn signed(self) -> Result<Option<i64>, Mistyped> {
-        match self.first() {
-            Some(Node::Static(StaticNode::I64(number))) => Ok(Some(number)),
-            _ => match self.unsigned()? {
-                Some(number) => i64::try_from(number).map(Some).map_err(|_| Mistyped),
-                None => Ok(None),
-            },
-        }
+        self.integer()
     }
 
     /// A boolean, of which null is the false one.
     pub(super) fn flag(self) -> Result<bool, Mistyped> {
-        match self.first() {
-            Some(Node::Static(StaticNode::Bool(flag))) => Ok(flag),
-            Some(Node::Static(StaticNode::Null)) => Ok(false),
+        match self.raw() {
+            b"true" => Ok(true),
+            b"false" | b"null" => Ok(false),
             _ => Err(Mistyped),
         }
     }
 
     /// The members of an object; `None` for null.
     pub(super) fn members(self) -> Result<Option<Members<'t, 'd>>, Mistyped> {
-        match self.first() {
-            Some(Node::Object { len, count }) => {
-                Ok(Some(Members { rest: self.inside(len, count, 2) }))
-            }
-            Some(Node::Static(StaticNode::Null)) => Ok(None),
-            _ => Err(Mistyped),
-        }
+        let inside = self.inside(b'{')?;
+        Ok(inside.map(|inside| Members { inside }))
     }
 
     /// The elements of an array; `None` for null.
-    pub(super) fn elements(self) -> Result<Option<Elements<'t, 'd>>, Mistyped> {
-        match self.first() {
-            Some(Node::Array { len, count }) => {
-                Ok(Some(Elements { rest: self.inside(len, count, 1) }))
-            }
-            Some(Node::Static(StaticNode::Null)) => Ok(None),
-            _ => Err(Mistyped),
-        }
+    pub(super) fn elements(self) -> Result<Option<Values<'t, 'd>>, Mistyped> {
+        self.inside(b'[')
     }
 
     /// Whether it says nothing: null, false, zero, or a string, array or object with nothing in it.
     pub(super) fn is_default(self) -> bool {
-        match self.first() {
-            Some(Node::String(string)) => string.is_empty(),
-            Some(Node::Object { len, .. } | Node::Array { len, .. }) => len == 0,
-            Some(Node::Static(value)) => {
-                matches!(value, StaticNode::Null | StaticNode::Bool(false) | StaticNode::U64(0))
-            }
-            None => true,
+        match self.first_byte() {
+            b'{' | b'[' => self.last == self.mark + 1,
+            _ => matches!(self.raw(), b"null" | b"false" | b"0" | b"\"\""),
         }
     }
 
     /// Whether it is null.
     pub(super) fn is_null(self) -> bool {
-        matches!(self.first(), Some(Node::Static(StaticNode::Null)))
+        self.first_byte() == b'n'
     }
 
-    fn first(self) -> Option<Node<'d>> {
-        self.document.tape.0.get(self.node).copied()
+    /// Which tells what it is.
+    fn first_byte(self) -> u8 {
+        // A value has a byte.
+        self.document.first_byte(self.mark).unwrap_or_default()
     }
 
-    /// What is between its brackets: `len` things, `count` nodes, and so many `separators` a thing.
-    const fn inside(self, len: usize, count: usize, separators: usize) -> Rest<'t, 'd> {
-        let Self { document, node, mark, last } = self;
-        Rest {
-            document,
-            node: node + 1,
-            mark: mark + 1,
-            end: node + 1 + count,
-            closing: last,
-            left: len,
-            separators,
+    fn integer<T: str::FromStr>(self) -> Result<Option<T>, Mistyped> {
+        if self.is_null() {
+            return Ok(None);
+        }
+        let digits = str::from_utf8(self.raw()).map_err(|_| Mistyped)?;
+        digits.parse().map(Some).map_err(|_| Mistyped)
+    }
+
+    /// What is between its brackets, if that is how it begins; `None` for null.
+    fn inside(self, opening: u8) -> Result<Option<Values<'t, 'd>>, Mistyped> {
+        let Self { document, mark, last } = self;
+        match self.first_byte() {
+            b'n' => Ok(None),
+            first if first == opening => {
+                Ok(Some(Values { document, next: mark + 1, closing: last }))
+            }
+            _ => Err(Mistyped),
         }
     }
 }
 
-/// What is to come of an array's or object's inside.
-struct Rest<'t, 'd> {
+/// The values between two brackets, in order: elements, or names and what they name by turns.
+#[derive(Clone)]
+pub(super) struct Values<'t, 'd> {
     document: &'t Document<'d>,
-    /// The next node on the tape.
-    node: usize,
-    /// The next mark in the text.
-    mark: usize,
-    /// Behind the last node.
-    end: usize,
-    /// The mark of the brace or bracket at the end.
+    /// The first mark of the next one.
+    next: usize,
+    /// The mark of the bracket at the end.
     closing: usize,
-    left: usize,
-    /// A comma for each element, and for each member a colon as well.
-    separators: usize,
 }
 
-impl<'t, 'd> Rest<'t, 'd> {
-    /// Moves past the value that begins here, and the comma behind it.
-    ///
-    /// How many nodes it takes stands on the tape, how many marks does not. So those of its nodes are counted, or those of
-    /// the nodes behind it, whichever are fewer: behind a publish command's data there are hardly any.
-    fn value(&mut self) -> Value<'t, 'd> {
-        let Self { document, node, mark, .. } = *self;
-        let tape = &document.tape.0;
-        let nodes = match tape.get(node) {
-            Some(Node::Object { count, .. } | Node::Array { count, .. }) => count + 1,
-            _ => 1,
-        };
-        let behind = node + nodes;
-        let marks = |nodes| {
-            let nodes: &[Node<'_>] = tape.get(nodes).unwrap_or_default();
-            nodes.iter().map(marks_of).sum::<usize>()
-        };
-        let last = if nodes <= self.end.saturating_sub(behind) {
-            (mark + marks(node..behind)).saturating_sub(1)
-        } else {
-            let to_come = marks(behind..self.end) + self.separators * self.left;
-            self.closing.saturating_sub(to_come + 1)
-        };
-        self.node += nodes;
-        self.mark = last + 2;
-        Value { document, node, mark, last }
+impl<'t, 'd> Iterator for Values<'t, 'd> {
+    type Item = Value<'t, 'd>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.closing {
+            return None;
+        }
+        let value = self.document.value(self.next);
+        // Behind it is a comma, a colon or the end.
+        self.next = value.last + 2;
+        Some(value)
     }
 }
 
-/// The marks of a node without those of the nodes in it.
-fn marks_of(node: &Node<'_>) -> usize {
-    match node {
-        // The braces, a colon for each member, and a comma between two of them; the keys are nodes.
-        Node::Object { len, .. } => 1 + (2 * len).max(1),
-        // The brackets, and a comma between two elements.
-        Node::Array { len, .. } => 1 + (*len).max(1),
-        Node::String(_) | Node::Static(_) => 1,
-    }
-}
-
-/// The members of an object, in order, those with equal names too.
+/// The members of an object, in order, those with equal names too. A name that is not Unicode is given as the empty one: nobody
+/// asks for either.
 pub(super) struct Members<'t, 'd> {
-    rest: Rest<'t, 'd>,
+    inside: Values<'t, 'd>,
 }
 
 impl<'t, 'd> Iterator for Members<'t, 'd> {
     type Item = (&'d str, Value<'t, 'd>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.rest.left = self.rest.left.checked_sub(1)?;
-        let Some(Node::String(name)) = self.rest.document.tape.0.get(self.rest.node) else {
-            return None;
-        };
-        // The key, and the colon behind it.
-        self.rest.node += 1;
-        self.rest.mark += 2;
-        Some((name, self.rest.value()))
+        let name = self.inside.next()?;
+        let value = self.inside.next()?;
+        Some((name.string().ok().flatten().unwrap_or_default(), value))
     }
 }
 
-/// The elements of an array, in order.
-pub(super) struct Elements<'t, 'd> {
-    rest: Rest<'t, 'd>,
+/// White space as JSON has it; a form feed is none.
+fn without_white_space_behind(text: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let end = text.iter().rposition(|byte| !is_space(byte)).map_or(0, |last| last + 1);
+    &text[..end]
 }
 
-impl Elements<'_, '_> {
-    /// How many are to come.
-    pub(super) const fn count_left(&self) -> usize {
-        self.rest.left
-    }
-}
-
-impl<'t, 'd> Iterator for Elements<'t, 'd> {
-    type Item = Value<'t, 'd>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.rest.left = self.rest.left.checked_sub(1)?;
-        Some(self.rest.value())
-    }
-}
-
-/// The tape's memory, for another text.
-fn take<'new>(tape: &mut Tape<'_>) -> Tape<'new> {
-    mem::replace(tape, Tape(Vec::new())).reset()
-}
+/// How deep simd-json's second stage may go: it ends at the first bracket.
+const NO_SECOND_STAGE: usize = 0;
 
 /// A reader's copy, and the lists made of it, may stay this large.
 const KEPT_BYTES: usize = 128 * 1024;
-/// So many nodes, 24 bytes each, may stay with the reader.
+/// The tape, which is given room for a node of 24 bytes a mark, may stay this large.
 const KEPT_NODES: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests;

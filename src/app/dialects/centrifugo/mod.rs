@@ -3,12 +3,12 @@
 //! A codec: bytes to [`command::Request`]s, and replies and pushes to bytes. No sockets, no topics, no decision about who may do
 //! what; those are the hub's. Names only its own modules, `app::topic_name` and `wsfast`, so that a bench can include it.
 //!
-//! One WebSocket text message carries [`command::lines`] of JSON, a command or a reply in each. `data`, the payload of a message,
+//! One WebSocket text message carries lines of JSON ([`command::next_line`]), a command or a reply in each. `data`, the payload of a message,
 //! is never decoded: it goes on byte for byte as it came ([`Data`] says what becomes of payloads that are not JSON).
 //!
 //! | file | idea |
 //! |---|---|
-//! | `json.rs` | simd-json's tape with each value's place in the text |
+//! | `json.rs` `json/` | JSON checked along the marks of simd-json's first stage, with each value's place in the text |
 //! | `command.rs` | what clients send |
 //! | `reply.rs` `push.rs` | what they get |
 //! | `data.rs` | payloads inside of JSON |

@@ -45,7 +45,7 @@ pub(crate) enum Recovery {
     NotAsked,
     /// Messages are lost.
     Failed,
-    /// All that the client missed is in the reply.
+    /// All that the client missed is there: its first messages are in the reply, and the rest follows.
     Complete,
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn connect(out: &mut Vec<u8>, id: u32, connected: &Connected<'_>) {
     out.extend_from_slice(b",\"pong\":true}}");
 }
 
-/// Answers a subscribe command; `missed` are the messages of a recovery, oldest first.
+/// Answers a subscribe command; `missed` are the first messages of a recovery, oldest first.
 pub(crate) fn subscribe<'m>(
     out: &mut Vec<u8>,
     id: u32,
@@ -207,6 +207,14 @@ pub(super) fn publication(out: &mut Vec<u8>, publication: Publication<'_>) {
     write::number(out, publication.offset);
     out.push(b'}');
 }
+
+/// How many bytes a message takes in a list of them, at most about.
+pub(crate) fn publication_len(publication: Publication<'_>) -> usize {
+    publication.data.encoded_len().saturating_add(PUBLICATION_BYTES)
+}
+
+/// What a message has there beside its data: `{"data":,"offset":18446744073709551615},`.
+pub(crate) const PUBLICATION_BYTES: usize = 40;
 
 /// One connection, as an object.
 fn client_info(out: &mut Vec<u8>, info: ClientInfo<'_>) {
