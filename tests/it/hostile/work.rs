@@ -339,7 +339,7 @@ fn calls_of_the_api() {
 /// One row each of a hundred thousand, which nobody sorts for that.
 #[test]
 fn lists_of_topics() {
-    attack(&["--max-topics", "110000"], |siege, memory| {
+    attack(MANY_TOPICS, |siege, memory| {
         let topics = many_topics(siege, memory);
         let each = 150;
         let ask = get("/topics?limit=1&prefix=topic-", "");
@@ -355,7 +355,7 @@ fn lists_of_topics() {
 /// All of them, a thousand at a time, as a program does that walks the list; from every place of the admin side that is left.
 #[test]
 fn walks_through_the_list_of_topics() {
-    attack(&["--max-topics", "110000"], |siege, memory| {
+    attack(MANY_TOPICS, |siege, memory| {
         let topics = many_topics(siege, memory);
         let pages = count(20, 5).min(topics / 1000);
         let mut crowd = Crowd::new();
@@ -395,7 +395,7 @@ fn walks_through_the_list_of_topics() {
 
 #[test]
 fn scrapes_of_many_topics() {
-    attack(&["--max-topics", "110000"], |siege, memory| {
+    attack(MANY_TOPICS, |siege, memory| {
         let topics = many_topics(siege, memory);
         let each = count(20, 3);
         let ask = get("/metrics", "").repeat(each);
@@ -907,6 +907,9 @@ fn lines(message: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn contains(text: &[u8], part: &str) -> bool {
     memmem::find(text, part.as_bytes()).is_some()
 }
+
+/// As many topics of one owner as there may be at all.
+const MANY_TOPICS: &[&str] = &["--max-topics", "110000", "--max-topics-per-owner", "110000"];
 
 const NO_OFFER: &str = "";
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
