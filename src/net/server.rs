@@ -363,25 +363,27 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Writes what waits for this peer, and ends its connection if that was the last.
-    fn flush(&mut self, key: usize) {
+    /// Writes what waits for this peer, and ends its connection if that was the last. Whether it took anything.
+    fn flush(&mut self, key: usize) -> bool {
         let (rx, tx) = (&mut self.peers.rx[key], &mut self.peers.tx[key]);
-        if tx.phase != Phase::Doomed {
-            let (was_paused, waiting) = (tx.is_paused(&self.turn), tx.backlog_bytes());
-            let is_slow = tx.was_refused();
-            tx.flush(key, &mut self.turn);
-            // Its Pongs are not read while it is paused, so what it takes is its sign of life.
-            let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
-            if waits_less && (was_paused || tx.phase != Phase::Open) {
-                rx.last_rx_ms = self.turn.now_ms;
-            }
-            tx.finish_if_flushed(key, &mut self.turn);
-            if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
-                self.catch_up(key, is_slow);
-            } else if tx.is_flushed() && matches!(rx.reading, Reading::Replying(_)) {
-                tx.await_work(key, &mut self.turn);
-            }
+        if tx.phase == Phase::Doomed {
+            return false;
         }
+        let (was_paused, waiting) = (tx.is_paused(&self.turn), tx.backlog_bytes());
+        let is_slow = tx.was_refused();
+        tx.flush(key, &mut self.turn);
+        // Its Pongs are not read while it is paused, so what it takes is its sign of life.
+        let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
+        if waits_less && (was_paused || tx.phase != Phase::Open) {
+            rx.last_rx_ms = self.turn.now_ms;
+        }
+        tx.finish_if_flushed(key, &mut self.turn);
+        if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
+            self.catch_up(key, is_slow);
+        } else if tx.is_flushed() && matches!(rx.reading, Reading::Replying(_)) {
+            tx.await_work(key, &mut self.turn);
+        }
+        waits_less
     }
 
     /// Gives those who wait for work theirs, a share each and the first ones first, until the turn's is used up.
@@ -671,10 +673,17 @@ impl<H: Handler> Server<H> {
 
     /// What a peer's deadline means depends on where its connection stands.
     fn deadline(&mut self, key: usize) {
+        // The kernel says that it has room only once half of what it keeps unsent has left, which a slow reader may need minutes
+        // for. Less room shows in that it takes more.
+        let took = !self.peers.tx[key].is_flushed() && self.flush(key);
         match self.peers.tx[key].phase {
             Phase::Opening => self.handshake_timed_out(key),
             Phase::Open => self.check_silence(key),
             Phase::Streaming => self.keep_stream_alive(key),
+            Phase::Finishing | Phase::Lingering if took => {
+                let timeout_ms = self.turn.limits.close_timeout_ms;
+                self.turn.timers.set(key, self.turn.now_ms.saturating_add(timeout_ms));
+            }
             Phase::Closing | Phase::Finishing | Phase::Lingering => {
                 self.turn.counters.closes_timed_out += 1;
                 self.peers.tx[key].doom(key, &mut self.turn);

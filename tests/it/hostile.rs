@@ -15,6 +15,9 @@
 
 #![cfg(target_os = "linux")]
 
+mod unread;
+mod work;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::thread;

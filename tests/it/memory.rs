@@ -1,13 +1,18 @@
 //! `--memory-limit`: the process stays within it whatever its clients do, says so to those it refuses, and serves the others.
 //!
-//! Every test asks for several times the limit, in a way of its own.
+//! Every test asks for several times the limit, in a way of its own; `random` asks in every way.
+
+mod random;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::ask::get;
 use crate::support::client::RawClient;
+use crate::support::crowd::{Crowd, Event};
 use crate::support::flood::connect_with_rcvbuf;
 use crate::support::process::{Process, run};
+use crate::support::published::{Expected, Form, Published, control_characters};
 use crate::support::wire::{self, BINARY, CLOSE, FIN, Frame};
 
 const LIMIT: usize = 64 << 20;
@@ -210,6 +215,69 @@ fn subscribers_that_never_read_and_many_topics() {
     }
     expect_service(server.addr);
     within_limit(&server);
+}
+
+/// JSON makes control characters six times as long: the answers are larger than the limit, the message is a sixteenth of it.
+#[test]
+fn a_large_message_of_control_characters_is_asked_for() {
+    let args = ["--memory-limit", "128M", "--topic-bytes", "8M", "--max-message-bytes", "8M"];
+    ask_for_control_characters(&args, 128 << 20, 8 * MIB, 3);
+}
+
+#[test]
+fn the_least_limit_and_a_message_of_control_characters() {
+    ask_for_control_characters(&["--memory-limit", "22M"], 22 << 20, MIB, 4);
+}
+
+/// So many clients ask at once for a message of so many control characters; each gets all of it, or is told that there is no
+/// memory for it, and not all are. Nobody is cut off within an answer.
+fn ask_for_control_characters(args: &[&str], limit: usize, len: usize, clients: usize) {
+    let server = Process::start(args);
+    let published = Published::new(server.addr, "t", vec![control_characters(len)]);
+    let line = published.message(1, Form::Line);
+    let mut crowd = Crowd::new();
+    crowd.connect(server.addr, clients, 64 << 10);
+    (0..clients).for_each(|at| crowd.say(at, get("/t?since=all", "")));
+    let (mut answered, mut refused, mut cut) = (0, 0, 0);
+    let mut came = vec![Expected::default(); clients];
+    let mut is_refused = vec![false; clients];
+    crowd.until(0..clients, |at, event, _| match event {
+        Event::Head { status: 200, .. } => false,
+        Event::Head { status, head } => {
+            assert_eq!(status, 503, "{head}");
+            is_refused[at] = true;
+            false
+        }
+        Event::Body(part) => {
+            if !is_refused[at] {
+                came[at].take(&line, part);
+            }
+            false
+        }
+        Event::BodyEnd if is_refused[at] => {
+            refused += 1;
+            true
+        }
+        Event::BodyEnd => {
+            assert_eq!(came[at].at, line.len());
+            answered += 1;
+            true
+        }
+        Event::End => {
+            cut += usize::from(!is_refused[at] && came[at].at < line.len());
+            true
+        }
+        other => panic!("{other:?}"),
+    });
+    let peak = server.peak_rss_bytes();
+    println!(
+        "{answered} answered, {refused} refused, at most {} of {} KiB",
+        peak >> 10,
+        limit >> 10
+    );
+    expect_service(server.addr);
+    assert!(answered > 0 && cut == 0);
+    assert!(peak <= limit, "{} KiB of {}", peak >> 10, limit >> 10);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //!
 //! Nothing here uses `wsfast::proto` to make or read bytes, so that one mistake cannot cancel itself.
 
+pub(crate) mod ask;
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod flood;
 pub(crate) mod jwt;
 pub(crate) mod process;
+pub(crate) mod published;
 pub(crate) mod server;
 pub(crate) mod siege;
 pub(crate) mod tls;

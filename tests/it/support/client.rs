@@ -305,7 +305,7 @@ impl Witness {
     pub(crate) fn round_trip(&mut self) {
         self.trips += 1;
         let trip = format!("trip {}", self.trips);
-        self.client.expect_echo(&trip);
+        self.client.expect_echo_behind_pings(&trip);
     }
 }
 
