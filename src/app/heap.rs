@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Hands on to the system's allocator, and counts.
@@ -31,6 +32,12 @@ impl Heap {
     pub(crate) fn give_back(&self) {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         malloc_trim(0);
+    }
+
+    /// From here on what is large is taken from the system by itself and goes back at once, so that it leaves no holes.
+    pub(crate) fn keep_large_apart(&self) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
     }
 
     fn count(&self, at: *mut u8, bytes: usize) -> *mut u8 {
@@ -76,8 +83,18 @@ unsafe impl GlobalAlloc for Heap {
 #[expect(unsafe_code, reason = "malloc_trim(3) is C's")]
 unsafe extern "C" {
     // It takes a number by value, keeps nothing, and may be called at any time from any thread (malloc_trim(3), MT-Safe).
-    safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+    safe fn malloc_trim(pad: usize) -> c_int;
+    // Two numbers by value; wrong ones are refused (mallopt(3), MT-Safe but for races at the start, where there is one thread).
+    safe fn mallopt(what: c_int, value: c_int) -> c_int;
 }
+
+/// From <malloc.h>, as of glibc's first version.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const M_MMAP_THRESHOLD: c_int = -3;
+
+/// What is large. By itself glibc raises this to whatever was freed, up to 32 MiB.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BYTES: c_int = 256 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,8 @@ pub(crate) fn bound(limit: usize, limits: &Limits) -> Result<MemoryLimit, TooLit
     if bytes_max < least {
         return Err(TooLittle { limit, least: least / 7 * 8 + FIXED_BYTES });
     }
+    // Holes of what was large would be resident, and not in use.
+    HEAP.keep_large_apart();
     Ok(MemoryLimit { bytes_max, bytes_in_use: || HEAP.bytes_in_use() })
 }
 
