@@ -40,16 +40,6 @@ fn unread_recoveries() {
     unread("recoveries", &[Asked::Recovery], ordinary(), count(500, 50));
 }
 
-#[test]
-fn unread_histories() {
-    unread("histories", &[Asked::History], ordinary(), count(500, 50));
-}
-
-#[test]
-fn unread_histories_by_the_api() {
-    unread("histories by the API", &[Asked::ApiHistory], ordinary(), count(500, 50));
-}
-
 /// A list of thousands of those who listen.
 #[test]
 fn unread_presence() {
