@@ -91,7 +91,7 @@ pub enum ListenAt {
     HandedOver {
         /// It listens already.
         socket: OwnedFd,
-        /// Its file, if that is removed when the server no longer listens ([`crate::HandOver::files`]).
+        /// Its file, if that is removed when the server no longer listens ([`Server::made_files`](crate::Server::made_files)).
         file: Option<MadeFile>,
     },
 }
