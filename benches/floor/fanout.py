@@ -45,12 +45,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="SHAPE", help=", ".join(SHAPES))
     parser.add_argument("--subscribers", type=int, default=1000)
+    parser.add_argument("--server", metavar="NAME=COMMAND", help="another build of wsfast to compare with; {port} stands for its port")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    options.other = None
+    if options.server:
+        options.other, _, command = options.server.partition("=")
+        SERVERS[options.other] = (command, *SERVERS["wsfast"][1:])
     with open("target/floor/uws-fanout.py", "w") as file:
         file.write(UWS_SERVER)
     open("target/floor/server.log", "w").close()
-    report = {"rounds": options.rounds, "subscribers": options.subscribers, "load_before": os.getloadavg()[0]}
+    report = {"rounds": options.rounds, "subscribers": options.subscribers, "load_before": os.getloadavg()[0], "other": options.other}
     report["shapes"] = {name: measure(*shape, options) for name, shape in SHAPES.items() if name in options.shapes}
     print_report(report)
     if options.json:
@@ -83,10 +88,11 @@ def slice_of(load, process, port):
 def print_report(report):
     shapes = report["shapes"]
     print(f"{report['rounds']} rounds, {report['subscribers']} subscribers, load before {report['load_before']:.2f}\n")
-    print("| wsfast | us a delivery | x bare loop | x uWebSockets | of a single message |")
-    print("|---|---|---|---|---|")
+    compared = ["bare loop", "uWebSockets"] + ([report["other"]] if report["other"] else [])
+    print("| wsfast | us a delivery | " + " | ".join(f"x {name}" for name in compared) + " | of a single message |")
+    print("|---|---|" + "---|" * len(compared) + "---|")
     for name, rows in shapes.items():
-        cells = [f"{median(rows['wsfast']):.2f}", ratio(rows["wsfast"], rows["bare loop"]), ratio(rows["wsfast"], rows["uWebSockets"])]
+        cells = [f"{median(rows['wsfast']):.2f}", *(ratio(rows["wsfast"], rows[other]) for other in compared)]
         is_burst = name.startswith("64 B") and "64 B" in shapes
         cells.append(f"{median(rows['wsfast']) / median(shapes['64 B']['wsfast']):.2f}" if is_burst else "")
         print(f"| {name} | " + " | ".join(cells) + " |")
