@@ -64,11 +64,11 @@ pub use config::{
 };
 pub use net::{
     Accept, Answer, Arrival, BadCidr, BadMessageId, BadPeerId, Cidr, Closed, Context, Counters,
-    Ended, Ending, Error, FAULT, FannedOut, Form, Found, Framing, Gap, HandOver, Handler, Kept,
-    Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MadeFile, MessageBatch, MessageId,
-    Over, Owner, PeerAddr, PeerId, PemContent, Position, ProxyProtocol, Published, Receipt,
-    Refusal, Remote, Scheme, Sent, Server, Side, Since, TakenOver, TlsConfig, TlsError, TopicError,
-    TopicInfo, TopicMessage,
+    Ended, Ending, Error, Excerpt, FAULT, FannedOut, Form, Found, Framing, Gap, HandOver, Handler,
+    Kept, Lag, Listen, ListenAt, ListenError, LocalAddr, LocalSocket, MadeFile, MessageBatch,
+    MessageId, Order, Over, Owner, PeerAddr, PeerId, PemContent, Position, ProxyProtocol,
+    Published, Receipt, Refusal, Remote, Scheme, Sent, Server, Side, Since, TakenOver, TlsConfig,
+    TlsError, TopicError, TopicInfo, TopicMessage,
 };
 pub use proto::close::StatusCode;
 pub use proto::http::Response;

@@ -6,14 +6,15 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
-mod replay;
+pub(crate) mod replay;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use wsfast::{
-    Context, Form, Framing, Kind, Message, MessageId, PeerId, Since, StatusCode, TopicError, saved,
+    Context, Excerpt, Form, Framing, Kind, Message, MessageId, PeerId, Since, StatusCode,
+    TopicError, saved,
 };
 
 use crate::app::dialects::centrifugo::api::{self, ApiRequest, Method, Node, Payload, Posted};
@@ -140,7 +141,8 @@ impl Centrifugo {
             let is_first = at == 0;
             begin = at;
             let Some(line) = command::next_line(message, &mut at) else { break };
-            let comes_later = replies.len() >= REPLY_BYTES || !is_first && !cx.has_work_left();
+            let is_behind = replies.len() >= REPLY_BYTES || cx.is_behind();
+            let comes_later = is_behind || !is_first && !cx.has_work_left();
             outcome = if comes_later {
                 Ok(Progress::Later)
             } else {
@@ -270,7 +272,15 @@ impl Centrifugo {
             Request::PresenceStats { channel } => may_hear(gate, session, channel)
                 .map(|()| stats(presence, To::Command(id), channel, out)),
             Request::History(asked) => may_hear(gate, session, asked.channel)
-                .and_then(|()| replay::history(payloads, To::Command(id), &asked, out, cx)),
+                .and_then(|()| replay::history(payloads, To::Command(id), &asked, out, cx))
+                .map(|excerpt| {
+                    let Some(excerpt) = excerpt else { return };
+                    // It is a message of its own, behind one of what was answered before.
+                    out.truncate(out_len);
+                    send(cx, out);
+                    out.clear();
+                    let _sent = cx.send_excerpt(Kind::Text, excerpt);
+                }),
             Request::Ping => {
                 reply::ping(out, id);
                 Ok(())
@@ -323,9 +333,9 @@ impl Centrifugo {
         body: &[u8],
         presence: &Presence,
         cx: &mut Context<'_>,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Answered> {
         let method = Method::named(method)?;
-        let mut out = Vec::new();
+        let (mut out, mut excerpt) = (Vec::new(), None);
         let mut units = body.len().saturating_add(COMMAND_UNITS);
         let Self { commands, payloads, connected, .. } = self;
         let answered = api::parse(commands, method, body).and_then(|request| {
@@ -360,7 +370,7 @@ impl Centrifugo {
                     stats(presence, To::Api, channel, &mut out);
                 }
                 ApiRequest::History(asked) => {
-                    replay::history(payloads, To::Api, &asked, &mut out, cx)?;
+                    excerpt = replay::history(payloads, To::Api, &asked, &mut out, cx)?;
                 }
                 ApiRequest::HistoryRemove { channel } => {
                     cx.clear_topic(channel);
@@ -406,8 +416,22 @@ impl Centrifugo {
             reply::error(&mut out, To::Api, error);
         }
         cx.spend_work(units.saturating_add(out.len().saturating_mul(UNITS_PER_BYTE)));
-        Some(out)
+        Some(excerpt.map_or(Answered::Whole(out), Answered::Excerpt))
     }
+
+    /// The form that a message of a history is written in.
+    pub(crate) fn form_in_history(&self, message: wsfast::TopicMessage<'_>) -> Form {
+        replay::form_in_history(&self.payloads, message)
+    }
+}
+
+/// What an API request is answered with.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// This.
+    Whole(Vec<u8>),
+    /// What a topic keeps.
+    Excerpt(Excerpt),
 }
 
 /// What became of a command.

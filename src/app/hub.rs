@@ -15,7 +15,7 @@ use wsfast::{
 };
 
 use crate::app::admin::{Admin, Asked};
-use crate::app::centrifugo::{self, Centrifugo, Session};
+use crate::app::centrifugo::{self, Answered, Centrifugo, Session, replay};
 use crate::app::dialects::centrifugo::json::JsonLimits;
 use crate::app::dialects::centrifugo::reply::PING;
 use crate::app::dialects::plain;
@@ -167,6 +167,18 @@ impl Hub {
         Answer::Respond(response)
     }
 
+    fn respond_to_api(&self, request: &Request<'_>, answered: Option<Answered>) -> Answer<Peer> {
+        match answered {
+            Some(Answered::Whole(json)) => self.respond_to(request, json_response(json)),
+            Some(Answered::Excerpt(excerpt)) => {
+                let mut response = json_response(Vec::new());
+                response.headers.extend(self.cors(request));
+                Answer::Excerpt { response, excerpt }
+            }
+            None => refuse(Status::NotFound, "the API has no such method"),
+        }
+    }
+
     /// Whether what one gets of a topic may be stored: not where it is for who has a token.
     fn caching(&self) -> (&'static str, String) {
         if self.gate.asks_for_tokens() {
@@ -266,11 +278,8 @@ impl Hub {
             ("POST", Route::Api(method)) => match self.gate.may_call_api(&caller) {
                 Ok(()) if !cx.has_work_left() => Answer::Later,
                 Ok(()) => {
-                    let json = self.centrifugo.on_api(&method, body, &self.presence, cx);
-                    match json {
-                        Some(json) => self.respond_to(request, json_response(json)),
-                        None => refuse(Status::NotFound, "the API has no such method"),
-                    }
+                    let answered = self.centrifugo.on_api(&method, body, &self.presence, cx);
+                    self.respond_to_api(request, answered)
                 }
                 Err(refusal) => Answer::Refuse(refusal),
             },
@@ -426,12 +435,20 @@ impl Handler for Hub {
         at: usize,
         out: &mut Vec<u8>,
     ) -> usize {
-        plain::encode_part(form, message, at, out)
+        match replay::is_of_history(form) {
+            true => replay::encode_part(form, message, at, out),
+            false => plain::encode_part(form, message, at, out),
+        }
+    }
+
+    fn excerpt_form(&self, _form: Form, message: TopicMessage<'_>) -> Form {
+        self.centrifugo.form_in_history(message)
     }
 
     fn encoded_len(&self, form: Form, message: TopicMessage<'_>) -> usize {
         match form {
             centrifugo::PUSHES => centrifugo::encoded_len(message),
+            _ if replay::is_of_history(form) => replay::encoded_len(form, message),
             _ => plain::encoded_len(form, message),
         }
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::config::{Compression, CompressionMode};
 use crate::net::memory::Memory;
-use crate::proto::deflate::{Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+use crate::proto::deflate::{self, Agreed, Deflater, Terms, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::proto::message::Kind;
 use crate::proto::outbound;
 use crate::state::{Corrupt, Reader, Saved as _, Writer};
@@ -242,6 +242,21 @@ impl Compressors {
         self.shared[window_at]
             .get_or_insert_with(|| Box::new(Deflater::new(level, window_bits(window_at))))
             .deflate_alone(payload, room)
+    }
+}
+
+impl Compressors {
+    /// Compresses a fragment of a message for a peer whose [`Packing::window_at`] is this, so that it refers to nothing before it
+    /// (RFC 7692 §7.2.1). What becomes no shorter is stored as it is.
+    pub(crate) fn pack_part(&mut self, window_at: usize, text: &[u8], is_last: bool) -> Vec<u8> {
+        if !self.affords(text.len()) {
+            return deflate::stored_fragment(text, is_last);
+        }
+        let mut room = self.take_room();
+        let packed = self.pack_alone(window_at, text, &mut room);
+        let fragment = deflate::fragment(text, packed, is_last);
+        self.give_room(room);
+        fragment
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::Bound;
 use slab::Slab;
 
 use crate::config::Limits;
+use crate::net::excerpt::Excerpt;
 use crate::net::in_place::InPlace;
 use crate::net::listener::Side;
 use crate::net::owners::{Owner, OwnerId};
@@ -135,6 +136,22 @@ impl<'a> Context<'a> {
             Some(tx) => tx.send(self.key, kind, payload, &mut self.in_place, self.turn),
             None => Sent::Gone,
         }
+    }
+
+    /// Sends what a topic keeps as one message to the peer that the handler is called for, behind what it was sent before. It is
+    /// made as the peer takes it, and what is sent later waits for it. Until the peer has all of it, no message more of the
+    /// peer is handled.
+    pub fn send_excerpt(&mut self, kind: Kind, excerpt: Excerpt) -> Sent {
+        match self.tx.get_mut(self.key) {
+            Some(tx) => tx.send_excerpt(self.key, kind, excerpt, &mut self.in_place, self.turn),
+            None => Sent::Gone,
+        }
+    }
+
+    /// Whether the peer that the handler is called for has yet to take so much that its further messages wait for that. One that
+    /// holds several requests had better be put back ([`Context::put_back`]) with those that are left.
+    pub fn is_behind(&self) -> bool {
+        self.tx.get(self.key).is_some_and(|tx| tx.is_paused(self.turn))
     }
 
     /// Sends what is no message of a topic to a peer that was just opened, ahead of the topics' messages: as a message over

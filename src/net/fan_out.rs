@@ -188,10 +188,11 @@ impl<H: Handler> Server<H> {
         };
         let Some(partial) = under_way else { return true };
         let tx = &mut peers.tx[key];
-        let Some(bytes) = partial.encode(handler, &turn.memory) else {
+        let mut bytes = Vec::new();
+        if partial.encode(handler, &turn.memory, &mut bytes).is_none() {
             tx.cut_for_memory(key, turn);
             return false;
-        };
+        }
         room.take(bytes.len());
         tx.queue_whole(bytes);
         if partial.is_done() {

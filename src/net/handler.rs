@@ -87,7 +87,7 @@ pub trait Handler {
         message.kind
     }
 
-    /// Writes a part of a long message, for a stream or a response: what comes of the payload from byte `at` on, about 16 KiB as
+    /// Writes a part of a long message, for a stream or a response, or of any message of an [`Excerpt`](crate::Excerpt): what comes of the payload from byte `at` on, about 16 KiB as
     /// they are written, with what precedes the first part and follows the last. Where the next part begins; the length of the payload: that
     /// was the last. Called for each reader, so that none keeps the whole of it.
     fn encode_part(
@@ -99,6 +99,12 @@ pub trait Handler {
     ) -> usize {
         self.encode(form, message, out);
         message.payload.len()
+    }
+
+    /// The form that a message of an [`Excerpt`](crate::Excerpt) is written in, of which `form` is the excerpt's. Asked once for each
+    /// message, so that what is known only once it was looked at as a whole need not be found out for each part.
+    fn excerpt_form(&self, form: Form, _message: TopicMessage<'_>) -> Form {
+        form
     }
 
     /// How many bytes [`Handler::encode`] writes, at most about. Asked before it is called, where memory is limited.

@@ -1,7 +1,7 @@
 //! Requests that are no opening handshake: body, answer, and the next request on the same connection (RFC 9112 §9.3).
 //!
 //! ```text
-//! head ──► body, if there is one ──► handler ──┬─ Respond ──► next head, or the end
+//! head ──► body, if there is one ──► handler ──┬─ Respond, Excerpt ──► next head, or the end
 //!               ▲                              ├─ Stream  ──► topics' messages until either side has enough
 //!               │                              ├─ Wait    ──► topics' messages once there are any, or nothing in time ──► next head
 //!               └── once there is work left ───┴─ Later
@@ -14,6 +14,7 @@
 
 use crate::net::admins::NO_ROOM_TO_STAY;
 use crate::net::context::{Context, unsubscribe};
+use crate::net::excerpt::{Excerpt, Unmade};
 use crate::net::handler::{Closed, Handler, Refusal};
 use crate::net::in_place::InPlace;
 use crate::net::listener::Arrival;
@@ -35,6 +36,13 @@ pub enum Answer<S> {
     Respond(Response),
     /// This error, and the end of the connection.
     Refuse(Refusal),
+    /// This response, and as its body what a topic keeps, made as the client takes it.
+    Excerpt {
+        /// Its head.
+        response: Response,
+        /// Its body.
+        excerpt: Excerpt,
+    },
     /// Not in this turn, whose work is used up ([`Context::has_work_left`]): the request comes again once it is its turn.
     Later,
     /// This response, and then what the peer subscribes to in `on_open`, until either side ends the connection.
@@ -171,6 +179,11 @@ impl<H: Handler> Server<H> {
                 let bytes = bytes.split_off(at);
                 return self.gather(key, Gathering { bytes, head_len, len, from }, limits);
             }
+            if at > 0 && self.peers.tx[key].is_paused(&self.turn) {
+                // It is answered once the client takes the answers before it.
+                let bytes = bytes.split_off(at);
+                return self.put_off(key, Gathering { bytes, head_len, len, from });
+            }
             let next = self.answer(key, from, &bytes[at..at + len], head_len, limits);
             if let Next::Later = next {
                 let bytes = bytes.split_off(at);
@@ -190,9 +203,6 @@ impl<H: Handler> Server<H> {
                 Ok(Some(next_len)) if is_http(&rest[..next_len], limits) => head_len = next_len,
                 // An opening handshake, an error, or not whole: as on a fresh connection.
                 _ => return self.await_request(key, from, bytes.split_off(at)),
-            }
-            if self.peers.tx[key].is_paused(&self.turn) {
-                break;
             }
         }
         // Nobody sends so many without a look at the answers.
@@ -249,6 +259,10 @@ impl<H: Handler> Server<H> {
 
     /// It is the turn of a request that was put off.
     pub(crate) fn serve_later(&mut self, key: usize) {
+        if self.peers.tx[key].is_paused(&self.turn) {
+            // It comes back once the client takes what it is owed.
+            return;
+        }
         let Reading::Later(gathering) =
             std::mem::replace(&mut self.peers.rx[key].reading, Reading::Nothing)
         else {
@@ -332,6 +346,9 @@ impl<H: Handler> Server<H> {
         *requests = requests.saturating_add(u64::from(!matches!(answer, Answer::Later)));
         match answer {
             Answer::Respond(response) => self.respond(key, response, after),
+            Answer::Excerpt { response, excerpt } => {
+                self.respond_in_parts(key, &response, excerpt, after)
+            }
             Answer::Later => Next::Later,
             Answer::Refuse(Refusal { status, reason }) => {
                 let headers = self.handler.refusal_headers(&request, status);
@@ -376,6 +393,28 @@ impl<H: Handler> Server<H> {
             tx.queue_corked(turn);
             tx.queue_whole(body);
             tx.flush(key, turn);
+        }
+        self.end_response(key, after)
+    }
+
+    /// Responds with what is made as the client takes it.
+    fn respond_in_parts(
+        &mut self,
+        key: usize,
+        response: &Response,
+        excerpt: Excerpt,
+        after: After,
+    ) -> Next {
+        let Self { peers, turn, .. } = self;
+        turn.work.spend(CALL_UNITS);
+        http::encode_head(&mut turn.cork, response, Length::Chunked, after.end);
+        let tx = &mut peers.tx[key];
+        match after.body {
+            Body::Sent => {
+                tx.queue_corked(turn);
+                tx.queue_unmade(key, Unmade::body(excerpt), turn);
+            }
+            Body::LeftOut => tx.uncork(key, InPlace::NOTHING, turn),
         }
         self.end_response(key, after)
     }

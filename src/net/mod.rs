@@ -22,6 +22,7 @@ mod admins;
 mod clock;
 mod compressors;
 mod cursor;
+mod excerpt;
 mod fan_out;
 mod handover;
 mod handshakes;
@@ -53,6 +54,7 @@ mod work;
 
 pub use addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
 pub use context::{Context, Sent};
+pub use excerpt::{Excerpt, Order};
 pub use handler::{Accept, Closed, Found, Handler, Lag, Refusal};
 pub use handover::{Ending, HandOver, TakenOver};
 pub use http::Answer;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use crate::net::excerpt::Unmade;
 use crate::net::link::{Drained, Link};
 use crate::state::{Corrupt, Reader, Saved, Writer};
 
@@ -20,6 +21,8 @@ pub struct OutQueue {
     head_at: usize,
     /// Sum of all chunk lengths, less `head_at`.
     bytes: usize,
+    /// How many of the chunks are not made yet.
+    unmade: usize,
 }
 
 /// A run of bytes that leave one after the other.
@@ -31,6 +34,8 @@ enum Chunk {
     Shared(Rc<[u8]>),
     /// A control frame that overtook what follows it.
     Ahead(Box<[u8]>),
+    /// What is made once it is its turn. It has no bytes until then.
+    Unmade(Box<Unmade>),
 }
 
 /// How far a flush came.
@@ -42,6 +47,8 @@ pub enum Flushed {
     Blocked,
     /// The turn's share is used up; the socket may take more.
     Paused,
+    /// What is next is not made yet.
+    Unmade,
     /// The connection broke.
     Broken,
 }
@@ -104,6 +111,48 @@ impl OutQueue {
         self.chunks.push_back(Chunk::Shared(frames));
     }
 
+    /// Queues what is made later.
+    pub(crate) fn push_unmade(&mut self, unmade: Box<Unmade>) {
+        self.unmade += 1;
+        self.chunks.push_back(Chunk::Unmade(unmade));
+    }
+
+    /// Puts it where it was taken from.
+    pub(crate) fn put_back_unmade(&mut self, unmade: Box<Unmade>) {
+        self.unmade += 1;
+        self.chunks.push_front(Chunk::Unmade(unmade));
+    }
+
+    /// Takes what is next and is not made yet.
+    pub(crate) fn take_unmade(&mut self) -> Option<Box<Unmade>> {
+        match self.chunks.pop_front()? {
+            Chunk::Unmade(unmade) => {
+                self.unmade -= 1;
+                Some(unmade)
+            }
+            made => {
+                self.chunks.push_front(made);
+                None
+            }
+        }
+    }
+
+    /// Queues whole frames, made of what was taken, ahead of all else.
+    pub(crate) fn push_made(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.head_at == 0 && !bytes.is_empty());
+        self.bytes += bytes.len();
+        self.chunks.push_front(Chunk::Owned(bytes));
+    }
+
+    /// Whether anything is not made yet.
+    pub(crate) const fn has_unmade(&self) -> bool {
+        self.unmade > 0
+    }
+
+    fn is_unmade_next(&self) -> bool {
+        matches!(self.chunks.front(), Some(Chunk::Unmade(_)))
+    }
+
     /// Queues a whole control frame behind the chunk whose bytes are leaving, ahead of the rest. It takes the place of
     /// one that was queued so before and is still whole.
     pub fn push_ahead(&mut self, frame: &[u8]) {
@@ -114,11 +163,14 @@ impl OutQueue {
                 self.bytes -= chunk.bytes().len();
                 *chunk = frame;
             }
-            _ => self.chunks.insert(self.chunks.len().min(1), frame),
+            _ => {
+                let at = if self.is_unmade_next() { 0 } else { self.chunks.len().min(1) };
+                self.chunks.insert(at, frame);
+            }
         }
     }
 
-    /// Writes to `link` until the queue is empty, the kernel takes no more, or `most` bytes went.
+    /// Writes to `link` until the queue is empty or what is next is not made, the kernel takes no more, or `most` bytes went.
     pub fn flush(&mut self, link: &mut Link, most: usize) -> Flushed {
         match link.flush() {
             Drained::Bytes(_) => {}
@@ -127,19 +179,24 @@ impl OutQueue {
         }
         let mut written = 0;
         while self.bytes > 0 {
+            if self.is_unmade_next() {
+                return Flushed::Unmade;
+            }
             if written >= most {
                 return Flushed::Paused;
             }
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut offered = 0;
+            let (mut offered, mut filled) = (0, 0);
             let mut head_at = self.head_at;
-            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            let made = self.chunks.iter().take_while(|chunk| !matches!(chunk, Chunk::Unmade(_)));
+            for (slice, chunk) in slices.iter_mut().zip(made) {
                 let bytes = &chunk.bytes()[head_at..];
                 *slice = IoSlice::new(bytes);
                 offered += bytes.len();
+                filled += 1;
                 head_at = 0;
             }
-            match link.write_vectored(&slices[..self.chunks.len().min(SLICES_MAX)]) {
+            match link.write_vectored(&slices[..filled]) {
                 Drained::Broken => return Flushed::Broken,
                 Drained::Held(len) => {
                     self.advance(len);
@@ -154,7 +211,7 @@ impl OutQueue {
                 }
             }
         }
-        Flushed::All
+        if self.chunks.is_empty() { Flushed::All } else { Flushed::Unmade }
     }
 
     /// Moves past `len` bytes that the kernel took.
@@ -162,6 +219,7 @@ impl OutQueue {
         self.bytes -= len;
         let mut head_at = self.head_at + len;
         while let Some(first) = self.chunks.front()
+            && !matches!(first, Chunk::Unmade(_))
             && head_at >= first.bytes().len()
         {
             head_at -= first.bytes().len();
@@ -177,16 +235,17 @@ impl Chunk {
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
             Self::Ahead(bytes) => bytes,
+            Self::Unmade(_) => &[],
         }
     }
 }
 
-saved!(enum Chunk { 0 => Owned(bytes), 1 => Ahead(bytes), 2 => Shared(bytes) });
+saved!(enum Chunk { 0 => Owned(bytes), 1 => Ahead(bytes), 2 => Shared(bytes), 3 => Unmade(rest) });
 
 /// Without what has left, but for bytes that are for many: those stay theirs.
 impl Saved for OutQueue {
     fn save(&self, out: &mut Writer) {
-        let Self { chunks, head_at, bytes: _ } = self;
+        let Self { chunks, head_at, bytes: _, unmade: _ } = self;
         // What has left of a chunk that is for many stays, so that it is still the same as theirs.
         let skipped = match chunks.front() {
             Some(Chunk::Shared(_)) => *head_at,
@@ -200,6 +259,10 @@ impl Saved for OutQueue {
                 Chunk::Shared(bytes) => {
                     out.push(2);
                     bytes.save(out);
+                }
+                Chunk::Unmade(rest) => {
+                    out.push(3);
+                    rest.save(out);
                 }
                 Chunk::Owned(_) | Chunk::Ahead(_) => {
                     let bytes = &chunk.bytes()[left_at..];
@@ -216,11 +279,15 @@ impl Saved for OutQueue {
         let head_at = usize::restore(from)?;
         let chunks: Vec<Chunk> = Vec::restore(from)?;
         let bytes: usize = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
-        let first = chunks.first().map_or(1, |chunk| chunk.bytes().len());
-        if head_at >= first || chunks.iter().any(|chunk| chunk.bytes().is_empty()) {
+        let is_unmade = |chunk: &&Chunk| matches!(chunk, Chunk::Unmade(_));
+        let unmade = chunks.iter().filter(is_unmade).count();
+        let first = chunks.first().filter(|chunk| !is_unmade(chunk));
+        let first = first.map_or(1, |chunk| chunk.bytes().len());
+        let has_empty = chunks.iter().any(|it| !is_unmade(&it) && it.bytes().is_empty());
+        if head_at >= first || has_empty {
             return Err(Corrupt);
         }
-        Ok(Self { chunks: chunks.into(), head_at, bytes: bytes - head_at })
+        Ok(Self { chunks: chunks.into(), head_at, bytes: bytes - head_at, unmade })
     }
 }
 

@@ -43,18 +43,22 @@ impl Partial {
         form.framing != Framing::Message && payload.len() > WHOLE_BYTES_MAX
     }
 
-    /// The next part; `None`: there is no memory for it.
-    pub(crate) fn encode<H: Handler>(&mut self, handler: &H, memory: &Memory) -> Option<Vec<u8>> {
+    /// Appends the next part to `out`; `None`: there is no memory for it.
+    pub(crate) fn encode<H: Handler>(
+        &mut self,
+        handler: &H,
+        memory: &Memory,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         let Self { form, topic, id, kind, payload, at } = self;
         if !memory.has_room(PART_BYTES_MAX) {
             return None;
         }
         let message = TopicMessage { topic, id: *id, kind: *kind, payload };
-        let mut out = Vec::new();
-        let next = handler.encode_part(*form, message, *at, &mut out);
+        let next = handler.encode_part(*form, message, *at, out);
         // A handler that does not move on would be asked for ever.
         *at = if next > *at { next } else { payload.len() };
-        Some(out)
+        Some(())
     }
 
     /// Whether that was the last.

@@ -335,7 +335,8 @@ impl Part {
     ) -> Result<(), Cut> {
         while !self.is_full() && !cursor.is_done() {
             if let Some(partial) = &mut cursor.partial {
-                let bytes = partial.encode(handler, &turn.memory).ok_or(Cut)?;
+                let mut bytes = Vec::new();
+                partial.encode(handler, &turn.memory, &mut bytes).ok_or(Cut)?;
                 let is_enough = bytes.len() >= COPIED_BYTES / 2;
                 self.add(bytes.into());
                 if partial.is_done() {

@@ -365,7 +365,7 @@ impl<H: Handler> Server<H> {
 
     /// Writes what waits for this peer, and ends its connection if that was the last. Whether it took anything.
     fn flush(&mut self, key: usize) -> bool {
-        let (rx, tx) = (&mut self.peers.rx[key], &mut self.peers.tx[key]);
+        let tx = &mut self.peers.tx[key];
         if tx.phase == Phase::Doomed {
             return false;
         }
@@ -373,14 +373,23 @@ impl<H: Handler> Server<H> {
         let is_slow = tx.was_refused();
         tx.flush(key, &mut self.turn);
         // Its Pongs are not read while it is paused, so what it takes is its sign of life.
-        let waits_less = tx.is_flushed() || tx.backlog_bytes() < waiting;
+        let took_some = tx.is_flushed() || tx.backlog_bytes() < waiting;
+        let waits_less = self.make_parts(key) || took_some;
+        let (rx, tx) = (&mut self.peers.rx[key], &mut self.peers.tx[key]);
         if waits_less && (was_paused || tx.phase != Phase::Open) {
             rx.last_rx_ms = self.turn.now_ms;
         }
         tx.finish_if_flushed(key, &mut self.turn);
         if tx.is_flushed() && tx.subscriptions.is_some() && tx.takes_topics() {
             self.catch_up(key, is_slow);
-        } else if tx.is_flushed() && matches!(rx.reading, Reading::Replying(_)) {
+            return waits_less;
+        }
+        let goes_on = match rx.reading {
+            Reading::Replying(_) => tx.is_flushed(),
+            Reading::Later(_) => !tx.is_paused(&self.turn),
+            _ => false,
+        };
+        if goes_on && tx.phase != Phase::Doomed {
             tx.await_work(key, &mut self.turn);
         }
         waits_less

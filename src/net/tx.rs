@@ -15,6 +15,7 @@ use std::rc::Rc;
 use crate::net::addresses::{AddressId, Addresses};
 use crate::net::compressors::{Compressors, Packing};
 use crate::net::context::Sent;
+use crate::net::excerpt::{Excerpt, Unmade};
 use crate::net::handler::Closed;
 use crate::net::in_place::InPlace;
 use crate::net::link::{Drained, Link};
@@ -411,6 +412,59 @@ impl Tx {
         turn.cork.clear();
     }
 
+    /// Sends an excerpt to the peer whose event is handled, behind what it was sent before.
+    pub(crate) fn send_excerpt(
+        &mut self,
+        key: usize,
+        kind: Kind,
+        excerpt: Excerpt,
+        in_place: &mut InPlace<'_>,
+        turn: &mut Turn,
+    ) -> Sent {
+        if self.phase != Phase::Open {
+            return Sent::Gone;
+        }
+        self.write(key, in_place, [&[], &[]], turn);
+        if self.phase != Phase::Open {
+            return Sent::Gone;
+        }
+        let window_at = self.packing.is_agreed().then(|| self.packing.window_at());
+        // What is sent behind it cannot refer to what is made later.
+        self.packing.forget();
+        self.queue_unmade(key, Unmade::message(excerpt, kind, window_at), turn);
+        Sent::Queued
+    }
+
+    /// Queues what is made once it is its turn. Nothing more is read from the peer until it was.
+    pub(crate) fn queue_unmade(&mut self, key: usize, unmade: Box<Unmade>, turn: &mut Turn) {
+        self.backlog.get_or_insert_default().queue.push_unmade(unmade);
+        self.passed_soft = true;
+        self.mark_dirty(key, turn);
+    }
+
+    /// Takes what is next to leave and is not made yet.
+    pub(crate) fn take_unmade(&mut self) -> Option<Box<Unmade>> {
+        self.backlog.as_mut()?.queue.take_unmade()
+    }
+
+    /// Puts it where it was taken from.
+    pub(crate) fn put_back_unmade(&mut self, unmade: Box<Unmade>) {
+        self.backlog.get_or_insert_default().queue.put_back_unmade(unmade);
+    }
+
+    /// Queues what was made of it, and behind that what is left of it.
+    pub(crate) fn queue_made(&mut self, bytes: Vec<u8>, rest: Option<Box<Unmade>>) {
+        let queue = &mut self.backlog.get_or_insert_default().queue;
+        if let Some(rest) = rest {
+            queue.put_back_unmade(rest);
+        }
+        queue.push_made(bytes);
+    }
+
+    fn has_unmade(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.queue.has_unmade())
+    }
+
     /// Queues a part of a stream that is no topic's.
     pub(crate) fn queue_bytes(&mut self, key: usize, bytes: &[u8], turn: &mut Turn) -> Sent {
         self.backlog.get_or_insert_default().queue.push(&[bytes], 0);
@@ -609,6 +663,8 @@ impl Tx {
         match flushed {
             Flushed::All => self.backlog = None,
             Flushed::Blocked => backlog.was_refused = true,
+            // `Server::make_parts` goes on with it.
+            Flushed::Unmade => {}
             Flushed::Paused => self.mark_ready(key, turn),
             Flushed::Broken => return self.doom(key, turn),
         }
@@ -625,13 +681,14 @@ impl Tx {
 
     /// Whether reading from the peer waits until it takes its replies.
     pub(crate) fn is_paused(&self, turn: &Turn) -> bool {
-        self.backlog_bytes() > turn.limits.queue_bytes_soft
+        self.backlog_bytes() > turn.limits.queue_bytes_soft || self.has_unmade()
     }
 
     /// Whether so many replies gathered behind a backlog that the walk over the peer's bytes had better end here.
     pub(crate) fn is_behind(&self, turn: &Turn) -> bool {
         self.backlog.is_some()
-            && self.backlog_bytes() + turn.cork.len() > turn.limits.queue_bytes_soft
+            && (self.has_unmade()
+                || self.backlog_bytes() + turn.cork.len() > turn.limits.queue_bytes_soft)
     }
 
     /// Has the peer looked at again in this turn or the next, event or not.

@@ -1,7 +1,5 @@
 //! The Centrifugo JSON protocol over a real socket, byte for byte as stock clients speak it, and its HTTP API.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -9,8 +7,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::support::DEADLINE;
 use crate::support::client::RawClient;
-use crate::support::flood::connect_with_rcvbuf;
 use crate::support::process::Process;
+use crate::support::session::{ask, between, connect, lines, offsets, open, post};
 use crate::support::wire;
 
 #[test]
@@ -28,18 +26,18 @@ fn a_session_subscribes_publishes_and_recovers() {
     );
     // What is said in one way is heard in the other; numbers keep their digits.
     client.send(wire::text(r#"{"publish":{"channel":"news","data":{"n": 1.50}},"id":3}"#));
-    assert_eq!(text(&mut client), r#"{"id":3,"publish":{}}"#);
+    assert_eq!(client.text(), r#"{"id":3,"publish":{}}"#);
     let push = r#"{"push":{"channel":"news","pub":{"data":{"n": 1.50},"offset":1}}}"#;
-    assert_eq!(text(&mut client), push);
-    assert_eq!(text(&mut bare), r#"{"n": 1.50}"#);
+    assert_eq!(client.text(), push);
+    assert_eq!(bare.text(), r#"{"n": 1.50}"#);
     bare.send(wire::text("not JSON \"at all\""));
     let push = r#"{"push":{"channel":"news","pub":{"data":"not JSON \"at all\"","offset":2}}}"#;
-    assert_eq!(text(&mut client), push);
+    assert_eq!(client.text(), push);
     // Twice is once too often; several commands come in one frame, and so do their replies.
     client.send(wire::text(
         "{\"subscribe\":{\"channel\":\"news\"},\"id\":4}\n{\"presence_stats\":{\"channel\":\"news\"},\"id\":5}\n{\"nonsense\":{},\"id\":6}\n{\"rpc\":{\"method\":\"x\"},\"id\":7}",
     ));
-    let replies = text(&mut client);
+    let replies = client.text();
     let lines: Vec<&str> = replies.lines().collect();
     assert!(lines[0].starts_with(r#"{"id":4,"error":{"code":105,"#), "{replies}");
     assert_eq!(lines[1], r#"{"id":5,"presence_stats":{"num_clients":2,"num_users":1}}"#);
@@ -49,8 +47,8 @@ fn a_session_subscribes_publishes_and_recovers() {
     // The connection drops, two messages are published, and the next one recovers both.
     client.reset();
     bare.send([wire::text("3"), wire::text("4")].concat());
-    assert_eq!((text(&mut bare), text(&mut bare)), ("not JSON \"at all\"".into(), "3".into()));
-    assert_eq!(text(&mut bare), "4");
+    assert_eq!((bare.text(), bare.text()), ("not JSON \"at all\"".into(), "3".into()));
+    assert_eq!(bare.text(), "4");
     let mut again = connect(server.addr);
     let recovered = ask(
         &mut again,
@@ -126,7 +124,7 @@ fn a_silent_session_is_sent_its_own_ping() {
     let server = Process::start(&["--ping-interval", "100ms"]);
     let mut client = connect(server.addr);
     for _ in 0..3 {
-        assert_eq!(text(&mut client), "{}");
+        assert_eq!(client.text(), "{}");
         client.send(wire::text("{}"));
     }
 }
@@ -151,10 +149,7 @@ fn the_http_api_publishes_tells_and_ends() {
     assert!(
         published.starts_with(r#"{"result":{"epoch":""#) && published.contains(r#""offset":1"#)
     );
-    assert_eq!(
-        text(&mut client),
-        r#"{"push":{"channel":"news","pub":{"data":{"a":1},"offset":1}}}"#
-    );
+    assert_eq!(client.text(), r#"{"push":{"channel":"news","pub":{"data":{"a":1},"offset":1}}}"#);
     let stats = call("presence_stats", r#"{"channel":"news"}"#);
     assert_eq!(stats, r#"{"result":{"num_clients":1,"num_users":1}}"#);
     assert!(call("history", r#"{"channel":"news","limit":5}"#).contains(r#""data":{"a":1}"#));
@@ -260,8 +255,8 @@ fn valid_json_is_passed_on_byte_for_byte() {
         offset += 1;
         let publication = format!(r#"{{"data":{data},"offset":{offset}}}"#);
         let push = format!(r#"{{"push":{{"channel":"valid","pub":{publication}}}}}"#);
-        assert_eq!(text(client), push);
-        assert_eq!(text(bare), data);
+        assert_eq!(client.text(), push);
+        assert_eq!(bare.text(), data);
         let line = loop {
             match lines.until(b"\n") {
                 // A sign of life.
@@ -453,173 +448,15 @@ fn what_follows_a_refused_connect_is_not_fatal() {
         };
         client.send(wire::text(&message(&bad)));
         let expected = format!("{{\"id\":1,{first}\n{{\"id\":2,{later}\n{{\"id\":3,{later}");
-        assert_eq!(text(&mut client), expected);
+        assert_eq!(client.text(), expected);
         // On the same connection, too.
         client.send(wire::text(&message(&good)));
-        let replies = text(&mut client);
+        let replies = client.text();
         let replies: Vec<&str> = replies.lines().collect();
         assert!(replies[0].starts_with(r#"{"id":1,"connect":"#), "{replies:?}");
         assert!(replies[1].starts_with(r#"{"id":2,"subscribe":"#), "{replies:?}");
         assert_eq!(replies[2], r#"{"id":3,"ping":{}}"#);
     }
-}
-
-/// Tiny commands ask for megabytes: each reply is cut at 1 MiB, and leaves before the next is made.
-#[test]
-fn history_comes_in_pages_of_a_megabyte() {
-    let server = Process::start(&["--topic-bytes", "8M", "--compression", "off"]);
-    let letters = "m".repeat(102_400);
-    // In JSON, each is six bytes.
-    let controls = "\u{1}".repeat(102_400);
-    for (topic, body) in [("letters", &letters), ("controls", &controls)] {
-        for _ in 0..30 {
-            post(server.addr, &format!("/{topic}"), body);
-        }
-    }
-    let mut client = connect(server.addr);
-    for (topic, body, page) in [("letters", &letters, 10), ("controls", &controls, 1)] {
-        let history = |id: u64, more: &str| {
-            format!(r#"{{"history":{{"channel":"{topic}","limit":-1{more}}},"id":{id}}}"#)
-        };
-        let all = [history(2, ""), history(3, ""), history(4, r#","reverse":true"#)].join("\n");
-        client.send(wire::text(&all));
-        let escaped = body.replace('\u{1}', r"\u0001");
-        let mut epoch = String::new();
-        for expected in
-            [(1..=page).collect::<Vec<_>>(), (1..=page).collect(), (31 - page..=30).rev().collect()]
-        {
-            let reply = text(&mut client);
-            assert!(reply.len() <= (1 << 20) + 200, "{} bytes", reply.len());
-            assert_eq!(offsets(&reply), expected);
-            assert_eq!(reply.matches(&escaped).count() as u64, page);
-            between(&reply, r#""epoch":""#, r#"""#).clone_into(&mut epoch);
-        }
-        // What was cut off is had by asking for it.
-        let since = |offset: u64| format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#);
-        let mut pages = |first: u64, expected: Vec<u64>, more: &str| {
-            let (mut from, mut heard) = (first, Vec::new());
-            while heard.len() < expected.len() {
-                let reply = ask(&mut client, &history(5, &format!("{}{more}", since(from))));
-                let offsets = offsets(&reply);
-                assert!((1..=page).contains(&(offsets.len() as u64)), "{offsets:?}");
-                from = offsets[offsets.len() - 1];
-                heard.extend(offsets);
-            }
-            assert_eq!(heard, expected);
-        };
-        pages(page, (page + 1..=30).collect(), "");
-        pages(30, (1..=29).rev().collect(), r#","reverse":true"#);
-        let at_the_end = ask(&mut client, &history(7, &since(u64::MAX)));
-        assert_eq!(offsets(&at_the_end), [0_u64; 0]);
-        let over_http = format!(r#"{{"channel":"{topic}","limit":-1}}"#);
-        let over_http = post(server.addr, "/api/history", &over_http);
-        assert_eq!(offsets(&over_http), (1..=page).collect::<Vec<_>>());
-    }
-}
-
-/// A recovery's reply has the first of what was missed, up to 16 KiB. The rest follows in its order, and then what is new.
-#[test]
-fn a_recovery_goes_on_behind_its_reply() {
-    for args in [&["--topic-bytes", "8M"][..], &["--topic-bytes", "8M", "--lag", "latest"]] {
-        let server = Process::start(args);
-        let mut epochs = Vec::new();
-        // As JSON, as strings, and one that is larger than a reply's part.
-        for (topic, bodies) in [("many", 40..1040), ("large", 102_400..102_430), ("one", 9..10)] {
-            for len in bodies {
-                let body = if len % 2 == 0 { "7".repeat(len) } else { "\"".repeat(len) };
-                post(server.addr, &format!("/{topic}"), &body);
-            }
-            let asked = format!(r#"{{"channel":"{topic}"}}"#);
-            let history = post(server.addr, "/api/history", &asked);
-            epochs.push((topic, between(&history, r#""epoch":""#, r#"""#).to_owned()));
-        }
-        let last_of = |topic: &str| match topic {
-            "many" => 1000,
-            "large" => 30,
-            _ => 1,
-        };
-        for from in [0, 1] {
-            let mut client = connect(server.addr);
-            let commands = epochs.iter().enumerate().map(|(at, (topic, epoch))| {
-                format!(
-                    "{{\"subscribe\":{{\"channel\":\"{topic}\",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":{from},\"flag\":2}},\"id\":{}}}\n",
-                    at + 2
-                )
-            });
-            client.send(wire::text(&commands.collect::<String>()));
-            let replies = lines(&mut client, epochs.len());
-            let total: usize = replies.iter().map(String::len).sum();
-            assert!(total <= (16 << 10) + 1000, "{total} bytes");
-            let mut heard = HashMap::new();
-            for ((topic, epoch), reply) in epochs.iter().zip(&replies) {
-                // From where it is, it moves with each message.
-                let here = format!(r#""epoch":"{epoch}","offset":{from},"was_recovering":true,"#);
-                assert!(reply.contains(&here), "{reply}");
-                assert!(reply.contains(r#""recovered":true,"publications":["#), "{reply}");
-                heard.insert(*topic, offsets(reply));
-            }
-            assert!((50..200).contains(&heard["many"].len()), "{:?}", heard["many"].len());
-            assert_eq!(heard["large"], [0_u64; 0]);
-            for (topic, _) in &epochs {
-                post(server.addr, &format!("/{topic}"), "8");
-            }
-            let mut left = epochs.len();
-            while left > 0 {
-                let push = text(&mut client);
-                let topic = between(&push, r#""channel":""#, r#"""#);
-                let (_, offset) = push.rsplit_once(r#""offset":"#).unwrap();
-                let offset: u64 = offset.trim_end_matches('}').parse().unwrap();
-                assert_eq!(push.contains(r#""data":8,"#), offset > last_of(topic), "{push}");
-                left -= usize::from(offset == last_of(topic) + from + 1);
-                heard.get_mut(topic).unwrap().push(offset);
-            }
-            for (topic, heard) in heard {
-                assert_eq!(heard, (from + 1..=last_of(topic) + from + 1).collect::<Vec<_>>());
-            }
-        }
-    }
-}
-
-/// A place that fell off while its reader took what it missed: it is told to subscribe anew, and that it cannot recover.
-#[test]
-fn what_falls_off_while_it_is_recovered_is_told() {
-    let server = Process::start(&["--compression", "off"]);
-    let body = "m".repeat(100 << 10);
-    for _ in 0..9 {
-        post(server.addr, "/t", &body);
-    }
-    let history = post(server.addr, "/api/history", r#"{"channel":"t"}"#);
-    let epoch = between(&history, r#""epoch":""#, r#"""#);
-    let mut slow = connect_with_rcvbuf(server.addr, 4096);
-    slow.send(wire::request().replacen("GET /", "GET /connection/websocket", 1));
-    slow.expect_open(wire::KEY);
-    ask(&mut slow, r#"{"connect":{},"id":1}"#);
-    let recover = |id: u32, from: u64| {
-        format!(
-            r#"{{"subscribe":{{"channel":"t","recover":true,"epoch":"{epoch}","offset":{from}}},"id":{id}}}"#
-        )
-    };
-    assert!(ask(&mut slow, &recover(2, 0)).contains(r#""recovered":true,"publications":[]"#));
-    // Ten of them are all that is kept.
-    for _ in 0..40 {
-        post(server.addr, "/t", &body);
-    }
-    let mut heard = Vec::new();
-    let told = loop {
-        let push = text(&mut slow);
-        match push.rsplit_once(r#""offset":"#) {
-            Some((_, offset)) => heard.push(offset.trim_end_matches('}').parse::<u64>().unwrap()),
-            None => break push,
-        }
-    };
-    assert_eq!(
-        told,
-        r#"{"push":{"channel":"t","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#
-    );
-    let last = heard.len() as u64;
-    assert!((1..40).contains(&last), "{heard:?}");
-    assert_eq!(heard, (1..=last).collect::<Vec<_>>());
-    assert!(ask(&mut slow, &recover(3, last)).contains(r#""recovered":false,"publications":[]"#));
 }
 
 /// Tens of thousands of commands in a few frames are some turns' work, between which others are served; and all are answered, in
@@ -684,7 +521,7 @@ fn a_place_that_never_was_recovers_nothing() {
     let mut bare = open(server.addr, "/t");
     for text in ["1", "2", "3"] {
         bare.send(wire::text(text));
-        assert_eq!(self::text(&mut bare), text);
+        assert_eq!(bare.text(), text);
     }
     let mut client = connect(server.addr);
     let history = ask(&mut client, r#"{"history":{"channel":"t","limit":-1},"id":2}"#);
@@ -715,7 +552,7 @@ fn a_place_that_never_was_recovers_nothing() {
     // One that follows what comes; one that is at the end already.
     ask(&mut client, &subscribe(&epoch, &far[4], 0));
     bare.send(wire::text("4"));
-    assert_eq!(text(&mut client), r#"{"push":{"channel":"t","pub":{"data":4,"offset":4}}}"#);
+    assert_eq!(client.text(), r#"{"push":{"channel":"t","pub":{"data":4,"offset":4}}}"#);
     ask(&mut client, r#"{"unsubscribe":{"channel":"t"},"id":4}"#);
     let whole = ask(&mut client, &subscribe(&epoch, "4", 2));
     assert!(whole.contains(r#""recovered":true,"publications":[]"#), "{whole}");
@@ -760,15 +597,6 @@ fn a_place_that_never_was_recovers_nothing() {
     assert!(post(server.addr, "/api/history", gone).contains(r#""error":{"code":112,"#));
 }
 
-fn post(addr: SocketAddr, target: &str, body: &str) -> String {
-    let mut client = RawClient::connect(addr);
-    let len = body.len();
-    client.send(format!(
-        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n{body}"
-    ));
-    client.response().body
-}
-
 /// Whichever way it is published, binary is binary to who can have it, and a `data:` URL inside of JSON.
 #[test]
 fn binary_messages_are_readable_as_json() {
@@ -787,10 +615,10 @@ fn binary_messages_are_readable_as_json() {
         body.len()
     ));
     assert_eq!(api.response().status, 200);
-    assert_eq!(text(&mut client), push(1));
+    assert_eq!(client.text(), push(1));
     bare.expect(&wire::Frame::binary(&[0, 255, 254]));
     bare.send(wire::binary(&[0, 255, 254]));
-    assert_eq!(text(&mut client), push(2));
+    assert_eq!(client.text(), push(2));
     let history = ask(&mut client, r#"{"history":{"channel":"blobs","limit":9},"id":3}"#);
     let two = format!(r#"[{{"data":{url},"offset":1}},{{"data":{url},"offset":2}}]"#);
     assert!(history.contains(&two), "{history}");
@@ -810,7 +638,7 @@ fn a_token_comes_with_connect() {
         format!(r#"{{"sub":"anna","exp":{exp},"subscribe":["news"],"publish":["news"]}}"#)
     };
     let mut client = connect(&token(&claims(now_s + 600)));
-    assert!(text(&mut client).starts_with(r#"{"id":1,"connect":"#));
+    assert!(client.text().starts_with(r#"{"id":1,"connect":"#));
     for (command, expected) in [
         (r#"{"subscribe":{"channel":"news"},"id":2}"#, r#"{"id":2,"subscribe":{"#),
         (r#"{"subscribe":{"channel":"sports"},"id":3}"#, r#"{"id":3,"error":{"code":103,"#),
@@ -825,7 +653,7 @@ fn a_token_comes_with_connect() {
     }
     // Who comes too late may try again with a new one; who forges may not.
     let mut late = connect(&token(&claims(now_s - 60)));
-    assert_eq!(text(&mut late), r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#);
+    assert_eq!(late.text(), r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#);
     connect(&token(&claims(now_s + 600)).replace('.', ".x")).expect_close(3500);
     let nothing = "{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"news\"},\"id\":2}";
     let mut nobody = open(server.addr, "/connection/websocket");
@@ -836,13 +664,12 @@ fn a_token_comes_with_connect() {
     let mut nobody = open(lenient.addr, "/connection/websocket");
     nobody.send(wire::text(nothing));
     assert!(
-        text(&mut nobody)
-            .ends_with(r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#)
+        nobody.text().ends_with(r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#)
     );
 
     // Ten seconds are for clocks that are off, so that this one has about two left.
     let mut ending = connect(&token(&claims(now_s - 8)));
-    assert!(text(&mut ending).starts_with(r#"{"id":1,"connect":"#));
+    assert!(ending.text().starts_with(r#"{"id":1,"connect":"#));
     let deadline = Instant::now() + DEADLINE;
     let last = loop {
         assert!(Instant::now() < deadline, "it never ends");
@@ -868,53 +695,7 @@ fn token(claims: &str) -> String {
 
 const SECRET: &str = "a secret of more than sixteen bytes";
 
-/// The offsets of a reply's publications.
-fn offsets(reply: &str) -> Vec<u64> {
-    let (_, list) = reply.split_once(r#""publications":["#).unwrap();
-    let list = &list[..list.find(']').unwrap()];
-    let numbers = list.split(r#""offset":"#).skip(1);
-    numbers.map(|rest| rest.split('}').next().unwrap().parse().unwrap()).collect()
-}
-
-fn connect(addr: SocketAddr) -> RawClient {
-    let mut client = open(addr, "/connection/websocket");
-    let connected = ask(&mut client, r#"{"connect":{"name":"js"},"id":1}"#);
-    assert!(connected.starts_with(r#"{"id":1,"connect":{"client":""#), "{connected}");
-    assert!(connected.contains(r#""pong":true"#), "{connected}");
-    client
-}
-
 /// What a command of that id gets that is not as it should be.
 fn bad_request(id: usize) -> String {
     format!(r#"{{"id":{id},"error":{{"code":107,"message":"bad request"}}}}"#)
-}
-
-fn ask(client: &mut RawClient, command: &str) -> String {
-    client.send(wire::text(command));
-    text(client)
-}
-
-/// So many replies, in whichever messages they come.
-fn lines(client: &mut RawClient, count: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    while lines.len() < count {
-        lines.extend(text(client).lines().map(str::to_owned));
-    }
-    assert_eq!(lines.len(), count);
-    lines
-}
-
-fn text(client: &mut RawClient) -> String {
-    String::from_utf8(client.frame().payload).unwrap()
-}
-
-fn open(addr: SocketAddr, target: &str) -> RawClient {
-    let mut client = RawClient::connect(addr);
-    client.send(wire::request().replacen("GET /", &format!("GET {target}"), 1));
-    client.expect_open(wire::KEY);
-    client
-}
-
-fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
-    text.split_once(start).unwrap().1.split_once(end).unwrap().0
 }

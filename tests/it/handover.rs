@@ -17,9 +17,11 @@ use wsfast::{
     Accept, Arrival, Context, Ended, Error, Handler, Kind, Listen, Message, PeerId, Refusal, Server,
 };
 
+use crate::support::ask as requests;
 use crate::support::client::{RawClient, Witness};
 use crate::support::flood::{Flood, connect_with_rcvbuf, open_with_rcvbuf};
 use crate::support::process::{Process, command, run_command};
+use crate::support::session::{ask, between, post};
 use crate::support::tls::{Pair, TlsClient};
 use crate::support::watch::{TRANSPORTS, get, listen, request, upgrade};
 use crate::support::wire::{self, CONTINUATION, FIN, Frame, TEXT};
@@ -108,6 +110,33 @@ fn a_slow_reader_gets_every_byte() {
         flood.expect(&mut client, 20..end);
     });
     client.expect_echo("all there");
+}
+
+/// What was not made of an answer yet is made by the image that follows.
+#[test]
+fn a_history_goes_on() {
+    let server = Process::start(&["--compression", "shared"]);
+    let body = format!("\"{}\"", "\\u0001".repeat(15_000));
+    for _ in 0..9 {
+        post(server.addr, "/t", &body);
+    }
+    let asked = r#"{"channel":"t","limit":-1}"#;
+    let mut reader = connect_with_rcvbuf(server.addr, 4096);
+    reader.send(requests::post("/api/history", asked));
+    let mut session = connect_with_rcvbuf(server.addr, 4096);
+    session.send(wire::request().replacen("GET /", "GET /connection/websocket", 1));
+    session.expect_open(wire::KEY);
+    ask(&mut session, r#"{"connect":{},"id":1}"#);
+    session.send(wire::text(&format!(r#"{{"history":{asked},"id":2}}"#)));
+    assert!(session.is_readable_within(DEADLINE) && reader.is_readable_within(DEADLINE));
+    restart(&server);
+    let told = session.text();
+    assert_eq!(told.matches(&body).count(), 9);
+    restart(&server);
+    let response = reader.response().body;
+    assert_eq!(response.matches(&body).count(), 9);
+    let list = |reply: &str| between(reply, r#""publications":["#, "]").to_owned();
+    assert_eq!(list(&told), list(&response));
 }
 
 /// Where messages stand alone, a compressed one may be cut by a restart, and what was agreed on holds on.

@@ -23,6 +23,7 @@ mod fairness;
 mod frames;
 mod handler;
 mod handover;
+mod histories;
 mod hostile;
 mod hub;
 mod idle;

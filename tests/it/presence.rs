@@ -1,10 +1,9 @@
 //! Who listens to each topic, over every transport: joins and leaves as events, and the lists of the Centrifugo protocol.
 
-use std::net::SocketAddr;
-
 use crate::hub::GOOD;
 use crate::support::client::RawClient;
 use crate::support::process::Process;
+use crate::support::session::post;
 use crate::support::watch::{self, Event, TRANSPORTS, Watch, json, listen, request, upgrade};
 use crate::support::wire;
 
@@ -90,13 +89,13 @@ fn a_topic_is_occupied_by_its_first_listener_and_vacated_by_its_last() {
         clients.push((client, joined));
     }
     let stats = |expected: &str| {
-        let stats = api(server.addr, "presence_stats", r#"{"channel":"t"}"#);
+        let stats = post(server.addr, "/api/presence_stats", r#"{"channel":"t"}"#);
         assert_eq!(stats, format!(r#"{{"result":{{{expected}}}}}"#));
     };
     stats(r#""num_clients":5,"num_users":1"#);
-    let info = api(server.addr, "info", "{}");
+    let info = post(server.addr, "/api/info", "{}");
     assert!(info.contains(r#""num_channels":1,"num_subs":5"#), "{info}");
-    let members = api(server.addr, "presence", r#"{"channel":"t"}"#);
+    let members = post(server.addr, "/api/presence", r#"{"channel":"t"}"#);
     for (_, joined) in &clients {
         let id = joined.client.as_deref().unwrap();
         let member = format!(r#""{id}":{{"client":"{id}","user":""}}"#);
@@ -112,7 +111,7 @@ fn a_topic_is_occupied_by_its_first_listener_and_vacated_by_its_last() {
     drop(last);
     watch.expect_last(&last_joined);
     stats(r#""num_clients":0,"num_users":0"#);
-    let none = api(server.addr, "presence", r#"{"channel":"t"}"#);
+    let none = post(server.addr, "/api/presence", r#"{"channel":"t"}"#);
     assert_eq!(none, r#"{"result":{"presence":{}}}"#);
 }
 
@@ -181,7 +180,7 @@ fn a_long_poll_does_not_count() {
     let mut poll = RawClient::connect(server.addr);
     watch::get(&mut poll, "/t?wait=300", "");
     while json(admin, "/topics")["topics"][0]["subscribers"] != 1 {}
-    let stats = api(server.addr, "presence_stats", r#"{"channel":"t"}"#);
+    let stats = post(server.addr, "/api/presence_stats", r#"{"channel":"t"}"#);
     assert_eq!(stats, r#"{"result":{"num_clients":0,"num_users":0}}"#);
     // Nor is it the first.
     let _listener = listen(server.addr, "t", "sse");
@@ -305,17 +304,6 @@ fn a_flood_of_joins_is_bounded_and_its_loss_declared() {
         first_line,
         format!(r#"{{"gap":{{"from":"{epoch}:1","to":"{epoch}:302","lost":301}}}}"#)
     );
-}
-
-fn api(addr: SocketAddr, method: &str, body: &str) -> String {
-    let mut client = RawClient::connect(addr);
-    client.send(format!(
-        "POST /api/{method} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    ));
-    let response = client.response();
-    assert_eq!(response.status, 200, "{}", response.body);
-    response.body
 }
 
 const ADMIN: &[&str] = &["--admin", "127.0.0.1:0"];

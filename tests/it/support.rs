@@ -10,6 +10,7 @@ pub(crate) mod jwt;
 pub(crate) mod process;
 pub(crate) mod published;
 pub(crate) mod server;
+pub(crate) mod session;
 pub(crate) mod siege;
 pub(crate) mod tls;
 pub(crate) mod watch;

@@ -2,10 +2,10 @@
 //!
 //! A command of 70 bytes can ask for all that a topic keeps. So:
 //!
-//! - a history is cut at [`HISTORY_BYTES`], and the client asks for what follows by `since`; memory for it is asked for before it is
-//!   made;
-//! - of what a client missed its reply has the first few KiB ([`last_that_fits`]). The rest is the subscription's, which begins there,
-//!   so that a recovery that is not read costs what a stream costs that is not read.
+//! - a history is cut at [`HISTORY_BYTES`], and the client asks for what follows by `since`; one that is not short is an excerpt
+//!   ([`Excerpt`]), made as the client takes it, so that one that is not read costs what a stream costs that is not read;
+//! - of what a client missed its reply has the first few KiB ([`last_that_fits`]). The rest is the subscription's, which begins
+//!   there, so that the same is true of a recovery.
 //!
 //! Places come from clients, and may be any number. One of the future has nothing behind it: a recovery from there is none, and a
 //! history is empty, with the topic's own place beside it.
@@ -14,7 +14,7 @@
 
 use std::cell::RefCell;
 
-use wsfast::{Context, MessageId, Since, TopicMessage};
+use wsfast::{Context, Excerpt, Form, Framing, MessageId, Order, Since, TopicMessage};
 
 use crate::app::dialects::centrifugo::codes::ReplyError;
 use crate::app::dialects::centrifugo::command::History;
@@ -68,25 +68,25 @@ pub(super) fn between<'m>(
         .map(|message| publication(payloads, message))
 }
 
-/// Answers a history request.
+/// Answers a history request: appends the answer, if it is short, or says what it is to have.
 ///
 /// # Errors
 ///
-/// The place that it names is gone, or there is no memory for it now.
+/// The place that it names is gone.
 pub(super) fn history(
     payloads: &RefCell<Reader>,
     to: To,
     asked: &History<'_>,
     out: &mut Vec<u8>,
     cx: &Context<'_>,
-) -> Result<(), ReplyError> {
+) -> Result<Option<Excerpt>, ReplyError> {
     let Some(position) = cx.topic_position(asked.channel, Since::All) else {
         if asked.since.is_some_and(|since| !since.epoch.is_empty()) {
             // The life of the topic that it is of is over.
             return Err(ReplyError::UnrecoverablePosition);
         }
         reply::history(out, to, Position { epoch: "", offset: 0 }, []);
-        return Ok(());
+        return Ok(None);
     };
     let (first, last) = (position.next(), position.last);
     let (mut from, mut until) = (first, last.offset);
@@ -102,47 +102,98 @@ pub(super) fn history(
     }
     let there_are = until.saturating_add(1).saturating_sub(from);
     let count = there_are.min(asked.limit.map_or(u64::MAX, u64::from));
-    let messages = || {
-        let offsets = (0..count).map(|at| match asked.reverse {
-            true => until.saturating_sub(at),
-            false => from.saturating_add(at),
-        });
-        offsets.filter_map(|offset| cx.topic_message(asked.channel, offset))
-    };
-    let len_max = len_max(messages());
-    // It is copied once, to where it waits for the client.
-    if !cx.has_room_for(len_max.saturating_mul(2)) {
-        return Err(ReplyError::TooManyRequests);
-    }
-    out.reserve(len_max);
-    let mut left = HISTORY_BYTES;
-    let mut is_first = true;
-    let messages = messages().map(|message| publication(payloads, message)).take_while(|it| {
-        let rest = left.checked_sub(reply::publication_len(*it));
-        left = rest.unwrap_or_default();
-        // One message of any size can be had.
-        std::mem::take(&mut is_first) || rest.is_some()
-    });
     let epoch = format!("{:x}", last.epoch);
-    reply::history(out, to, Position { epoch: &epoch, offset: last.offset }, messages);
-    Ok(())
+    let position = Position { epoch: &epoch, offset: last.offset };
+    let order = if asked.reverse { Order::NewestFirst } else { Order::OldestFirst };
+    let messages = || {
+        let offsets = (0..count).map(|at| match order {
+            Order::NewestFirst => until.saturating_sub(at),
+            Order::OldestFirst => from.saturating_add(at),
+        });
+        offsets.map_while(|offset| cx.topic_message(asked.channel, offset))
+    };
+    if is_short(payloads, messages()) {
+        let publications = messages().map(|message| publication(payloads, message));
+        reply::history(out, to, position, publications);
+        return Ok(None);
+    }
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    reply::begin_history(&mut head, to);
+    reply::end_history(&mut tail, position);
+    let first = if asked.reverse { until } else { from };
+    Ok(Some(Excerpt {
+        topic: asked.channel.to_owned(),
+        form: HISTORY,
+        first: MessageId { epoch: last.epoch, offset: first },
+        count,
+        order,
+        bytes_max: HISTORY_BYTES,
+        head,
+        separator: b',',
+        tail,
+    }))
 }
 
-/// What a history of these messages takes at most.
-fn len_max<'m>(messages: impl Iterator<Item = TopicMessage<'m>>) -> usize {
-    let mut len = 0_usize;
-    for (at, message) in messages.enumerate() {
-        let escaped = message.payload.len().saturating_mul(ESCAPE_BYTES);
-        len = len.saturating_add(escaped).saturating_add(reply::PUBLICATION_BYTES);
-        if at == 0 && len >= HISTORY_BYTES {
-            // What it has beyond that is not made.
-            return super::encoded_len(message).max(HISTORY_BYTES);
-        }
-        if len >= HISTORY_BYTES {
-            return HISTORY_BYTES;
-        }
+/// Whether a list of these messages is made at once.
+fn is_short<'m>(
+    payloads: &RefCell<Reader>,
+    mut messages: impl Iterator<Item = TopicMessage<'m>>,
+) -> bool {
+    let mut left = SHORT_BYTES;
+    messages.all(|message| {
+        // No form is shorter than the payload.
+        let rest = (message.payload.len() <= left)
+            .then(|| reply::publication_len(publication(payloads, message)))
+            .and_then(|len| left.checked_sub(len));
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    })
+}
+
+/// The form that a message of a history is written in: what it is, is known once it was looked at as a whole.
+pub(crate) fn form_in_history(payloads: &RefCell<Reader>, message: TopicMessage<'_>) -> Form {
+    match publication(payloads, message).data {
+        Data::Json(_) => HISTORY_JSON,
+        Data::Text(_) => HISTORY_TEXT,
+        Data::Binary(_) => HISTORY_BINARY,
     }
-    len
+}
+
+/// Writes a part of a message of a history, from byte `at` of its payload on; where the next part begins.
+pub(crate) fn encode_part(
+    form: Form,
+    message: TopicMessage<'_>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let rest = message.payload.len().saturating_sub(at);
+    let most = match form {
+        // A byte becomes up to six.
+        HISTORY_TEXT => EXPANDING_PART_BYTES,
+        _ => PART_BYTES,
+    };
+    let end = at.saturating_add(rest.min(most));
+    reply::publication_part(out, data_in(form, message), message.id.offset, at..end);
+    end
+}
+
+/// How many bytes a message of a history takes.
+pub(crate) fn encoded_len(form: Form, message: TopicMessage<'_>) -> usize {
+    let data = data_in(form, message);
+    reply::publication_len(Publication { data, offset: message.id.offset })
+}
+
+fn data_in(form: Form, message: TopicMessage<'_>) -> Data<'_> {
+    match form {
+        HISTORY_JSON => Data::Json(message.payload),
+        HISTORY_BINARY => Data::Binary(message.payload),
+        _ => Data::Text(message.payload),
+    }
+}
+
+/// Whether a form is one of those that the messages of a history are written in.
+pub(crate) const fn is_of_history(form: Form) -> bool {
+    matches!(form, HISTORY | HISTORY_JSON | HISTORY_TEXT | HISTORY_BINARY)
 }
 
 /// A topic's message as this protocol has it.
@@ -161,43 +212,20 @@ fn may_be_of(epoch: &str, id: MessageId) -> bool {
     epoch.is_empty() || is_hex && is_its(epoch)
 }
 
+/// A topic's messages in a history, and what they are in it.
+const HISTORY: Form = Form { id: 6, framing: Framing::Message };
+const HISTORY_JSON: Form = Form { id: 7, ..HISTORY };
+const HISTORY_TEXT: Form = Form { id: 8, ..HISTORY };
+const HISTORY_BINARY: Form = Form { id: 9, ..HISTORY };
+
 /// Where a history is cut, as it is written.
 pub(super) const HISTORY_BYTES: usize = 1 << 20;
 
-/// What a byte of a payload takes at most (`\u0001`).
-const ESCAPE_BYTES: usize = 6;
+/// Up to here it is made at once.
+const SHORT_BYTES: usize = 16 << 10;
 
-#[cfg(test)]
-mod tests {
-    use wsfast::Kind;
+/// What a part has of a payload: a multiple of three bytes, of which base64 makes four without a rest.
+const PART_BYTES: usize = 12 << 10;
 
-    use super::*;
-
-    /// It is made for nobody before there is memory for the whole.
-    #[test]
-    fn a_historys_bound_is_known_before_it_is_made() {
-        let message = |payload| TopicMessage {
-            topic: "t",
-            id: MessageId { epoch: 1, offset: u64::MAX },
-            kind: Kind::Text,
-            payload,
-        };
-        let payloads = RefCell::new(Reader::new(Default::default()));
-        let controls = vec![1; HISTORY_BYTES];
-        let letters = vec![b'x'; 1000];
-        for (many, expected) in [
-            (vec![], 0..=0),
-            (vec![&controls[..]], 6 * HISTORY_BYTES..=6 * HISTORY_BYTES + 1000),
-            (vec![&controls[..], &controls], 6 * HISTORY_BYTES..=6 * HISTORY_BYTES + 1000),
-            (vec![&letters[..], &controls], HISTORY_BYTES..=HISTORY_BYTES),
-            (vec![&letters[..]; 10_000], HISTORY_BYTES..=HISTORY_BYTES),
-            (vec![&letters[..]; 10], 10_000..=70_000),
-        ] {
-            let messages = || many.iter().map(|payload| message(payload));
-            let bound = len_max(messages());
-            assert!(expected.contains(&bound), "{bound} for {} messages", many.len());
-            let first = messages().next().map(|first| publication(&payloads, first));
-            assert!(first.is_none_or(|first| reply::publication_len(first) <= bound));
-        }
-    }
-}
+/// The same where a byte may become six.
+const EXPANDING_PART_BYTES: usize = 3 << 10;

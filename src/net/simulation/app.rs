@@ -6,16 +6,18 @@
 //! /http/ID/LEN        a response of that length; a body comes back
 //! /stream/ID/TOPIC    a response that is the topic's messages
 //! /wait/ID/TOPIC/LIFE/OFFSET/MS   a response with what follows, once there is something
+//! /excerpt/ID/TOPIC/BACK/COUNT    a response with what is there, from so many messages before the last one on
 //!
 //! LIFE is a number of `truth`'s, `-` for a client that knows of none, and `x` for one that the topic never had.
 //! ```
 
 use crate::net::context::{Context, Sent};
+use crate::net::excerpt::{Excerpt, Order};
 use crate::net::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
 use crate::net::http::Answer;
 use crate::net::listener::Arrival;
 use crate::net::simulation::trace;
-use crate::net::simulation::truth::{Cursor, SharedTruth};
+use crate::net::simulation::truth::{Cursor, SharedTruth, Truth};
 use crate::net::topics::{Form, Framing, Gap, MessageId, Position, Since, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::{Request, Status, Upgrade};
@@ -162,6 +164,16 @@ impl Handler for App {
                 keep_alive: b":\n",
             },
             "wait" => self.wait(rest).unwrap_or(Answer::Refuse(refusal)),
+            "excerpt" => {
+                let mut words = rest.split('/');
+                let topic = words.next().unwrap();
+                let mut number = || words.next().unwrap().parse().unwrap();
+                let response = Response::new(Status::Ok, "text/plain", "");
+                match self.excerpt(topic, number(), number(), cx) {
+                    Some(excerpt) => Answer::Excerpt { response, excerpt },
+                    None => Answer::Respond(response),
+                }
+            }
             _ => Answer::Refuse(refusal),
         }
     }
@@ -316,7 +328,7 @@ impl App {
     }
 
     /// `P…`: publish. `S<n> …`: send to client n. `M<n> …`: come back n times. `B`: broadcast. `X<code>`: be closed.
-    /// `K<n>`: close client n. `U`: listen no more. `R`: listen again.
+    /// `K<n>`: close client n. `U`: listen no more. `R`: listen again. `E<n> <m>`: at most n of what is kept, m messages back.
     fn command(&mut self, peer: &Peer, text: &str, cx: &mut Context<'_>) {
         let Does::Listen { topic, .. } = &peer.does else { return };
         let (verb, rest) = text.split_at(1.min(text.len()));
@@ -359,12 +371,44 @@ impl App {
                 drop(truth);
                 cx.close_peer(other, StatusCode::from_wire(4001).unwrap(), "somebody wishes so");
             }
+            "E" => {
+                let back = rest.split(' ').nth(1).and_then(|back| back.parse().ok());
+                let Some(excerpt) =
+                    self.excerpt(topic, back.unwrap_or_default(), number as u64, cx)
+                else {
+                    return;
+                };
+                let asked = excerpt.head.trim_ascii_end().to_vec();
+                let sent = cx.send_excerpt(Kind::Text, excerpt);
+                self.sent(peer.client, Kind::Text, &asked, sent);
+            }
             "U" if cx.unsubscribe(topic) => {
                 self.truth.borrow_mut().unsubscribed(peer.client);
             }
             "R" => self.subscribe(peer, Since::Now, cx),
             _ => {}
         }
+    }
+
+    /// What a topic keeps, from `back` messages before its last one on, which may be none that it ever had.
+    fn excerpt(&self, topic: &str, back: u64, count: u64, cx: &Context<'_>) -> Option<Excerpt> {
+        let last = cx.topic_position(topic, Since::Now)?.last;
+        let mut truth = self.truth.borrow_mut();
+        let order = truth.random.pick(&[Order::OldestFirst, Order::NewestFirst]);
+        let bytes_max = truth.random.pick(&[0, 1000, usize::MAX]);
+        let first = last.offset.checked_sub(back).unwrap_or(u64::MAX);
+        let life = truth.life_of(topic, last.epoch);
+        Some(Excerpt {
+            topic: topic.to_owned(),
+            form: Form { id: 2, framing: MESSAGES },
+            first: MessageId { offset: first, ..last },
+            count: if truth.random.once_in(4) { u64::MAX } else { count },
+            order,
+            bytes_max,
+            head: Truth::excerpt_head(topic, life, first, order).into_bytes(),
+            separator: b'\n',
+            tail: b"\n\x03".to_vec(),
+        })
     }
 
     fn wait(&mut self, rest: &str) -> Option<Answer<Peer>> {

@@ -32,6 +32,8 @@ pub(crate) struct WebSocket {
     stage: Stage,
     /// Bytes from the server that are not a whole frame yet.
     input: Vec<u8>,
+    /// Fragments of a message that is not whole yet.
+    begun: Option<Frame>,
     /// Frames to be said one after the other, with control frames between them at will.
     fragments: VecDeque<Vec<u8>>,
     /// Payloads of Pings that were not answered.
@@ -120,6 +122,7 @@ impl WebSocket {
             random,
             stage: Stage::New,
             input: Vec::new(),
+            begun: None,
             fragments: VecDeque::new(),
             pings: VecDeque::new(),
             ponged: None,
@@ -195,7 +198,11 @@ impl WebSocket {
         loop {
             match frames::take(&mut self.input) {
                 Ok(None) => return,
-                Ok(Some(frame)) => self.heard(frame, truth),
+                Ok(Some(frame)) => {
+                    if let Some(frame) = self.join(frame) {
+                        self.heard(frame, truth);
+                    }
+                }
                 Err(error) => panic!("client {}: {error}", self.id),
             }
             if self.stage == Stage::Over {
@@ -233,8 +240,33 @@ impl WebSocket {
         true
     }
 
+    /// What is whole: a frame, or the message of which it is the last fragment.
+    fn join(&mut self, frame: Frame) -> Option<Frame> {
+        let id = self.id;
+        if frame.opcode >= 8 {
+            return Some(frame);
+        }
+        let whole = match self.begun.take() {
+            None => {
+                assert_ne!(frame.opcode, 0, "client {id}: a fragment of nothing");
+                frame
+            }
+            Some(mut begun) => {
+                assert_eq!(frame.opcode, 0, "client {id}: a message within a message");
+                assert!(!frame.is_compressed, "client {id}: only the first says so");
+                begun.payload.extend(frame.payload);
+                Frame { is_last: frame.is_last, ..begun }
+            }
+        };
+        if whole.is_last {
+            return Some(whole);
+        }
+        self.begun = Some(whole);
+        None
+    }
+
     fn heard(&mut self, frame: Frame, truth: &mut Truth) {
-        let Frame { is_compressed, opcode, mut payload } = frame;
+        let Frame { is_compressed, opcode, mut payload, .. } = frame;
         let id = self.id;
         assert!(self.close_seen.is_none(), "client {id}: a frame behind the Close");
         if is_compressed {
@@ -274,6 +306,13 @@ impl WebSocket {
         } else if payload.starts_with(b"\x01") {
             let line = str::from_utf8(payload).unwrap();
             let checked = truth.check_topic_line(id, line);
+            checked.unwrap_or_else(|error| panic!("client {id}: {error}"));
+        } else if self.plan.is_hub && payload.starts_with(b"\x02E") {
+            let told = truth.clients[id].told.pop_front().map(|(_, asked)| asked);
+            let body = str::from_utf8(payload).unwrap();
+            let asked = body.lines().next().unwrap();
+            assert_eq!(told.as_deref(), Some(asked.as_bytes()), "client {id}");
+            let checked = truth.check_excerpt(body);
             checked.unwrap_or_else(|error| panic!("client {id}: {error}"));
         } else {
             let told = truth.clients[id].told.pop_front();
@@ -445,7 +484,8 @@ impl WebSocket {
             21 | 22 => format!("M{} {id}.{number}{filler}", self.random.some(60)),
             23 => "B".to_owned(),
             24 | 25 => "U".to_owned(),
-            26 | 27 => "R".to_owned(),
+            26 => "R".to_owned(),
+            27 => format!("E{} {}", self.random.some(12), self.random.some(12)),
             28 if self.random.once_in(4) => format!("X{}", self.random.pick(&[1000, 4000, 4999])),
             29 if self.random.once_in(4) => format!("K{other}"),
             _ => String::new(),

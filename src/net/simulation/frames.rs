@@ -1,7 +1,7 @@
 //! The client's side of the wire format, written a second time and without a thought for speed, so that one mistake cannot
 //! cancel itself: frames (RFC 6455 §5.2) and permessage-deflate (RFC 7692) by another library.
 //!
-//! What a server sends is taken strictly: no mask, no fragments, the shortest form.
+//! What a server sends is taken strictly: no mask, the shortest form.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
@@ -9,6 +9,8 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) is_compressed: bool,
+    /// Whether it ends its message.
+    pub(crate) is_last: bool,
     pub(crate) opcode: u8,
     pub(crate) payload: Vec<u8>,
 }
@@ -35,7 +37,7 @@ pub(crate) fn masked(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
 /// Takes the first frame out of `bytes`, if it is whole.
 pub(crate) fn take(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     let [first, second, ..] = bytes[..] else { return Ok(None) };
-    if first & 0x80 == 0 || first & 0x30 != 0 || second & 0x80 != 0 {
+    if first & 0x30 != 0 || second & 0x80 != 0 {
         return Err(format!("frame begins with {first:#x} {second:#x}"));
     }
     let (at, least) = match second {
@@ -49,7 +51,9 @@ pub(crate) fn take(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     let long = bytes[2..at].iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
     let len = if at == 2 { usize::from(second) } else { long };
     let opcode = first & 0x0F;
-    if len < least || opcode >= 8 && len > 125 || !matches!(opcode, 1 | 2 | 8 | 9 | 10) {
+    let is_last = first & 0x80 != 0;
+    let is_bad_control = opcode >= 8 && (len > 125 || !is_last);
+    if len < least || is_bad_control || !matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10) {
         return Err(format!("frame with opcode {opcode} and length {len}"));
     }
     if bytes.len() < at + len {
@@ -57,7 +61,7 @@ pub(crate) fn take(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     }
     let payload = bytes[at..at + len].to_vec();
     bytes.drain(..at + len);
-    Ok(Some(Frame { is_compressed: first & 0x40 != 0, opcode, payload }))
+    Ok(Some(Frame { is_compressed: first & 0x40 != 0, is_last, opcode, payload }))
 }
 
 /// What a client that agreed on compression has.

@@ -24,6 +24,8 @@ pub(crate) struct Http {
     asked_at_ms: Option<u64>,
     /// Whether the request under way named a place that never was.
     is_lost: bool,
+    /// Whether the request under way asks for what is kept.
+    asks_for_excerpt: bool,
     /// Whether the head of the response was read.
     is_streaming: bool,
     is_over: bool,
@@ -59,6 +61,7 @@ impl Http {
             due: Vec::new(),
             asked_at_ms: None,
             is_lost: false,
+            asks_for_excerpt: false,
             is_streaming: false,
             is_over: false,
             turns_left,
@@ -104,6 +107,13 @@ impl Http {
                 }
                 self.turns_left -= 1;
                 self.asked_at_ms = Some(truth.now_ms);
+                self.asks_for_excerpt = self.random.once_in(3);
+                if self.asks_for_excerpt {
+                    let (back, count) = (self.random.some(12), self.random.some(12));
+                    return self.send(&format!(
+                        "GET /excerpt/{id}/t{topic}/{back}/{count} HTTP/1.1\r\nHost: h\r\n\r\n"
+                    ));
+                }
                 let cursor = truth.clients[id].cursors.back();
                 let (mut life, mut offset) = match cursor {
                     Some(cursor) => (cursor.life.to_string(), cursor.next - 1),
@@ -217,10 +227,16 @@ impl Http {
             return self.wire.borrow_mut().end();
         }
         let Some((body, len)) = body_of(&head, &self.input[end + 4..]) else { return };
-        assert_eq!(len == 0, head.starts_with("HTTP/1.1 204 "), "client {}: {head}", self.id);
+        let is_excerpt = std::mem::take(&mut self.asks_for_excerpt);
+        let is_empty = !is_excerpt && len == 0;
+        assert_eq!(is_empty, head.starts_with("HTTP/1.1 204 "), "client {}: {head}", self.id);
         assert!(self.asked_at_ms.take().is_some(), "client {}: an answer unasked", self.id);
         self.input.drain(..end + 4 + len);
         let body = String::from_utf8(body).unwrap();
+        if is_excerpt {
+            let checked = if body.is_empty() { Ok(()) } else { truth.check_excerpt(&body) };
+            return checked.unwrap_or_else(|error| panic!("client {}: {error}", self.id));
+        }
         if self.is_lost {
             // A topic that is not there has nothing to say, not even this.
             let is_gone = body.is_empty() && matches!(self.asks, Asks::Polls { wait_ms: 0, .. });
@@ -313,6 +329,7 @@ impl Client for Http {
         }
         let Asks::Polls { topic, wait_ms } = self.asks else { return };
         let Some(asked_at_ms) = self.asked_at_ms else { return };
+        assert!(!self.asks_for_excerpt, "client {id}: was not answered");
         let waits_ms = truth.now_ms - asked_at_ms;
         assert!(
             waits_ms <= wait_ms + 1000 || truth.has_stalled,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::config::Limits;
+use crate::net::excerpt::Order;
 use crate::net::handler::Closed;
 use crate::net::peers::PeerId;
 use crate::net::simulation::random::Random;
@@ -209,6 +210,35 @@ impl Truth {
         let payload = words.next().unwrap_or_default();
         if mark == "\x01T" && payload != messages[usize::try_from(offset - 1).unwrap()].payload {
             return Err(format!("was given another's payload in {line:?}"));
+        }
+        Ok(())
+    }
+
+    /// How an excerpt begins: with what was asked for.
+    pub(crate) fn excerpt_head(topic: &str, life: usize, first: u64, order: Order) -> String {
+        let order = if order == Order::NewestFirst { '-' } else { '+' };
+        format!("\x02E{topic} {life} {first} {order}\n")
+    }
+
+    /// What an excerpt came to: messages of one life, one behind the other from the first on. It may be short, since messages go.
+    pub(crate) fn check_excerpt(&self, body: &str) -> Result<(), String> {
+        let list = body.strip_prefix("\x02E").and_then(|rest| rest.strip_suffix("\n\x03"));
+        let (asked, list) = list.and_then(|list| list.split_once('\n')).ok_or(body)?;
+        let words: Vec<&str> = asked.split(' ').collect();
+        let [topic, life, first, order] = words[..] else { return Err(asked.to_owned()) };
+        let (life, first): (usize, u64) = (life.parse().unwrap(), first.parse().unwrap());
+        let messages = &self.topics[topic][life].messages;
+        for (at, line) in list.lines().enumerate() {
+            let at = at as u64;
+            let offset = if order == "-" { first.checked_sub(at) } else { first.checked_add(at) };
+            let place = offset.and_then(|offset| usize::try_from(offset.checked_sub(1)?).ok());
+            let message = place.and_then(|place| messages.get(place));
+            let expected = message.zip(offset).map(|(message, offset)| {
+                format!("\x01T{topic} {life} {offset} {}", message.payload)
+            });
+            if expected.as_deref() != Some(line) {
+                return Err(format!("{line:.60?} is number {at} of {asked:?}"));
+            }
         }
         Ok(())
     }

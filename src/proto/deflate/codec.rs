@@ -260,6 +260,34 @@ impl Deflater {
     }
 }
 
+/// A fragment of a compressed message (§7.2.1), of its `text` and what [`Deflater::deflate_alone`] made of that.
+///
+/// Each fragment ends with a sync flush, whose last four bytes only the message's last fragment lacks.
+pub fn fragment(text: &[u8], packed: Option<&[u8]>, is_last: bool) -> Vec<u8> {
+    match packed {
+        Some(packed) if is_last => packed.to_vec(),
+        Some(packed) => [packed, &FLUSHED].concat(),
+        None => stored_fragment(text, is_last),
+    }
+}
+
+/// The same of what is not compressed: within a compressed message it is stored, in blocks of at most 64 KiB (RFC 1951 §3.2.4).
+pub fn stored_fragment(text: &[u8], is_last: bool) -> Vec<u8> {
+    let mut fragment = Vec::with_capacity(text.len().saturating_add(16));
+    for block in text.chunks(usize::from(u16::MAX)) {
+        let len = u16::try_from(block.len()).unwrap_or(u16::MAX);
+        fragment.push(0);
+        fragment.extend_from_slice(&len.to_le_bytes());
+        fragment.extend_from_slice(&(!len).to_le_bytes());
+        fragment.extend_from_slice(block);
+    }
+    if is_last {
+        // The first bits of the empty block whose rest is not sent.
+        fragment.push(0);
+    }
+    fragment
+}
+
 /// Room that a message needs beyond its own length, so that no call ever runs out of it: what a part can grow by (fixed
 /// codes of 9 bits make it an eighth), and what the library holds back (64 KiB).
 ///
@@ -354,6 +382,32 @@ mod tests {
         for payload in table {
             let inflated = inflate(payload, None, 1000);
             assert_eq!(inflated, Err(ProtocolError::DeflateInvalid), "{payload:x?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the fragments are, compressed or stored, they come to one message.
+        #[test]
+        fn fragments_inflate_as_one_message(
+            parts in proptest::collection::vec(("[a-z]{0,3}", 0usize..40_000, any::<bool>(), any::<bool>()), 1..5),
+            window_bits in WINDOW_BITS_MIN..=WINDOW_BITS_MAX,
+        ) {
+            let mut deflater = Deflater::new(6, window_bits);
+            let (mut message, mut payload, mut room) = (Vec::new(), Vec::new(), Vec::new());
+            for (at, (word, len, is_noise, is_stored)) in parts.iter().enumerate() {
+                let is_last = at + 1 == parts.len();
+                let text: Vec<u8> = match is_noise {
+                    true => noise(*len),
+                    false => word.bytes().cycle().take(*len).collect(),
+                };
+                let fragment_of = |packed| fragment(&text, packed, is_last);
+                payload.extend(match is_stored {
+                    true => stored_fragment(&text, is_last),
+                    false => fragment_of(deflater.deflate_alone(&text, &mut room)),
+                });
+                message.extend(text);
+            }
+            prop_assert_eq!(inflate(&payload, None, 1 << 20), Ok(message));
         }
     }
 

@@ -11,7 +11,7 @@
 mod codec;
 mod offer;
 
-pub use codec::{Deflater, Inflater, Window};
+pub use codec::{Deflater, Inflater, Window, fragment, stored_fragment};
 pub use offer::{Agreed, Offer, ResponseError, Terms, accept, check_response};
 
 /// The least window that can be asked of a compressor, base 2 logarithm: no implementation really keeps to 8 (256 bytes).

@@ -172,7 +172,14 @@ fn text(json: &[u8]) -> &str {
 fn payload_comes_back(reader: &mut Reader, kind: Kind, payload: &[u8]) {
     let data = Data::of(kind, payload, reader);
     let mut out = Vec::new();
-    data.encode(&mut out);
+    data.encode_part(0..data.len(), &mut out);
+    let (mut parts, mut at) = (Vec::new(), 0);
+    while at < data.len() {
+        let end = data.len().min(at + 3);
+        data.encode_part(at..end, &mut parts);
+        at = end;
+    }
+    assert!(data.len() == 0 || parts == out, "parts come to the whole");
     assert!(!out.contains(&b'\n'));
     let value = value_of(&out).expect("it is written as JSON");
     let string = || serde_json::from_str::<String>(value).ok();

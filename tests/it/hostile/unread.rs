@@ -19,6 +19,8 @@ enum Asked {
     Stream(Form),
     Recovery,
     History,
+    /// Of a client that has its messages compressed.
+    PackedHistory,
     ApiHistory,
     Presence,
     ApiPresence,
@@ -38,6 +40,23 @@ fn unread_polls_of_control_characters() {
 #[test]
 fn unread_recoveries() {
     unread("recoveries", &[Asked::Recovery], ordinary(), count(500, 50));
+}
+
+#[test]
+fn unread_histories() {
+    let asked = [Asked::History, Asked::PackedHistory];
+    unread("histories", &asked, ordinary(), count(250, 25));
+}
+
+#[test]
+fn unread_histories_of_control_characters() {
+    let asked = [Asked::History, Asked::ApiHistory];
+    unread("histories of U+0001", &asked, vec![control_characters(MIB)], count(50, 5));
+}
+
+#[test]
+fn unread_histories_by_the_api() {
+    unread("histories by the API", &[Asked::ApiHistory], ordinary(), count(500, 50));
 }
 
 /// A list of thousands of those who listen.
@@ -85,7 +104,10 @@ fn slow_readers_get_everything() {
             crowd.sip(at, SIP_BYTES, |event, _| hear(at, event));
             if matches!(
                 ALL[at - slow.start],
-                Asked::Stream(Form::Bare | Form::Meta) | Asked::Recovery | Asked::History
+                Asked::Stream(Form::Bare | Form::Meta)
+                    | Asked::Recovery
+                    | Asked::History
+                    | Asked::PackedHistory
             ) {
                 // A sign of life (RFC 6455 §5.5.3): Pings come behind all that it has not read.
                 crowd.say(at, wire::pong(b""));
@@ -204,14 +226,17 @@ fn ask(crowd: &mut Crowd, siege: &Siege, published: &Published, asked: Asked, cl
         Asked::Stream(form) => listen(form, "/t?since=all").into_bytes(),
         Asked::ApiHistory => api("history", r#"{"channel":"t","limit":-1}"#),
         Asked::ApiPresence => api("presence", r#"{"channel":"t"}"#),
-        Asked::Recovery | Asked::History | Asked::Presence => {
-            let those = sessions(crowd, siege.addr, clients, RCVBUF, "");
+        Asked::Recovery | Asked::History | Asked::PackedHistory | Asked::Presence => {
+            let offer = if asked == Asked::PackedHistory { DEFLATE } else { "" };
+            let those = sessions(crowd, siege.addr, clients, RCVBUF, offer);
             let command = match asked {
                 Asked::Recovery => format!(
                     r#"{{"id":2,"subscribe":{{"channel":"t","recover":true,"epoch":"{}","offset":0}}}}"#,
                     published.epoch
                 ),
-                Asked::History => r#"{"id":2,"history":{"channel":"t","limit":-1}}"#.to_owned(),
+                Asked::History | Asked::PackedHistory => {
+                    r#"{"id":2,"history":{"channel":"t","limit":-1}}"#.to_owned()
+                }
                 _ => r#"{"id":2,"presence":{"channel":"t"}}"#.to_owned(),
             };
             return those.for_each(|at| crowd.say(at, wire::text(&command)));
@@ -237,7 +262,7 @@ fn ordinary() -> Vec<Vec<u8>> {
 }
 
 /// Those that give a client that history.
-const ALL: [Asked; 8] = [
+const ALL: [Asked; 9] = [
     Asked::Poll,
     Asked::Stream(Form::Bare),
     Asked::Stream(Form::Meta),
@@ -245,6 +270,7 @@ const ALL: [Asked; 8] = [
     Asked::Stream(Form::Line),
     Asked::Recovery,
     Asked::History,
+    Asked::PackedHistory,
     Asked::ApiHistory,
 ];
 
@@ -271,6 +297,8 @@ const PATIENT: &[&str] =
 
 /// What a slow reader takes at a time.
 const SIP_BYTES: usize = 256;
+
+const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
 const RCVBUF: usize = 4 << 10;
 

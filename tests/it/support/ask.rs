@@ -41,9 +41,13 @@ pub(crate) const fn sign_of_life(form: Form) -> &'static [u8] {
 
 /// A call of the HTTP API.
 pub(crate) fn api(method: &str, body: &str) -> Vec<u8> {
+    post(&format!("/api/{method}"), body).into_bytes()
+}
+
+/// A POST.
+pub(crate) fn post(target: &str, body: &str) -> String {
     let len = body.len();
-    format!("POST /api/{method} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n{body}")
-        .into_bytes()
+    format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n{body}")
 }
 
 /// So many more clients of the Centrifugo protocol that have said connect; `headers` are those of their handshake.

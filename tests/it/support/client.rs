@@ -5,7 +5,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
-use super::wire::{self, CLOSE, FIN, Frame};
+use super::wire::{self, CLOSE, CONTINUATION, FIN, Frame, TEXT};
 
 /// One connection. Every expectation has [`DEADLINE`] to come true.
 #[derive(Debug)]
@@ -89,6 +89,19 @@ impl RawClient {
             }
             self.read_more("a frame");
         }
+    }
+
+    /// The next message of text, in however many fragments it comes (RFC 6455 §5.4).
+    pub(crate) fn text(&mut self) -> String {
+        let Frame { mut first, mut payload } = self.frame();
+        assert_eq!(first & !FIN, TEXT, "not text: {}", payload.escape_ascii());
+        while first & FIN == 0 {
+            let next = self.frame();
+            assert_eq!(next.first & !FIN, CONTINUATION, "within a message");
+            first = next.first;
+            payload.extend(next.payload);
+        }
+        String::from_utf8(payload).unwrap()
     }
 
     pub(crate) fn expect(&mut self, expected: &Frame) {

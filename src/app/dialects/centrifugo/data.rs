@@ -10,13 +10,14 @@
 //!
 //! Decides for one message; to decide it once for all of a topic's subscribers is up to the caller.
 
+use std::ops::Range;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use wsfast::Kind;
 
 use super::json::Reader;
-use super::write;
-use crate::app::dialects::json_text::escaped_len;
+use crate::app::dialects::json_text::{escaped_len, push_escaped};
 
 /// A payload, and the form in which it goes into JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl<'m> Data<'m> {
         }
     }
 
-    /// How many bytes `encode` appends.
+    /// How many bytes it takes as a JSON value.
     pub(crate) fn encoded_len(self) -> usize {
         match self {
             Self::Json(json) => json.len(),
@@ -54,15 +55,28 @@ impl<'m> Data<'m> {
         }
     }
 
-    /// Appends it as one JSON value, without a line feed.
-    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+    /// Bytes of the payload.
+    pub(crate) const fn len(self) -> usize {
         match self {
-            Self::Json(json) => one_line(out, json),
-            Self::Text(text) => write::string(out, text),
+            Self::Json(bytes) | Self::Text(bytes) | Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Appends a part of it as one JSON value without a line feed: what comes of those bytes of the payload, with what precedes the first and follows the last
+    /// of them. A part that is not the last ends at a multiple of three bytes.
+    pub(crate) fn encode_part(self, part: Range<usize>, out: &mut Vec<u8>) {
+        let (is_first, is_last) = (part.start == 0, part.end == self.len());
+        match self {
+            Self::Json(json) => one_line(out, &json[part]),
+            Self::Text(text) => {
+                out.extend_from_slice(if is_first { b"\"" } else { b"" });
+                push_escaped(out, &text[part]);
+                out.extend_from_slice(if is_last { b"\"" } else { b"" });
+            }
             Self::Binary(bytes) => {
-                out.extend_from_slice(BINARY_MARKER);
-                base64(out, bytes);
-                out.push(b'"');
+                out.extend_from_slice(if is_first { BINARY_MARKER } else { b"" });
+                base64(out, &bytes[part]);
+                out.extend_from_slice(if is_last { b"\"" } else { b"" });
             }
         }
     }
@@ -148,10 +162,17 @@ mod tests {
         for (kind, payload, expected) in table {
             let mut out = b"{\"data\":".to_vec();
             let data = Data::of(kind, payload, &mut reader);
-            data.encode(&mut out);
+            data.encode_part(0..data.len(), &mut out);
             let encoded = &out[b"{\"data\":".len()..];
             assert_eq!(encoded.len(), data.encoded_len());
             assert_eq!(encoded, expected, "{}", payload.escape_ascii());
+            let (mut parts, mut at) = (Vec::new(), 0);
+            while at < payload.len() {
+                let end = payload.len().min(at + 6);
+                data.encode_part(at..end, &mut parts);
+                at = end;
+            }
+            assert!(payload.is_empty() || parts == encoded, "{}", parts.escape_ascii());
             let value: Result<&serde_json::value::RawValue, _> = serde_json::from_slice(encoded);
             assert!(value.is_ok() && !encoded.contains(&b'\n'), "{}", encoded.escape_ascii());
         }

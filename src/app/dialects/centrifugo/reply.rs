@@ -4,6 +4,7 @@
 //! [`next_line`] between them.
 
 use super::codes::ReplyError;
+use super::data::Data;
 use super::{ClientInfo, Position, Publication, write};
 
 /// The server's ping, as a whole message; clients answer it with the same two bytes.
@@ -169,10 +170,20 @@ pub(crate) fn history<'m>(
     position: Position<'_>,
     publications: impl IntoIterator<Item = Publication<'m>>,
 ) {
+    begin_history(out, to);
+    list(out, publications, publication);
+    end_history(out, position);
+}
+
+/// The same up to where the first message begins.
+pub(crate) fn begin_history(out: &mut Vec<u8>, to: To) {
     open(out, to, "history");
-    out.push(b'{');
-    publications_member(out, publications);
-    out.push(b',');
+    out.extend_from_slice(b"{\"publications\":[");
+}
+
+/// And from where the last message ends.
+pub(crate) fn end_history(out: &mut Vec<u8>, position: Position<'_>) {
+    out.extend_from_slice(b"],");
     position_members(out, position);
     out.extend_from_slice(b"}}");
 }
@@ -201,11 +212,29 @@ pub(super) fn position_members(out: &mut Vec<u8>, position: Position<'_>) {
 
 /// One message, as an object.
 pub(super) fn publication(out: &mut Vec<u8>, publication: Publication<'_>) {
-    out.extend_from_slice(b"{\"data\":");
-    publication.data.encode(out);
-    out.extend_from_slice(b",\"offset\":");
-    write::number(out, publication.offset);
-    out.push(b'}');
+    let Publication { data, offset } = publication;
+    out.reserve(publication_len(publication));
+    publication_part(out, data, offset, 0..data.len());
+}
+
+/// A part of that object: what comes of those bytes of the payload, with what precedes the first and follows the last of them.
+/// A part that is not the last ends at a multiple of three bytes.
+pub(crate) fn publication_part(
+    out: &mut Vec<u8>,
+    data: Data<'_>,
+    offset: u64,
+    part: std::ops::Range<usize>,
+) {
+    if part.start == 0 {
+        out.extend_from_slice(b"{\"data\":");
+    }
+    let is_last = part.end == data.len();
+    data.encode_part(part, out);
+    if is_last {
+        out.extend_from_slice(b",\"offset\":");
+        write::number(out, offset);
+        out.push(b'}');
+    }
 }
 
 /// How many bytes a message takes in a list of them, at most about.
