@@ -153,10 +153,7 @@ impl Centrifugo {
         match outcome {
             Ok(Progress::Done) => {}
             Ok(Progress::Later) => {
-                let rest = message.get(begin..).unwrap_or_default();
-                // It is copied, unmasked and checked once more.
-                cx.spend_work(rest.len() / 4);
-                cx.put_back(kind, rest);
+                cx.put_back(kind, message.get(begin..).unwrap_or_default());
             }
             Err(disconnect) => end(cx, cx.id(), disconnect),
         }
@@ -199,7 +196,11 @@ impl Centrifugo {
             return Ok(Progress::Done);
         }
         let extra_units = request_units(&request);
-        if extra_units > 0 && !cx.has_work_left() {
+        let comes_later = match request {
+            Request::Publish { channel, .. } => cx.is_fanning_out(channel),
+            _ => extra_units > 0 && !cx.has_work_left(),
+        };
+        if comes_later {
             return Ok(Progress::Later);
         }
         let is_connect = matches!(request, Request::Connect(_));
@@ -338,7 +339,12 @@ impl Centrifugo {
         let (mut out, mut excerpt) = (Vec::new(), None);
         let mut units = body.len().saturating_add(COMMAND_UNITS);
         let Self { commands, payloads, connected, .. } = self;
-        let answered = api::parse(commands, method, body).and_then(|request| {
+        let parsed = api::parse(commands, method, body);
+        if parsed.as_ref().is_ok_and(|request| publishes_later(request, cx)) {
+            cx.spend_work(units);
+            return Some(Answered::Later);
+        }
+        let answered = parsed.and_then(|request| {
             match request {
                 ApiRequest::Publish { channel, message } => {
                     let id = publish(channel, &message, cx)?;
@@ -425,6 +431,15 @@ impl Centrifugo {
     }
 }
 
+/// Whether a request publishes to what has to be given to others first.
+fn publishes_later(request: &ApiRequest<'_>, cx: &Context<'_>) -> bool {
+    match request {
+        ApiRequest::Publish { channel, .. } => cx.is_fanning_out(channel),
+        ApiRequest::Broadcast { channels, .. } => channels.iter().any(|it| cx.is_fanning_out(it)),
+        _ => false,
+    }
+}
+
 /// What an API request is answered with.
 #[derive(Debug)]
 pub(crate) enum Answered {
@@ -432,6 +447,8 @@ pub(crate) enum Answered {
     Whole(Vec<u8>),
     /// What a topic keeps.
     Excerpt(Excerpt),
+    /// In a later turn.
+    Later,
 }
 
 /// What became of a command.

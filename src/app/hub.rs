@@ -175,6 +175,7 @@ impl Hub {
                 response.headers.extend(self.cors(request));
                 Answer::Excerpt { response, excerpt }
             }
+            Some(Answered::Later) => Answer::Later,
             None => refuse(Status::NotFound, "the API has no such method"),
         }
     }
@@ -256,6 +257,14 @@ impl Hub {
             Ok(route) => route,
             Err(refusal) => return Answer::Refuse(refusal),
         };
+        let comes_later = match (request.method(), &route) {
+            ("POST", Route::Api(_)) => !cx.has_work_left(),
+            ("POST" | "PUT", Route::Topic(target)) => cx.is_fanning_out(&target.topic),
+            _ => false,
+        };
+        if comes_later {
+            return Answer::Later;
+        }
         let is_free = matches!(route, Route::Health) || request.method() == "OPTIONS";
         if !is_free && !cx.take_message() {
             return refuse(Status::TooManyRequests, TOO_MUCH);
@@ -276,7 +285,6 @@ impl Hub {
             }
             ("GET" | "HEAD", Route::Root) => self.respond_to(request, page(INDEX)),
             ("POST", Route::Api(method)) => match self.gate.may_call_api(&caller) {
-                Ok(()) if !cx.has_work_left() => Answer::Later,
                 Ok(()) => {
                     let answered = self.centrifugo.on_api(&method, body, &self.presence, cx);
                     self.respond_to_api(request, answered)
@@ -381,6 +389,11 @@ impl Handler for Hub {
         let ended = before.into_iter().flatten().find(has_ended);
         if let Some(until) = ended {
             return state.guest(cx.id()).end(until, cx);
+        }
+        if let Peer::Listener(listener) = state
+            && cx.is_fanning_out(&listener.target.topic)
+        {
+            return cx.put_back(message.kind(), message.payload());
         }
         // Of a session each command counts.
         if !matches!(state, Peer::Session(_)) && !cx.take_message() {

@@ -122,6 +122,8 @@ impl<'a> Context<'a> {
     /// Has `rest`, of the message that the handler is called for, come again as a message once there is work left and it is the
     /// peer's turn. What the peer sends meanwhile comes behind it. Called a second time, it takes the first one's place.
     pub fn put_back(&mut self, kind: Kind, rest: &[u8]) {
+        // It is copied, unmasked and checked once more.
+        self.turn.work.spend(rest.len() / 4);
         let frame = &mut self.turn.put_back;
         frame.clear();
         // As the peer would have sent it; a key of zeros changes nothing.
@@ -248,6 +250,13 @@ impl<'a> Context<'a> {
     ) -> Result<Published, TopicError> {
         let Turn { topics, addresses, now_ms, .. } = &mut *self.turn;
         topics.publish(topic, kind, payload, Maker::nobody(addresses), *now_ms)
+    }
+
+    /// Whether what was published to a topic earlier is still on its way to those that keep up with it. A handler that is to publish
+    /// more for a client puts that off ([`Context::put_back`], [`Answer::Later`](crate::Answer::Later)): so no client publishes faster
+    /// than subscribers can be written to, and none of them loses what the topic's history has no room for.
+    pub fn is_fanning_out(&self, topic: &str) -> bool {
+        self.turn.topics.is_put_off(topic)
     }
 
     /// Takes a message of what the peer may say ([`Limits::message_rate`]); false: it said too much, and is to be refused. What is a

@@ -4,6 +4,9 @@
 //! messages came, and the same bytes for all who take the same form. Who does not keep up stays a cursor, and is given
 //! what follows when the kernel takes it (`catch_up`), or is told what is gone.
 //!
+//! A turn has a budget for that (`work`). A topic with more subscribers than it pays for, or many topics, go on in the next turn
+//! where they stopped, a share each: a run that was begun has the same messages for all.
+//!
 //! Where the newest message is all that counts (`LagPolicy::Latest`), who did not take what it was written skips to that one, and
 //! is told how many it skipped. Not taking is the kernel's word, so that a replay, a burst or other output ahead are no slowness.
 //!
@@ -24,7 +27,7 @@ use crate::net::topics::{
 };
 use crate::net::turn::Turn;
 use crate::net::tx::Tx;
-use crate::net::work::CALL_UNITS;
+use crate::net::work::{CALL_UNITS, LIVE_UNITS_PER_TOPIC, LOOK_UNITS};
 use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 
@@ -50,18 +53,17 @@ impl Batch {
 
 impl<H: Handler> Server<H> {
     /// Writes what was published to those who keep up.
-    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     pub(crate) fn fan_out(&mut self) {
-        while let Some(at) = self.turn.topics.dirty.pop() {
+        while self.turn.work.has_live_left()
+            && let Some(at) = self.turn.topics.dirty.pop_front()
+        {
             let Some(mut topic) = self.turn.topics.take_out(at) else { continue };
             let mut grown = 0;
-            let mut from = topic.fanned;
-            while from < topic.next() {
-                let to = self.end_of_run(&topic, from);
-                grown += self.fan_out_run(&mut topic, from, to);
-                from = to;
+            if self.fan_out_share(&mut topic, &mut grown) {
+                self.turn.topics.fanned_out(&mut topic);
+            } else {
+                self.turn.topics.put_off(at, &mut topic);
             }
-            topic.fanned_out();
             self.turn.topics.put_back(at, topic, grown);
         }
         let mut answered = std::mem::take(&mut self.turn.answered);
@@ -70,6 +72,26 @@ impl<H: Handler> Server<H> {
         }
         // Answering publishes nothing, so nothing was added meanwhile; the list's memory is kept.
         self.turn.answered = answered;
+    }
+
+    /// Writes a topic's share of what it has to those who keep up, or all if no other topic waits; whether that was all.
+    fn fan_out_share(&mut self, topic: &mut Topic, grown: &mut usize) -> bool {
+        let is_alone = self.turn.topics.dirty.is_empty();
+        let mut share = if is_alone { usize::MAX } else { LIVE_UNITS_PER_TOPIC };
+        while topic.fanned < topic.next() {
+            if share == 0 || !self.turn.work.has_live_left() {
+                return false;
+            }
+            let from = topic.fanned;
+            let to = topic.begun.unwrap_or_else(|| self.end_of_run(topic, from));
+            if !self.fan_out_run(topic, from, to, &mut share, grown) {
+                topic.begun = Some(to);
+                return false;
+            }
+            topic.begun = None;
+            topic.fanned = to;
+        }
+        true
     }
 
     /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
@@ -86,22 +108,38 @@ impl<H: Handler> Server<H> {
         to
     }
 
-    /// Writes the messages `from..to` to everyone who has all before them. Bytes of the forms that were made.
+    /// Writes the messages `from..to` to everyone who has all before them, as far as the share and the turn's budget go; whether
+    /// that was everyone. `grown`: bytes of the forms that were made.
     #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
-    fn fan_out_run(&mut self, topic: &mut Topic, from: u64, to: u64) -> usize {
+    fn fan_out_run(
+        &mut self,
+        topic: &mut Topic,
+        from: u64,
+        to: u64,
+        share: &mut usize,
+        grown: &mut usize,
+    ) -> bool {
         let Self { peers, turn, handler, .. } = self;
         let mut batches: Vec<(Class, Option<Batch>)> = Vec::new();
-        let mut delivered = 0;
-        let mut grown = 0;
+        let most = turn.work.live_left().min(*share);
+        let mut spent = 0;
         let is_whole = from >= topic.first;
         for at in 0..topic.subscribers.len() {
             let subscriber = topic.subscribers[at];
             if subscriber.next >= to {
                 continue;
             }
+            if spent >= most {
+                turn.work.spend_live(spent);
+                *share -= most;
+                return false;
+            }
+            spent += LOOK_UNITS;
             let key = subscriber.key as usize;
             if subscriber.form.framing == Framing::Response {
                 turn.answered.push(subscriber.key);
+                // Once, however many runs follow.
+                topic.subscribers[at].next = LOST_TRACK;
                 continue;
             }
             let tx = &mut peers.tx[key];
@@ -109,7 +147,7 @@ impl<H: Handler> Server<H> {
                 continue;
             }
             let keeps_up = is_whole && subscriber.next == from && tx.is_flushed();
-            if !keeps_up || subscriber.mutes_own && says_any(topic, from, to, key, tx) {
+            if !keeps_up {
                 tx.lag(key, turn);
                 continue;
             }
@@ -117,7 +155,7 @@ impl<H: Handler> Server<H> {
             let batch = match batches.iter().position(|(of, _)| *of == class) {
                 Some(at) => &batches[at].1,
                 None => {
-                    let batch = batch_of(handler, turn, topic, class, from..to, &mut grown);
+                    let batch = batch_of(handler, turn, topic, class, from..to, grown);
                     batches.push((class, batch));
                     &batches[batches.len() - 1].1
                 }
@@ -126,11 +164,17 @@ impl<H: Handler> Server<H> {
                 tx.lag(key, turn);
                 continue;
             };
-            delivered += batch.bytes().len() + CALL_UNITS;
+            if subscriber.mutes_own && says_any(topic, from, to, key, tx) {
+                tx.queue_others_of(key, batch, topic, from, turn);
+                topic.subscribers[at].next = to;
+                continue;
+            }
+            spent += batch.bytes().len() + CALL_UNITS;
             topic.subscribers[at].next = from.saturating_add(tx.give(key, batch, turn));
         }
-        turn.work.spend_at_once(delivered);
-        grown
+        turn.work.spend_live(spent);
+        *share = share.saturating_sub(spent);
+        true
     }
 
     /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it. `is_slow`: the kernel
@@ -435,6 +479,23 @@ fn frame(form: Form, kind: Kind, written: &mut [u8]) -> Rc<[u8]> {
 }
 
 impl Tx {
+    /// Queues the messages of a batch that begins at `from`, but for those that this peer said itself.
+    fn queue_others_of(
+        &mut self,
+        key: usize,
+        batch: &Batch,
+        topic: &Topic,
+        from: u64,
+        turn: &mut Turn,
+    ) {
+        for (offset, part) in (from..).zip(&batch.parts) {
+            if !is_own(topic, offset, key, self) {
+                self.lag(key, turn);
+                self.queue_shared(Rc::clone(part), batch.class);
+            }
+        }
+    }
+
     /// Writes a batch to a peer whose output is flushed; how many of its messages it has now, be it that the last of them
     /// waits for the kernel.
     #[expect(
@@ -474,6 +535,3 @@ const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
 
 const PULLED_CHUNKS_MAX: usize = 16;
 const PULLED_BYTES_MAX: usize = 64 * 1024;
-
-/// What a look at a subscription costs.
-const LOOK_UNITS: usize = 16;

@@ -195,7 +195,7 @@ impl<H: Handler> Server<H> {
     pub fn is_told_to_end(&mut self) -> bool {
         let _drains = self.obey_signals();
         // No event need come that would have the goodbyes leave.
-        self.flush_and_reap();
+        self.flush_and_reap_all();
         self.draining_until_ms.is_some()
     }
 
@@ -366,6 +366,10 @@ impl<H: Handler> Server<H> {
             self.keep();
             return None;
         }
+        if !self.batches.is_empty() {
+            // They were given to this image.
+            return None;
+        }
         let tx = &mut self.peers.tx;
         handing_over.awaited.retain(|&id| find(tx, id).is_some());
         if !handing_over.awaited.is_empty() && self.turn.now_ms < handing_over.until_ms {
@@ -377,7 +381,7 @@ impl<H: Handler> Server<H> {
             self.settle(key);
             self.cut_if_it_stays(key);
         }
-        self.flush_and_reap();
+        self.flush_and_reap_all();
         // What their ends have set off, if anything, is the other image's to go on with.
         Some(Ended::HandOver)
     }

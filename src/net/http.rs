@@ -179,8 +179,8 @@ impl<H: Handler> Server<H> {
                 let bytes = bytes.split_off(at);
                 return self.gather(key, Gathering { bytes, head_len, len, from }, limits);
             }
-            if at > 0 && self.peers.tx[key].is_paused(&self.turn) {
-                // It is answered once the client takes the answers before it.
+            if at > 0 && self.peers.tx[key].has_unmade() {
+                // It is answered once the client has the answer before it, which is made as it is taken.
                 let bytes = bytes.split_off(at);
                 return self.put_off(key, Gathering { bytes, head_len, len, from });
             }
@@ -203,6 +203,10 @@ impl<H: Handler> Server<H> {
                 Ok(Some(next_len)) if is_http(&rest[..next_len], limits) => head_len = next_len,
                 // An opening handshake, an error, or not whole: as on a fresh connection.
                 _ => return self.await_request(key, from, bytes.split_off(at)),
+            }
+            let tx = &self.peers.tx[key];
+            if tx.is_paused(&self.turn) && !tx.has_unmade() {
+                break;
             }
         }
         // Nobody sends so many without a look at the answers.

@@ -2,10 +2,12 @@
 //!
 //! The receipt is what bounds a producer: who waits for one before the next but one keeps the loop busy, and never more
 //! than two batches in memory. A batch is fanned out in runs that a topic's ring holds, so that however long it is, nothing
-//! falls off the ring before it was given to who keeps up. Slows down for no subscriber: that is what history is for.
+//! falls off the ring before it was given to who keeps up; a run that is more than a turn's work has the rest wait. Slows down for no
+//! subscriber: that is what history is for.
 
 #![deny(clippy::arithmetic_side_effects)]
 
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender};
 
 use crate::config::TopicLimits;
@@ -52,9 +54,11 @@ impl MessageBatch {
         self.bytes.len()
     }
 
-    fn messages(&self) -> impl Iterator<Item = (Kind, &[u8])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(_, end)| end));
-        starts.zip(&self.ends).map(|(start, &(kind, end))| (kind, &self.bytes[start..end]))
+    /// The message of this number, from 0 on.
+    fn message(&self, number: usize) -> Option<(Kind, &[u8])> {
+        let &(kind, end) = self.ends.get(number)?;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before].1);
+        Some((kind, &self.bytes[start..end]))
     }
 }
 
@@ -81,25 +85,58 @@ impl Receipt {
     }
 }
 
-/// Receipts that are handed out once the turn has fanned out what they are for.
+/// Receipts that are handed out once what they are for was fanned out.
 pub(crate) type Receipts = Vec<(Sender<FannedOut>, FannedOut)>;
 
+/// A batch that is being published.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    receipt: Sender<FannedOut>,
+    so_far: FannedOut,
+    /// The number of the next message.
+    next: usize,
+}
+
+impl Publishing {
+    pub(crate) const fn new(batch: MessageBatch, receipt: Sender<FannedOut>) -> Self {
+        Self { receipt, so_far: FannedOut { batch, published: 0, refused: None }, next: 0 }
+    }
+}
+
 impl<H: Handler> Server<H> {
-    /// Publishes a batch; in runs, each of which is fanned out before the next.
-    pub(crate) fn publish_batch(&mut self, mut batch: MessageBatch, receipt: Sender<FannedOut>) {
+    /// Publishes what other threads gave, until a topic has more than the turn may write.
+    pub(crate) fn publish_batches(&mut self) {
+        while let Some(mut publishing) = self.batches.pop_front() {
+            if self.publish_runs(&mut publishing).is_break() {
+                return self.batches.push_front(publishing);
+            }
+            let Publishing { receipt, mut so_far, .. } = publishing;
+            so_far.batch.bytes.clear();
+            so_far.batch.ends.clear();
+            self.receipts.push((receipt, so_far));
+        }
+    }
+
+    /// Publishes a batch in runs, each of which is fanned out before the next; `Break`: it goes on in another turn.
+    fn publish_runs(&mut self, publishing: &mut Publishing) -> ControlFlow<()> {
         let run_max = run_bytes_max(&self.turn.limits.topics);
-        let (mut run, mut published, mut refused) = (0_usize, 0_usize, None);
-        for (kind, payload) in batch.messages() {
+        let Publishing { so_far: FannedOut { batch, published, refused }, next, .. } = publishing;
+        let mut run = 0_usize;
+        while let Some((kind, payload)) = batch.message(*next) {
             let cost = payload.len().saturating_add(MESSAGE_COST);
             if run > 0 && run.saturating_add(cost) > run_max {
                 self.fan_out();
                 run = 0;
             }
+            if self.turn.topics.is_put_off(&batch.topic) || !self.turn.work.has_live_left() {
+                return ControlFlow::Break(());
+            }
+            *next = next.saturating_add(1);
             let now_ms = self.turn.now_ms;
             let maker = Maker::nobody(&self.turn.addresses);
             match self.turn.topics.publish(&batch.topic, kind, payload, maker, now_ms) {
                 Ok(_) => {
-                    published = published.saturating_add(1);
+                    *published = published.saturating_add(1);
                     run = run.saturating_add(cost);
                 }
                 Err(error) => {
@@ -109,14 +146,15 @@ impl<H: Handler> Server<H> {
                 }
             }
         }
-        batch.bytes.clear();
-        batch.ends.clear();
-        self.receipts.push((receipt, FannedOut { batch, published, refused }));
+        ControlFlow::Continue(())
     }
 
-    /// Hands out the receipts of what this turn has fanned out.
+    /// Hands out the receipts of what was fanned out by now.
     pub(crate) fn hand_out_receipts(&mut self) {
-        for (receipt, fanned_out) in self.receipts.drain(..) {
+        let topics = &self.turn.topics;
+        let fanned_out =
+            |(_, it): &mut (Sender<FannedOut>, FannedOut)| !topics.is_unfanned(&it.batch.topic);
+        for (receipt, fanned_out) in self.receipts.extract_if(.., fanned_out) {
             // Who did not wait does not want to know.
             let _nobody = receipt.send(fanned_out);
         }
@@ -151,7 +189,8 @@ mod tests {
         for (kind, payload) in messages {
             batch.push(kind, payload);
         }
-        assert_eq!(batch.messages().collect::<Vec<_>>(), messages);
+        let all = (0..).map_while(|number| batch.message(number));
+        assert_eq!(all.collect::<Vec<_>>(), messages);
         assert_eq!((batch.len(), batch.payload_bytes()), (4, 7));
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! What a phase does with a peer is told in `listener`, `opening`, `rx` and `tx`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::net::opening::Head;
 use crate::net::peers::{PeerId, Peers};
 use crate::net::prepared::Prepared;
 use crate::net::proxied::Proxied;
-use crate::net::publication::Receipts;
+use crate::net::publication::{Publishing, Receipts};
 use crate::net::readiness::Readiness;
 use crate::net::remote::{Command, Remote};
 use crate::net::rx::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
@@ -40,6 +41,7 @@ use crate::net::scratch::Scratch;
 use crate::net::signals::{self, EndSignals};
 use crate::net::turn::{Counters, FAULT, Turn};
 use crate::net::tx::{Phase, Tx, to_u32};
+use crate::net::work::{CALL_UNITS, END_UNITS, UNSUBSCRIBE_UNITS};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::proto::opcode::Opcode;
@@ -57,6 +59,8 @@ pub struct Server<H: Handler> {
     commands: Receiver<Command>,
     remote: Remote,
     pub(crate) receipts: Receipts,
+    /// Batches that are not published to their end, the first first.
+    pub(crate) batches: VecDeque<Publishing>,
     pub(crate) handler: H,
     pub(crate) peers: Peers<H::State>,
     pub(crate) turn: Turn,
@@ -202,6 +206,7 @@ impl<H: Handler> Server<H> {
             commands,
             remote: Remote::new(sender, waker),
             receipts: Receipts::new(),
+            batches: VecDeque::new(),
             handler,
             peers: Peers::with_capacity(room),
             turn,
@@ -299,6 +304,7 @@ impl<H: Handler> Server<H> {
         self.accept();
         self.resume_ready(ready_len);
         self.do_work();
+        self.publish_batches();
         self.flush_dirty();
         self.expire_deadlines();
         self.wake();
@@ -318,7 +324,8 @@ impl<H: Handler> Server<H> {
         let perhaps = |listener: &Listener| {
             listener.waiting == Waiting::Perhaps && self.accepts_from(listener)
         };
-        let is_owed = !self.turn.ready.is_empty() || self.turn.work.waiting() > 0;
+        let is_owed =
+            !self.turn.ready.is_empty() || self.turn.work.waiting() > 0 || self.has_live_work();
         if is_owed || self.listeners.iter().any(perhaps) {
             return Some(Duration::ZERO);
         }
@@ -335,6 +342,12 @@ impl<H: Handler> Server<H> {
         let at_ms = at_ms.chain(retries).chain(awaited).chain(self.handler.wake_at_ms()).min()?;
         // Measured from the start of the turn that ends now, so it is never late by more than a turn.
         Some(Duration::from_millis(at_ms.saturating_sub(self.turn.now_ms)))
+    }
+
+    /// Whether something that leaves at a turn's end waits for the next.
+    pub(crate) fn has_live_work(&self) -> bool {
+        let Turn { topics, doomed, .. } = &self.turn;
+        !topics.dirty.is_empty() || !doomed.is_empty() || !self.batches.is_empty()
     }
 
     /// The listener is gone if a drain began earlier in this turn.
@@ -464,25 +477,37 @@ impl<H: Handler> Server<H> {
         // Flushing may add to the list: who lost messages may have to be closed for it.
         let mut at = 0;
         while let Some(&key) = self.turn.dirty.get(at) {
-            self.flush(key as usize);
+            let key = key as usize;
             at += 1;
+            if self.turn.work.has_live_left() {
+                self.turn.work.spend_live(CALL_UNITS);
+                self.flush(key);
+            } else {
+                self.peers.tx[key].put_off_flush(key, &mut self.turn);
+            }
         }
         self.turn.dirty.clear();
     }
 
-    /// Removes doomed peers, and lets what their `on_close` sent to others leave.
+    /// Removes doomed peers, as many as the turn has a budget for, and lets what their `on_close` sent to others leave.
     pub(crate) fn flush_and_reap(&mut self) {
         self.flush_dirty();
-        while !self.turn.doomed.is_empty() {
-            let mut doomed = std::mem::take(&mut self.turn.doomed);
-            for key in doomed.drain(..) {
-                self.reap(key as usize);
-            }
+        while self.turn.work.has_live_left()
+            && let Some(key) = self.turn.doomed.pop_front()
+        {
+            self.reap(key as usize);
             if self.turn.doomed.is_empty() {
-                self.turn.doomed = doomed;
+                // Flushing may doom others.
+                self.flush_dirty();
             }
-            self.flush_dirty();
         }
+        self.flush_dirty();
+    }
+
+    /// The same for all of them: nobody is served any more.
+    pub(crate) fn flush_and_reap_all(&mut self) {
+        self.turn.work.lift();
+        self.flush_and_reap();
     }
 
     /// Removes one peer: its socket is closed here, and its state goes back to the handler.
@@ -490,6 +515,9 @@ impl<H: Handler> Server<H> {
         self.turn.timers.clear(key);
         self.is_stirred = true;
         let (rx, mut tx) = self.peers.remove(key);
+        let subscriptions = tx.subscriptions.as_ref().map_or(0, |mine| mine.len());
+        let units = subscriptions.saturating_mul(UNSUBSCRIBE_UNITS).saturating_add(END_UNITS);
+        self.turn.work.spend_live(units);
         self.turn.addresses.release(tx.address, tx.packing.granted_bytes());
         self.turn.addresses.remove(tx.address);
         if let Some(subscriptions) = tx.subscriptions.take() {
@@ -793,7 +821,9 @@ impl<H: Handler> Server<H> {
                     let mut cx = Context::for_nobody(&mut self.peers.tx, &mut self.turn);
                     cx.broadcast(kind, &payload);
                 }
-                Command::Publish(batch, receipt) => self.publish_batch(batch, receipt),
+                Command::Publish(batch, receipt) => {
+                    self.batches.push_back(Publishing::new(batch, receipt));
+                }
                 Command::SetLimits(limits) => {
                     self.turn.adopt(&limits);
                     let mut cx = Context::for_nobody(&mut self.peers.tx, &mut self.turn);
@@ -827,6 +857,9 @@ impl<H: Handler> Server<H> {
         }
         self.draining_until_ms = Some(self.turn.now_ms + self.turn.limits.drain_ms);
         self.turn.is_draining = true;
+        // What was published before the end is ahead of it.
+        self.turn.work.lift();
+        self.fan_out();
         self.dismiss(Side::Public);
     }
 
@@ -878,7 +911,7 @@ impl<H: Handler> Server<H> {
             }
             tx.doom(key, &mut self.turn);
         }
-        self.flush_and_reap();
+        self.flush_and_reap_all();
     }
 
     fn drain_ended(&self) -> Option<Ended> {

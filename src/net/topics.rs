@@ -46,8 +46,10 @@ pub(crate) struct Topics {
     /// The same names in their order, for lists.
     names: BTreeSet<Rc<str>>,
     slab: Slab<Topic>,
-    /// Those with messages that were not fanned out.
-    pub(crate) dirty: Vec<u32>,
+    /// Those with messages that were not fanned out, each once; the first of them comes first.
+    pub(crate) dirty: VecDeque<u32>,
+    /// How many of those were begun and put off.
+    put_off: usize,
     /// Messages that were published; the last one's number.
     published: u64,
     /// Whose the bytes of all rings are, payloads and forms made of them, and which message goes first.
@@ -75,6 +77,10 @@ pub(crate) struct Topic {
     pub(crate) first: u64,
     /// Up to here, exclusively, everyone who keeps up was given all.
     pub(crate) fanned: u64,
+    /// Up to here, exclusively, some of them were; `None`: none.
+    pub(crate) begun: Option<u64>,
+    /// Whether what is not fanned out waits for a later turn.
+    is_put_off: bool,
     pub(crate) subscribers: Vec<Subscriber>,
     /// Where the replays of subscribers end, by their keys; kept for [`LagPolicy::Latest`] alone.
     replays: BTreeMap<u32, u64>,
@@ -265,7 +271,8 @@ impl Topics {
             by_name: HashMap::new(),
             names: BTreeSet::new(),
             slab: Slab::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
+            put_off: 0,
             published: 0,
             retention: Retention::default(),
             owners: Owners::new(),
@@ -347,6 +354,38 @@ impl Topics {
         self.slab.get_mut(topic as usize).map(std::mem::take)
     }
 
+    /// Puts off what a topic, which was taken out, still has to give to those that keep up; it comes again behind the others.
+    pub(crate) fn put_off(&mut self, at: u32, topic: &mut Topic) {
+        let is_new = !std::mem::replace(&mut topic.is_put_off, true);
+        self.put_off = self.put_off.saturating_add(usize::from(is_new));
+        self.dirty.push_back(at);
+    }
+
+    /// All that a topic had, which was taken out, was fanned out.
+    pub(crate) fn fanned_out(&mut self, topic: &mut Topic) {
+        let was_put_off = std::mem::replace(&mut topic.is_put_off, false);
+        self.put_off = self.put_off.saturating_sub(usize::from(was_put_off));
+        topic.fanned = topic.next();
+        topic.begun = None;
+        topic.is_dirty = false;
+    }
+
+    /// Whether what was published to a topic earlier is still on its way to those that keep up.
+    pub(crate) fn is_put_off(&self, name: &str) -> bool {
+        self.put_off > 0 && self.find(name).is_some_and(|topic| topic.is_put_off)
+    }
+
+    /// Whether any topic is put off.
+    #[cfg(test)]
+    pub(crate) const fn has_put_off(&self) -> bool {
+        self.put_off > 0
+    }
+
+    /// Whether anything that was published to a topic is not fanned out yet.
+    pub(crate) fn is_unfanned(&self, name: &str) -> bool {
+        !self.dirty.is_empty() && self.find(name).is_some_and(|topic| topic.is_dirty)
+    }
+
     /// Puts a topic back; `grown` bytes of forms were made meanwhile.
     pub(crate) fn put_back(&mut self, at: u32, topic: Topic, grown: usize) {
         self.retention.grow(self.owners.owner_of(at), grown);
@@ -390,12 +429,18 @@ impl Topics {
         topic.payload_bytes += payload_len;
         topic.ring.push_back(entry);
         if !std::mem::replace(&mut topic.is_dirty, true) {
-            self.dirty.push(at);
+            self.dirty.push_back(at);
         }
         let id = MessageId { epoch: topic.epoch, offset };
         let published = Published { id, subscribers: topic.subscribers.len() };
         if published.subscribers == 0 && !self.owners.stand(at, Standing::Kept) {
             self.owners.touch(at);
+        } else if topic.ring.len() > self.limits.history_messages.saturating_add(UNFANNED_MAX / 2)
+            || topic.payload_bytes > self.limits.topic_bytes_max.saturating_mul(UNFANNED_RINGS / 2)
+        {
+            // Half of what is a flood: the rest is for those who do not ask.
+            let is_new = !std::mem::replace(&mut topic.is_put_off, true);
+            self.put_off = self.put_off.saturating_add(usize::from(is_new));
         }
         self.bound(at);
         Ok(published)
@@ -486,6 +531,7 @@ impl Topics {
     fn forget(&mut self, at: u32) {
         let topic = self.slab.remove(at as usize);
         debug_assert!(topic.subscribers.is_empty());
+        self.put_off = self.put_off.saturating_sub(usize::from(topic.is_put_off));
         let owner = self.owners.owner_of(at);
         self.retention.shrink(owner, topic.ring.iter().map(Entry::bytes).sum());
         self.retention.set_first(at, owner, None);
@@ -598,7 +644,7 @@ impl Topics {
             let is_over = len > messages_max.max(1) || bytes > topic_bytes_max;
             // What was not fanned out yet is lost to all if it goes: only a flood may have that.
             let is_flood = len > messages_max.saturating_add(UNFANNED_MAX)
-                || bytes > topic_bytes_max.saturating_mul(8);
+                || bytes > topic_bytes_max.saturating_mul(UNFANNED_RINGS);
             if len <= 1 || !is_over || topic.first >= topic.fanned && !is_flood {
                 break;
             }
@@ -755,12 +801,6 @@ impl Topic {
         entry.forms.push((class, bytes));
         len
     }
-
-    /// All was fanned out.
-    pub(crate) fn fanned_out(&mut self) {
-        self.fanned = self.next();
-        self.is_dirty = false;
-    }
 }
 
 impl Entry {
@@ -795,6 +835,9 @@ impl Topic {
             payload_bytes,
             first,
             fanned,
+            // All leaves before another image goes on.
+            begun: _,
+            is_put_off: _,
             subscribers,
             replays,
             is_dirty,
@@ -819,6 +862,8 @@ impl Topic {
             payload_bytes,
             first,
             fanned,
+            begun: None,
+            is_put_off: false,
             subscribers: Vec::restore(from)?,
             replays: BTreeMap::restore(from)?,
             is_dirty: bool::restore(from)?,
@@ -861,6 +906,7 @@ impl Topics {
             names: _,
             slab,
             dirty: _,
+            put_off: _,
             published,
             retention: _,
             owners,
@@ -944,7 +990,7 @@ impl Topics {
         }
         self.names.insert(Rc::clone(&topic.name));
         if topic.is_dirty {
-            self.dirty.push(at);
+            self.dirty.push_back(at);
         }
         Ok((key, topic))
     }
@@ -977,6 +1023,9 @@ const OFFSETS_MAX: u64 = 1 << 60;
 
 /// Messages of one turn that a ring holds beyond its bound.
 const UNFANNED_MAX: usize = 1 << 16;
+
+/// The same in bytes, as a multiple of what a topic may keep.
+const UNFANNED_RINGS: usize = 8;
 
 /// Messages that one new message takes out of its ring: about a millisecond of work.
 const DROPS_PER_MESSAGE_MAX: usize = 1 << 13;

@@ -2,6 +2,8 @@
 //!
 //! Owns no peer and decides nothing.
 
+use std::collections::VecDeque;
+
 use crate::config::{Limits, TopicLimits};
 use crate::net::addresses::{AddressId, Addresses};
 use crate::net::compressors::Compressors;
@@ -40,8 +42,8 @@ pub(crate) struct Turn {
     pub(crate) work: Work,
     /// What a handler put back of the message that it is called for, as a frame; empty otherwise.
     pub(crate) put_back: Vec<u8>,
-    /// Peers to reap at the end of the turn.
-    pub(crate) doomed: Vec<u32>,
+    /// Peers to reap at the end of the turn, or of a later one.
+    pub(crate) doomed: VecDeque<u32>,
     pub(crate) handshakes: Handshakes,
     /// Bytes that may still be read in full shares in this phase of the turn.
     bytes_left: usize,
@@ -72,7 +74,7 @@ impl Turn {
             answered: Vec::new(),
             work: Work::new(UNITS_PER_PHASE),
             put_back: Vec::new(),
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
             handshakes: Handshakes::new(),
             bytes_left: BYTES_PER_PHASE,
             is_draining: false,

@@ -359,6 +359,14 @@ impl Tx {
         self.await_work(key, turn);
     }
 
+    /// Has what was queued for it leave in a later turn.
+    pub(crate) fn put_off_flush(&mut self, key: usize, turn: &mut Turn) {
+        self.is_dirty = false;
+        // What is to leave may be a FIN alone.
+        self.backlog.get_or_insert_default();
+        self.await_work(key, turn);
+    }
+
     /// Has the peer given work in a later turn, once it is its turn.
     pub(crate) fn await_work(&mut self, key: usize, turn: &mut Turn) {
         if !std::mem::replace(&mut self.awaits_work, true) {
@@ -461,7 +469,8 @@ impl Tx {
         queue.push_made(bytes);
     }
 
-    fn has_unmade(&self) -> bool {
+    /// Whether anything that it is to be sent is not made yet.
+    pub(crate) fn has_unmade(&self) -> bool {
         self.backlog.as_ref().is_some_and(|backlog| backlog.queue.has_unmade())
     }
 
@@ -597,7 +606,7 @@ impl Tx {
     pub(crate) fn doom(&mut self, key: usize, turn: &mut Turn) {
         if self.phase != Phase::Doomed {
             self.phase = Phase::Doomed;
-            turn.doomed.push(to_u32(key));
+            turn.doomed.push_back(to_u32(key));
         }
     }
 
@@ -648,6 +657,7 @@ impl Tx {
     /// Flushes the backlog as far as the kernel takes it, within this turn's share.
     pub(crate) fn flush(&mut self, key: usize, turn: &mut Turn) {
         self.is_dirty = false;
+        let was_paused = self.is_paused(turn);
         let Some(backlog) = &mut self.backlog else { return };
         // Nothing follows a Close, which may be in the very chunk whose bytes are leaving.
         if let Some(payload) = backlog.pong_owed.take()
@@ -668,8 +678,9 @@ impl Tx {
             Flushed::Paused => self.mark_ready(key, turn),
             Flushed::Broken => return self.doom(key, turn),
         }
-        // Whoever was over the bound may have unread input, and a handler that waits for `on_drain`.
-        if self.passed_soft && !self.is_paused(turn) {
+        // Whoever was over the bound, be it by what its topics had for it, may have unread input, and a handler that waits for
+        // `on_drain`.
+        if (was_paused || self.passed_soft) && !self.is_paused(turn) {
             self.mark_ready(key, turn);
         }
     }

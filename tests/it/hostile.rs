@@ -15,6 +15,8 @@
 
 #![cfg(target_os = "linux")]
 
+mod attack;
+mod fan_out;
 mod unread;
 mod work;
 

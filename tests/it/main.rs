@@ -10,6 +10,7 @@ mod admin_places;
 mod anonymous;
 mod backpressure;
 mod bounds;
+mod bursts;
 mod capacity;
 mod centrifugo;
 mod cli;

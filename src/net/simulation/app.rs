@@ -335,6 +335,11 @@ impl App {
         let number: usize =
             rest.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default();
         match verb {
+            "P" if cx.is_fanning_out(topic) => {
+                cx.put_back(Kind::Text, text.as_bytes());
+                let said = (Kind::Text, text.as_bytes().to_vec());
+                self.truth.borrow_mut().clients[peer.client].said.push_front(said);
+            }
             "P" => {
                 if let Ok(to) = cx.publish(topic, Kind::Text, rest.as_bytes()) {
                     self.truth.borrow_mut().published(topic, peer.client, rest.to_owned(), to);

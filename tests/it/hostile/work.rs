@@ -7,11 +7,15 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use memchr::memmem;
 use serde_json::Value;
 
+use super::attack::{
+    Memory, NO_OFFER, RCVBUF, SESSION_BYTES, SUBSCRIPTION_BYTES, attack, contains, lines,
+    subscribe_all,
+};
+use super::{CONNECTION_BYTES, SOFT_BYTES};
 use crate::support::ask::{api, get, listen, message, reply, sessions, sign_of_life, upgrade};
 use crate::support::client::RawClient;
 use crate::support::crowd::{Asks, Crowd, Event};
@@ -578,88 +582,6 @@ fn thousands_are_disconnected_at_once() {
     });
 }
 
-/// One topic, and ten thousand who listen in five ways: a burst of small messages, and a large one.
-#[test]
-fn ten_thousand_subscribers_in_five_forms() {
-    attack(&[], |siege, _| {
-        let each = count(2000, 60);
-        let mut crowd = Crowd::new();
-        let forms = [Form::Bare, Form::Meta, Form::Event, Form::Line];
-        for form in forms {
-            crowd.open(siege.addr, each, 16 << 10, |_| listen(form, "/room"));
-        }
-        let those = sessions(&mut crowd, siege.addr, each, RCVBUF, NO_OFFER);
-        subscribe_all(&mut crowd, those, &|_| vec!["room".to_owned()]);
-        let all = 0..crowd.len();
-        let mut published = Published::none("room");
-        let mut texts = lines_of_text(20, 256);
-        texts.extend(lines_of_text(1, 16 << 10));
-        let mut publisher = RawClient::connect(siege.addr);
-        publisher.send(texts.iter().map(|text| published.post(text)).collect::<Vec<_>>().concat());
-        for text in texts {
-            published.was_published(&publisher.response().body, text);
-        }
-        publisher.reset();
-        let streams = forms.map(|form| published.all(form).concat());
-        let pushes: Vec<Vec<u8>> = published.all(Form::Publication);
-        let mut came = vec![Expected::default(); all.len()];
-        crowd.until(all, |at, event, _| match event {
-            Event::Body(part) | Event::Message(part) if at < forms.len() * each => {
-                came[at].take(&streams[at / each], part)
-            }
-            Event::Message(text) => {
-                for line in lines(text) {
-                    let body = &pushes[came[at].at];
-                    let start = br#"{"push":{"channel":"room","pub":"#;
-                    assert!(line == [&start[..], body, b"}}"].concat(), "{}", line.escape_ascii());
-                    came[at].at += 1;
-                }
-                came[at].at == pushes.len()
-            }
-            other => panic!("{other:?}"),
-        });
-        crowd.reset();
-        5 * each * (SESSION_BYTES + SUBSCRIPTION_BYTES)
-    });
-}
-
-/// Whether the server has a memory limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Memory {
-    Free,
-    /// `--memory-limit 64M`
-    Limited,
-}
-
-/// Has `load` attack a server of each kind, and then says what came of it. `load` tells what its clients may take in memory.
-fn attack(args: &[&str], load: impl Fn(&Siege, Memory) -> usize) {
-    let outcomes = [Memory::Free, Memory::Limited].map(|memory| {
-        catch_unwind(AssertUnwindSafe(|| {
-            let limit = ["--memory-limit", "64M"];
-            let limit = if memory == Memory::Limited { &limit[..] } else { &[] };
-            println!("memory is {memory:?}:");
-            let siege = Siege::begin_strict(&[args, limit].concat());
-            match catch_unwind(AssertUnwindSafe(|| load(&siege, memory))) {
-                Ok(clients_bytes) => {
-                    let bound = match memory {
-                        Memory::Free => clients_bytes + HISTORY_BYTES_MAX + SLACK_BYTES,
-                        Memory::Limited => siege.room_below(LIMIT_BYTES),
-                    };
-                    siege.end(bound);
-                }
-                Err(panic) => {
-                    siege.tell();
-                    resume_unwind(panic);
-                }
-            }
-        }))
-    });
-    // Both were to be seen, even if the first fails.
-    if let Some(panic) = outcomes.into_iter().find_map(Result::err) {
-        resume_unwind(panic);
-    }
-}
-
 /// So many clients read all that a topic has, in as many answers as it takes.
 fn poll_a_history(siege: &Siege, texts: Vec<Vec<u8>>, clients: usize) -> usize {
     let published = Published::new(siege.addr, "t", texts);
@@ -829,24 +751,6 @@ fn pipeline(crowd: &mut Crowd, requests: &str, count: usize, check: impl Fn(&[u8
     });
 }
 
-/// Has each session subscribe to its topics, in one frame.
-fn subscribe_all(crowd: &mut Crowd, those: Range<usize>, topics: &dyn Fn(usize) -> Vec<String>) {
-    for at in those.clone() {
-        let commands = topics(at).into_iter().enumerate().map(|(number, topic)| {
-            format!("{{\"id\":{},\"subscribe\":{{\"channel\":\"{topic}\"}}}}\n", number + 2)
-        });
-        crowd.say(at, wire::text(&commands.collect::<String>()));
-    }
-    let mut had = vec![0; those.len()];
-    crowd.until(those.clone(), |at, event, _| {
-        for line in lines(message(event)) {
-            assert!(contains(line, "\"subscribe\":{"), "{}", line.escape_ascii());
-            had[at - those.start] += 1;
-        }
-        had[at - those.start] == topics(at).len()
-    });
-}
-
 /// Clients of the admin side that hear joins and leaves, one in each of `forms`.
 fn watchers(crowd: &mut Crowd, siege: &Siege, forms: &[Form]) -> Range<usize> {
     let first = crowd.len();
@@ -914,44 +818,18 @@ fn split_publications(reply: &[u8]) -> (&str, &[u8]) {
     (str::from_utf8(&reply[..at]).unwrap(), &reply[at + list.len()..])
 }
 
-fn lines(message: &[u8]) -> impl Iterator<Item = &[u8]> {
-    message.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
-}
-
-fn contains(text: &[u8], part: &str) -> bool {
-    memmem::find(text, part.as_bytes()).is_some()
-}
-
 /// As many topics of one owner as there may be at all.
 const MANY_TOPICS: &[&str] = &["--max-topics", "110000", "--max-topics-per-owner", "110000"];
 
-const NO_OFFER: &str = "";
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
 const MIB: usize = 1 << 20;
 
-/// A client's receive buffer: what a browser's connection has at first, and less than a reply.
-const RCVBUF: usize = 64 << 10;
-
 /// Clients of the admin side, which has 16 places; one is for `Siege`.
 const ADMINS: usize = 12;
 
-/// What `Memory::Limited` has.
-const LIMIT_BYTES: usize = 64 << 20;
-
-/// `--history-bytes`: messages, in all forms that they were sent in.
-const HISTORY_BYTES_MAX: usize = 64 << 20;
-
-use super::{CONNECTION_BYTES, SLACK_BYTES, SOFT_BYTES};
-
 /// A connection that listens: its state, its place in the topic and in the list of who listens.
 const LISTENER_BYTES: usize = CONNECTION_BYTES + 1024;
-
-/// One of the Centrifugo protocol.
-const SESSION_BYTES: usize = CONNECTION_BYTES + 2048;
-
-/// A further topic of it.
-const SUBSCRIPTION_BYTES: usize = 512;
 
 /// A topic with a short message.
 const TOPIC_BYTES: usize = 1024;

@@ -218,12 +218,7 @@ impl Scouts {
         let thread = thread::spawn(move || {
             let mut tally = Tally::default();
             loop {
-                let slept = Instant::now();
-                if stopped.recv_timeout(BETWEEN_SCOUTS) != Err(mpsc::RecvTimeoutError::Timeout) {
-                    break;
-                }
-                tally.latest = tally.latest.max(slept.elapsed() - BETWEEN_SCOUTS);
-                let _at_work = work.lock().unwrap();
+                let at_work = work.lock().unwrap();
                 let begun = Instant::now();
                 let mut stranger = RawClient::open(addr);
                 stranger.expect_echo("is anybody there?");
@@ -234,8 +229,15 @@ impl Scouts {
                 tally.count += 1;
                 let mut silent = silent.lock().unwrap_or_else(PoisonError::into_inner);
                 silent.expect_nothing_but_pings_for(Duration::from_millis(1));
+                drop(silent);
                 // So that it leaves no port in TIME_WAIT.
                 stranger.reset();
+                drop(at_work);
+                let slept = Instant::now();
+                if stopped.recv_timeout(BETWEEN_SCOUTS) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    break;
+                }
+                tally.latest = tally.latest.max(slept.elapsed() - BETWEEN_SCOUTS);
             }
             tally
         });
