@@ -18,7 +18,7 @@ use crate::app::inherited::{KnownAs, LeftSocket};
 use crate::app::logs::LogLevel;
 use crate::app::reload::{self, Checked, Running};
 use crate::app::start_up::{Announcement, StartError, announce, complain, print};
-use crate::app::{descriptors, handover, inherited, logs, stdin, tls_files};
+use crate::app::{descriptors, handover, inherited, logs, memory, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {
@@ -50,6 +50,9 @@ fn run() -> ExitCode {
         }
     };
     let signals = Signals::block();
+    if config.memory_limit.is_some() {
+        memory::keep_large_apart();
+    }
     let log_level = match logs::start(config.log, config.memory_limit) {
         Ok(log_level) => log_level,
         Err(error) => {

@@ -3,8 +3,10 @@
 //! An addition for an allocation and one for its end, of which a message that is echoed or fanned out as it is has none. Counts
 //! what was asked for, not what the system makes of it, and refuses nothing: `memory` knows of a limit.
 //!
-//! `GlobalAlloc` can only be implemented in unsafe code, so there is no safe twin; every function here hands its arguments on as
-//! they came, and counts beside that.
+//! `GlobalAlloc` can only be implemented in unsafe code; every function here hands its arguments on as they came, and counts beside
+//! that. MEASUREMENT
+//! The safe twin is `residue::resident_bytes`, a test of which holds this against it. It costs a read of /proc, counts pages, and tells of what
+//! was taken only once it is in use: what is asked for could not be refused by it.
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -80,11 +82,13 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "malloc_trim(3) is C's")]
+// SAFETY: both are glibc's, declared as <malloc.h> has them, and may be called with any arguments, so that they are `safe` here: numbers by
+// value, of which nothing is kept. malloc_trim(3) may be called at any time from any thread (MT-Safe); it frees only what nobody
+// has. mallopt(3) refuses what it does not know, and is MT-Safe but for races at its first call, which `main` makes before there is
+// another thread.
+#[expect(unsafe_code, reason = "malloc_trim(3) and mallopt(3) are C's")]
 unsafe extern "C" {
-    // It takes a number by value, keeps nothing, and may be called at any time from any thread (malloc_trim(3), MT-Safe).
     safe fn malloc_trim(pad: usize) -> c_int;
-    // Two numbers by value; wrong ones are refused (mallopt(3), MT-Safe but for races at the start, where there is one thread).
     safe fn mallopt(what: c_int, value: c_int) -> c_int;
 }
 

@@ -23,6 +23,11 @@ pub(crate) fn give_back() {
     HEAP.give_back();
 }
 
+/// Where memory is limited: holes of what was large would be resident, and not in use. To be called while there is one thread.
+pub(crate) fn keep_large_apart() {
+    HEAP.keep_large_apart();
+}
+
 /// The bound of the heap that keeps the process within `limit` bytes.
 ///
 /// # Errors
@@ -34,8 +39,6 @@ pub(crate) fn bound(limit: usize, limits: &Limits) -> Result<MemoryLimit, TooLit
     if bytes_max < least {
         return Err(TooLittle { limit, least: least / 7 * 8 + FIXED_BYTES });
     }
-    // Holes of what was large would be resident, and not in use.
-    HEAP.keep_large_apart();
     Ok(MemoryLimit { bytes_max, bytes_in_use: || HEAP.bytes_in_use() })
 }
 

@@ -36,6 +36,22 @@ const RESIDUE_BYTES: usize = 2 << 20;
 mod tests {
     use super::*;
 
+    /// The count against what the system says, which is had without unsafe code, in pages, and once it is too late to refuse anything.
+    #[test]
+    fn what_is_counted_is_what_becomes_resident() {
+        const MUCH: usize = 256 << 20;
+        let (counted, resident) = (memory::bytes_in_use(), resident_bytes().unwrap());
+        let much = vec![1_u8; MUCH];
+        let grown = memory::bytes_in_use().saturating_sub(counted);
+        let became = resident_bytes().unwrap().saturating_sub(resident);
+        drop(much);
+        let is_about_that = |bytes: usize| bytes.abs_diff(MUCH) < MUCH / 4;
+        assert!(
+            is_about_that(grown) && is_about_that(became),
+            "{grown} counted, {became} resident"
+        );
+    }
+
     /// What lies between pieces that stay in use goes back, too.
     #[test]
     fn pages_between_what_stays_are_given_back() {
