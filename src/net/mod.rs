@@ -29,6 +29,7 @@ mod handshakes;
 mod http;
 mod in_place;
 mod memory;
+mod names;
 mod opening;
 mod owners;
 mod partial;

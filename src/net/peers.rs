@@ -9,6 +9,7 @@
 use slab::Slab;
 
 use crate::net::addr::PeerAddr;
+use crate::net::names::Names;
 use crate::net::rx::Rx;
 use crate::net::tx::{Tx, to_u32};
 
@@ -62,8 +63,7 @@ pub(crate) struct Peers<S> {
     pub(crate) rx: Slab<Rx<S>>,
     /// The sending halves.
     pub(crate) tx: Slab<Tx>,
-    /// Who each peer is, by its key; what a free key has is nobody's.
-    addrs: Vec<PeerAddr>,
+    names: Names,
 }
 
 impl<S> Peers<S> {
@@ -72,7 +72,7 @@ impl<S> Peers<S> {
         Self {
             rx: Slab::with_capacity(peers),
             tx: Slab::with_capacity(peers),
-            addrs: Vec::with_capacity(peers),
+            names: Names::with_capacity(peers),
         }
     }
 
@@ -92,15 +92,12 @@ impl<S> Peers<S> {
 
     /// Who the peer under `key` is, or was until it was removed.
     pub(crate) fn addr(&self, key: usize) -> PeerAddr {
-        self.addrs[key]
+        self.names.get(key)
     }
 
     /// The peer under `key` is `addr`.
     pub(crate) fn name(&mut self, key: usize, addr: PeerAddr) {
-        if self.addrs.len() <= key {
-            self.addrs.resize(key.saturating_add(1), PeerAddr::Unix);
-        }
-        self.addrs[key] = addr;
+        self.names.set(key, addr);
     }
 
     /// Adds a peer; its key in both columns.
