@@ -567,12 +567,17 @@ impl<H: Handler> Server<H> {
     /// Fails the connection (§7.1.7): a Close that says why, then the end; the peer's answer is not awaited.
     #[cold]
     fn fail(&mut self, key: usize, error: ProtocolError) {
-        match error {
-            ProtocolError::OutOfMemory => return self.end_for_memory(key),
-            _ => self.turn.counters.protocol_errors += 1,
+        let Self { peers, turn, .. } = self;
+        peers.rx[key].reading = Reading::Nothing;
+        let tx = &mut peers.tx[key];
+        if error == ProtocolError::OutOfMemory {
+            // No fault of the peer's. The replies before it have not left yet, and come before the Close.
+            turn.counters.short_of_memory += 1;
+            tx.close(key, StatusCode::TRY_AGAIN_LATER, SHORT_REASON, turn);
+            return tx.finish(key, turn);
         }
-        self.peers.tx[key].fail(key, error, &mut self.turn);
-        self.peers.rx[key].reading = Reading::Nothing;
+        turn.counters.protocol_errors += 1;
+        tx.fail(key, error, turn);
     }
 
     /// The peer's FIN was read: what is queued still leaves, since the peer may read on.
