@@ -288,8 +288,13 @@ impl<H: Handler> Server<H> {
     ) {
         let Self { peers, turn, .. } = self;
         turn.counters.refused += 1;
-        peers.rx[key].reading = Reading::Nothing;
+        let reading = std::mem::replace(&mut peers.rx[key].reading, Reading::Nothing);
         let tx = &mut peers.tx[key];
+        if reading.is_within_response() {
+            // Another would be taken for the rest of it.
+            tx.drop_output();
+            return tx.doom(key, turn);
+        }
         // Before TLS is set up there is no way to say why.
         if !tx.link.is_handshaking() {
             encode_refusal(&mut turn.cork, status, reason, headers);

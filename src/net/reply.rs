@@ -27,7 +27,7 @@ use crate::net::topics::{Class, Form, Gap, MessageId, Since, Topic};
 use crate::net::turn::Turn;
 use crate::net::tx::{Phase, Tx};
 use crate::net::work::CALL_UNITS;
-use crate::proto::http::{self, Body, Length};
+use crate::proto::http::{self, Body, End, Length};
 use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// A request that is answered with a topic's messages.
@@ -261,8 +261,14 @@ impl Replying {
     }
 
     /// Whether its head has left.
-    const fn is_begun(&self) -> bool {
+    pub(crate) const fn is_begun(&self) -> bool {
         matches!(self.stage, Stage::Begun(_))
+    }
+
+    /// It is the last of its connection; what came behind the request is not answered.
+    pub(crate) fn be_last(&mut self) {
+        self.after.end = End::Close;
+        self.early = Vec::new();
     }
 
     fn is_whole(&self) -> bool {

@@ -181,6 +181,11 @@ impl Reading {
         }
     }
 
+    /// Whether a response has begun whose end is not queued.
+    pub(crate) fn is_within_response(&self) -> bool {
+        matches!(self, Self::Replying(replying) if replying.is_begun())
+    }
+
     /// Whether it can be written.
     pub(crate) const fn moves(&self) -> bool {
         match self {

@@ -878,9 +878,14 @@ impl<H: Handler> Server<H> {
         let peers = self.peers.tx.iter().filter(|(_, tx)| tx.side == side);
         let keys: Vec<usize> = peers.map(|(key, _)| key).collect();
         for key in keys {
-            let tx = &mut self.peers.tx[key];
+            let (rx, tx) = (&mut self.peers.rx[key], &mut self.peers.tx[key]);
             match tx.phase {
-                Phase::Opening if self.peers.rx[key].is_idle() => self.end_idle(key),
+                Phase::Opening if rx.is_idle() => self.end_idle(key),
+                Phase::Opening if rx.reading.is_within_response() => {
+                    if let Reading::Replying(replying) = &mut rx.reading {
+                        replying.be_last();
+                    }
+                }
                 Phase::Opening => {
                     self.answer_refusal(
                         key,
