@@ -9,8 +9,9 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::DEADLINE;
+use crate::support::ask::{get, post};
 use crate::support::client::{RawClient, Witness};
-use crate::support::flood::{Flood, open_with_rcvbuf};
+use crate::support::flood::{Flood, connect_with_rcvbuf, open_with_rcvbuf};
 use crate::support::process::{Process, command};
 use crate::support::wire;
 
@@ -41,6 +42,35 @@ fn without_connections_it_ends_at_once() {
     let server = Process::start(PATIENT);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
+}
+
+/// Each way to be answered in parts is whole, and the last of its connection.
+#[test]
+fn an_answer_under_way_is_whole_before_the_goodbye() {
+    let server = Process::start(PATIENT);
+    let mut poster = RawClient::connect(server.addr);
+    for _ in 0..9 {
+        poster.send(post("/t", &"m".repeat(100_000)));
+        assert_eq!(poster.response().status, 200);
+    }
+    let mut other = RawClient::open(server.addr);
+    let asked = [get("/t?since=all", ""), post("/api/history", r#"{"channel":"t","limit":-1}"#)];
+    let mut readers = asked.map(|request| {
+        let mut client = connect_with_rcvbuf(server.addr, 4096);
+        client.send(request.repeat(2));
+        assert!(client.is_readable_within(DEADLINE));
+        client
+    });
+    server.signal(Signal::TERM);
+    other.expect_close(1001);
+    drop((poster, other));
+    for client in &mut readers {
+        let body = client.response().body;
+        assert_eq!(body.matches(&"m".repeat(100_000)).count(), 9, "{} bytes", body.len());
+        let rest = String::from_utf8(client.read_to_eof()).unwrap();
+        // The second request is refused, or not answered any more.
+        assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 503 "), "{rest:.60}");
+    }
 }
 
 #[test]
