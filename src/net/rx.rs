@@ -468,11 +468,13 @@ impl<H: Handler> Server<H> {
     pub(crate) fn end_for_memory(&mut self, key: usize) {
         let Self { peers, turn, .. } = self;
         turn.counters.short_of_memory += 1;
-        peers.rx[key].reading = Reading::Nothing;
         let tx = &mut peers.tx[key];
+        // What it sent, and was not read while it was held, is read and dropped.
+        tx.mark_ready(key, turn);
         if tx.phase == Phase::Opening {
             return self.answer_refusal(key, Status::ServiceUnavailable, SHORT_REASON);
         }
+        peers.rx[key].reading = Reading::Nothing;
         tx.close(key, StatusCode::TRY_AGAIN_LATER, SHORT_REASON, turn);
         tx.finish(key, turn);
         tx.uncork(key, InPlace::NOTHING, turn);
