@@ -290,6 +290,10 @@ impl<H: Handler> Server<H> {
         turn.counters.refused += 1;
         let reading = std::mem::replace(&mut peers.rx[key].reading, Reading::Nothing);
         let tx = &mut peers.tx[key];
+        if reading.is_held() {
+            // What it sent, and was not read meanwhile, is read and dropped.
+            tx.mark_ready(key, turn);
+        }
         if reading.is_within_response() {
             // Another would be taken for the rest of it.
             tx.drop_output();

@@ -469,11 +469,11 @@ impl<H: Handler> Server<H> {
         let Self { peers, turn, .. } = self;
         turn.counters.short_of_memory += 1;
         let tx = &mut peers.tx[key];
-        // What it sent, and was not read while it was held, is read and dropped.
-        tx.mark_ready(key, turn);
         if tx.phase == Phase::Opening {
             return self.answer_refusal(key, Status::ServiceUnavailable, SHORT_REASON);
         }
+        // What it sent, and was not read while it was held, is read and dropped.
+        tx.mark_ready(key, turn);
         peers.rx[key].reading = Reading::Nothing;
         tx.close(key, StatusCode::TRY_AGAIN_LATER, SHORT_REASON, turn);
         tx.finish(key, turn);
