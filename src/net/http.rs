@@ -431,6 +431,8 @@ impl<H: Handler> Server<H> {
         let Self { peers, turn, .. } = self;
         peers.rx[key].reading = Reading::Nothing;
         let tx = &mut peers.tx[key];
+        // Nothing was read while the answer was under way.
+        tx.mark_ready(key, turn);
         tx.finish(key, turn);
         tx.finish_if_flushed(key, turn);
         Next::Other
