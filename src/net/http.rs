@@ -547,10 +547,8 @@ impl<H: Handler> Server<H> {
             }
         };
         if position.gap.is_some() {
-            // The gap is told of a topic that is there.
-            let next = self.reply(key, waiting.into_reply());
-            self.leave_topics(key);
-            return next;
+            // The gap is told of a topic that is there, which it stays for until the answer is begun.
+            return self.reply(key, waiting.into_reply());
         }
         // "Now" is now, and not when there is something.
         waiting.since = Since::Id(position.last);
@@ -561,6 +559,9 @@ impl<H: Handler> Server<H> {
 
     /// The time of a request that waits is over, or its topic has something: it is answered, and the next may follow.
     pub(crate) fn end_wait(&mut self, key: usize) {
+        if !self.peers.rx[key].is_waiting() {
+            return;
+        }
         let Reading::Waiting(mut waiting) =
             std::mem::replace(&mut self.peers.rx[key].reading, Reading::Nothing)
         else {

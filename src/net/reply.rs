@@ -225,7 +225,9 @@ impl<H: Handler> Server<H> {
             (Body::Sent, Length::Chunked) => part.queue_as_chunk(tx),
         }
         *stage = Stage::Begun(cursor);
-        Ok(head.len().saturating_add(part.len))
+        let len = head.len().saturating_add(part.len);
+        self.leave_topics(key);
+        Ok(len)
     }
 
     /// Queues the next part as a chunk, and with the last one the end; how many bytes.

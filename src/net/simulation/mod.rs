@@ -29,7 +29,7 @@ pub(crate) use arrivals::Arrivals;
 pub use wire::Stream;
 
 /// Seeds that once found a fault, in the server or in the checks.
-const REGRESSIONS: &[u64] = &[7_219, 9_719, 14_592, 16_472, 30_101, 92_769, 93_058];
+const REGRESSIONS: &[u64] = &[7_219, 9_719, 14_592, 16_472, 30_101, 92_769, 93_058, 95_543];
 
 #[test]
 fn a_seed_lives_through() {
