@@ -4,8 +4,10 @@
 //! what was asked for, not what the system makes of it, and refuses nothing: `memory` knows of a limit.
 //!
 //! `GlobalAlloc` can only be implemented in unsafe code; every function here hands its arguments on as they came, and counts beside
-//! that. MEASUREMENT
-//! The safe twin is `residue::resident_bytes`, a test of which holds this against it. It costs a read of /proc, counts pages, and tells of what
+//! that. Counting adds up to some 15 ns to the 20 to 65 ns that an allocation and its end take together, and a look at the sum takes
+//! 1 ns (`benches/heap.rs`, AMD EPYC, beside other load).
+//!
+//! The safe twin is `residue::resident_bytes`, a test of which holds this against it. It costs 12 µs for a read of /proc, counts pages, and tells of what
 //! was taken only once it is in use: what is asked for could not be refused by it.
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
 
