@@ -254,6 +254,12 @@ impl<H: Handler> Server<H> {
         let Some(topic) = turn.topics.get(subscription.topic) else { return };
         let Subscriber { next, form, .. } = topic.subscribers[subscription.at as usize];
         let Some(message) = topic.message(next.max(topic.first)) else { return };
+        if Partial::suits(form, message.payload) {
+            // Each of its parts asks for itself.
+            return;
+        }
+        // It is looked at as a whole.
+        turn.work.spend(message.payload.len());
         let len = encoding_bytes(handler, form, message);
         turn.topics.make_room(len);
     }

@@ -45,7 +45,8 @@ fn who_mutes_itself_is_not_too_slow_for_what_it_says() {
     let server = Process::start(&["--history", "8", "--topic-bytes", "64K"]);
     let mut publisher = open(server.addr, "/t?self=0");
     let mut listener = open(server.addr, "/t");
-    let own = wire::text(&"-".repeat(4000)).repeat(100);
+    // Little enough that nobody is slow, however busy the machine is, and more than the topic keeps.
+    let own = wire::text(&"-".repeat(1000)).repeat(20);
     for round in 0..5 {
         server.signal(Signal::STOP);
         publisher.send(&own);
@@ -57,7 +58,7 @@ fn who_mutes_itself_is_not_too_slow_for_what_it_says() {
         assert_eq!(other.response().status, 200);
         publisher.expect(&Frame::text(&text));
         let mut heard = 0;
-        while heard < 201 {
+        while heard < 41 {
             heard += usize::from(!listener.text().is_empty());
         }
     }
