@@ -4,6 +4,10 @@
 //! messages came, and the same bytes for all who take the same form. Who does not keep up stays a cursor, and is given
 //! what follows when the kernel takes it (`catch_up`), or is told what is gone.
 //!
+//! Not to keep up is to read slowly: the kernel refused something. Whoever has output that is the server's to write yet loses nothing for
+//! it. What is queued leaves first; behind what is being made, messages queue up to the soft bound; and in the midst of a long message
+//! the topic waits for it, and with the topic those who publish.
+//!
 //! A turn has a budget for that (`work`). A topic with more subscribers than it pays for, or many topics, go on in the next turn
 //! where they stopped, a share each: a run that was begun has the same messages for all.
 //!
@@ -31,6 +35,17 @@ use crate::net::work::{CALL_UNITS, LIVE_UNITS_PER_TOPIC, LOOK_UNITS};
 use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
 
+/// How far a topic's messages went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// All who keep up have them.
+    Done,
+    /// The topic's share of this turn, or the turn's budget, is used up.
+    Share,
+    /// Some who keep up are in the midst of a long message, which goes on in later turns.
+    Awaits,
+}
+
 /// A run of messages in one form.
 struct Batch {
     class: Class,
@@ -43,11 +58,17 @@ struct Batch {
 }
 
 impl Batch {
-    fn bytes(&self) -> &[u8] {
+    /// All but the first `skipped`, one after the other.
+    fn bytes(&self, skipped: usize) -> &[u8] {
         match &self.parts[..] {
             [one] => one,
-            _ => &self.joined,
+            _ => &self.joined[self.start_of(skipped)..],
         }
+    }
+
+    /// Where a message begins in `joined`.
+    fn start_of(&self, at: usize) -> usize {
+        at.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 }
 
@@ -59,10 +80,10 @@ impl<H: Handler> Server<H> {
         {
             let Some(mut topic) = self.turn.topics.take_out(at) else { continue };
             let mut grown = 0;
-            if self.fan_out_share(&mut topic, &mut grown) {
-                self.turn.topics.fanned_out(&mut topic);
-            } else {
-                self.turn.topics.put_off(at, &mut topic);
+            match self.fan_out_share(&mut topic, &mut grown) {
+                Progress::Done => self.turn.topics.fanned_out(&mut topic),
+                Progress::Share => self.turn.topics.put_off(at, &mut topic),
+                Progress::Awaits => self.turn.topics.put_off_turn(at, &mut topic),
             }
             self.turn.topics.put_back(at, topic, grown);
         }
@@ -74,27 +95,28 @@ impl<H: Handler> Server<H> {
         self.turn.answered = answered;
     }
 
-    /// Writes a topic's share of what it has to those who keep up, or all if no other topic waits; whether that was all.
-    fn fan_out_share(&mut self, topic: &mut Topic, grown: &mut usize) -> bool {
+    /// Writes a topic's share of what it has to those who keep up, or all if no other topic waits.
+    fn fan_out_share(&mut self, topic: &mut Topic, grown: &mut usize) -> Progress {
         let is_alone = self.turn.topics.dirty.is_empty();
         let mut share = if is_alone { usize::MAX } else { LIVE_UNITS_PER_TOPIC };
         while topic.fanned < topic.next() {
             if share == 0 || !self.turn.work.has_live_left() {
-                return false;
+                return Progress::Share;
             }
             let from = topic.fanned;
             let to = topic.begun.unwrap_or_else(|| self.end_of_run(topic, from));
-            if !self.fan_out_run(topic, from, to, &mut share, grown) {
+            let progress = self.fan_out_run(topic, from, to, &mut share, grown);
+            if progress != Progress::Done {
                 topic.begun = Some(to);
-                return false;
+                return progress;
             }
             topic.begun = None;
             topic.fanned = to;
         }
-        true
+        Progress::Done
     }
 
-    /// How many messages from `from` on leave in one write: what fits a socket's buffer easily.
+    /// How many messages from `from` on leave in one write: what fits a socket's buffer easily, or one that is long.
     #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn end_of_run(&self, topic: &Topic, from: u64) -> u64 {
         let mut to = from.max(topic.first);
@@ -102,14 +124,17 @@ impl<H: Handler> Server<H> {
         while let Some(message) = topic.message(to)
             && (len == 0 || len + message.payload.len() <= RUN_BYTES_MAX)
         {
+            if Partial::is_long(message.payload) {
+                return if len == 0 { to.saturating_add(1) } else { to };
+            }
             len += message.payload.len() + 1;
             to = to.saturating_add(1);
         }
         to
     }
 
-    /// Writes the messages `from..to` to everyone who has all before them, as far as the share and the turn's budget go; whether
-    /// that was everyone. `grown`: bytes of the forms that were made.
+    /// Writes the messages `from..to` to everyone who has all before them, as far as the share and the turn's budget go. `grown`:
+    /// bytes of the forms that were made.
     #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
     fn fan_out_run(
         &mut self,
@@ -118,9 +143,10 @@ impl<H: Handler> Server<H> {
         to: u64,
         share: &mut usize,
         grown: &mut usize,
-    ) -> bool {
+    ) -> Progress {
         let Self { peers, turn, handler, .. } = self;
         let mut batches: Vec<(Class, Option<Batch>)> = Vec::new();
+        let mut progress = Progress::Done;
         let most = turn.work.live_left().min(*share);
         let mut spent = 0;
         let is_whole = from >= topic.first;
@@ -132,7 +158,7 @@ impl<H: Handler> Server<H> {
             if spent >= most {
                 turn.work.spend_live(spent);
                 *share -= most;
-                return false;
+                return Progress::Share;
             }
             spent += LOOK_UNITS;
             let key = subscriber.key as usize;
@@ -146,8 +172,21 @@ impl<H: Handler> Server<H> {
             if !tx.takes_topics() {
                 continue;
             }
-            let keeps_up = is_whole && subscriber.next == from && tx.is_flushed();
-            if !keeps_up {
+            // It may have caught up with some of the run already.
+            let has_all_before = is_whole && subscriber.next >= from;
+            if has_all_before && !tx.is_flushed() && !tx.was_refused() {
+                // It keeps up, and would lose what the ring has no room for, be it that the server has something left for it.
+                if peers.rx[key].reading.is_within_message() {
+                    progress = Progress::Awaits;
+                } else if tx.waits_for_turn() {
+                    spent += tx.backlog_bytes() + CALL_UNITS;
+                    tx.flush(key, turn);
+                }
+            }
+            let keeps_up = has_all_before && tx.is_flushed() && tx.takes_topics();
+            // It asked for what is being made for it, and for nothing that is lost meanwhile.
+            let queues = has_all_before && tx.has_unmade() && tx.has_queue_left(turn);
+            if !keeps_up && !queues {
                 tx.lag(key, turn);
                 continue;
             }
@@ -161,20 +200,29 @@ impl<H: Handler> Server<H> {
                 }
             };
             let Some(batch) = batch else {
+                if let Some(partial) = long_at(topic, from, class.form)
+                    && let Reading::Stream { partial: under_way, .. } = &mut peers.rx[key].reading
+                {
+                    *under_way = Some(partial);
+                    topic.subscribers[at].next = to;
+                }
                 tx.lag(key, turn);
                 continue;
             };
-            if subscriber.mutes_own && says_any(topic, from, to, key, tx) {
-                tx.queue_others_of(key, batch, topic, from, turn);
+            let skipped = usize::try_from(subscriber.next - from).unwrap_or(0);
+            if queues || subscriber.mutes_own && says_any(topic, subscriber.next, to, key, tx) {
+                tx.queue_batch(key, batch, topic, from, subscriber, turn);
                 topic.subscribers[at].next = to;
-                continue;
+            } else {
+                spent += batch.bytes(skipped).len() + CALL_UNITS;
+                let given = tx.give(key, batch, skipped, turn);
+                topic.subscribers[at].next = from.saturating_add(given);
             }
-            spent += batch.bytes().len() + CALL_UNITS;
-            topic.subscribers[at].next = from.saturating_add(tx.give(key, batch, turn));
+            tx.wait_on();
         }
         turn.work.spend_live(spent);
         *share = share.saturating_sub(spent);
-        true
+        progress
     }
 
     /// Gives a peer whose output is flushed what its topics have for it, as far as the kernel takes it. `is_slow`: the kernel
@@ -291,11 +339,10 @@ impl<H: Handler> Server<H> {
                 bridge_gap(handler, tx, key, turn, &topic, from, &mut subscriber, room);
                 continue;
             }
-            if let Some(entry) = topic.entry(offset)
-                && Partial::suits(class.form, entry.payload())
+            if let Some(long) = long_at(&topic, offset, class.form)
                 && let Reading::Stream { partial, .. } = &mut rx.reading
             {
-                *partial = topic.partial(offset, class.form).map(Box::new);
+                *partial = Some(long);
                 subscriber.next = subscriber.next.saturating_add(1);
                 break;
             }
@@ -374,6 +421,13 @@ fn says_any(topic: &Topic, from: u64, to: u64, key: usize, tx: &Tx) -> bool {
     (from..to).any(|offset| is_own(topic, offset, key, tx))
 }
 
+/// A message that is written in parts, if it is one.
+fn long_at(topic: &Topic, offset: u64, form: Form) -> Option<Box<Partial>> {
+    let is_long = |entry: &&Entry| Partial::suits(form, entry.payload());
+    topic.entry(offset).filter(is_long)?;
+    topic.partial(offset, form).map(Box::new)
+}
+
 /// A run of messages for all who take this form and keep up; `None`: it is made for each as it takes it, being long, or memory
 /// short.
 #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
@@ -385,8 +439,7 @@ fn batch_of<H: Handler>(
     offsets: std::ops::Range<u64>,
     grown: &mut usize,
 ) -> Option<Batch> {
-    let is_long = |entry: &Entry| Partial::suits(class.form, entry.payload());
-    if topic.entry(offsets.start).is_some_and(is_long) {
+    if long_at(topic, offsets.start, class.form).is_some() {
         return None;
     }
     let parts: Option<Vec<_>> =
@@ -485,34 +538,36 @@ fn frame(form: Form, kind: Kind, written: &mut [u8]) -> Rc<[u8]> {
 }
 
 impl Tx {
-    /// Queues the messages of a batch that begins at `from`, but for those that this peer said itself.
-    fn queue_others_of(
+    /// Queues the messages of a batch that begins at `from`, but for those that the subscriber has or does not want.
+    fn queue_batch(
         &mut self,
         key: usize,
         batch: &Batch,
         topic: &Topic,
         from: u64,
+        subscriber: Subscriber,
         turn: &mut Turn,
     ) {
         for (offset, part) in (from..).zip(&batch.parts) {
-            if !is_own(topic, offset, key, self) {
+            let is_muted = subscriber.mutes_own && is_own(topic, offset, key, self);
+            if offset >= subscriber.next && !is_muted {
                 self.lag(key, turn);
                 self.queue_shared(Rc::clone(part), batch.class);
             }
         }
     }
 
-    /// Writes a batch to a peer whose output is flushed; how many of its messages it has now, be it that the last of them
-    /// waits for the kernel.
+    /// Writes a batch to a peer whose output is flushed, but for the first `skipped`, which it has; how many of its messages it has
+    /// now, be it that the last of them waits for the kernel.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "the last end within what was taken, and parts of a batch"
     )]
-    fn give(&mut self, key: usize, batch: &Batch, turn: &mut Turn) -> u64 {
+    fn give(&mut self, key: usize, batch: &Batch, skipped: usize, turn: &mut Turn) -> u64 {
         if batch.class.window_at.is_some() {
             self.packing.forget();
         }
-        let bytes = batch.bytes();
+        let bytes = batch.bytes(skipped);
         let taken = match self.link.write(bytes) {
             Drained::Bytes(len) if len == bytes.len() => return batch.parts.len() as u64,
             Drained::Bytes(len) => len,
@@ -526,8 +581,9 @@ impl Tx {
             }
         };
         // The message that was cut waits in full, the others are the topic's to keep.
+        let taken = batch.start_of(skipped) + taken;
         let whole = batch.ends.partition_point(|&end| end <= taken);
-        let start = whole.checked_sub(1).map_or(0, |last| batch.ends[last]);
+        let start = batch.start_of(whole);
         self.queue_rest(batch.parts.get(whole), taken - start, turn);
         whole as u64 + u64::from(taken > start)
     }

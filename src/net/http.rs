@@ -23,7 +23,7 @@ use crate::net::opening::Head;
 use crate::net::reply::{Replying, Stage};
 use crate::net::rx::Reading;
 use crate::net::server::Server;
-use crate::net::topics::{Form, Since, TopicError};
+use crate::net::topics::{Form, Position, Since, TopicError};
 use crate::net::tx::Phase;
 use crate::net::work::CALL_UNITS;
 use crate::proto::handshake::{BodyLength, HeadLimits, HeadScan, Request, Status};
@@ -524,6 +524,11 @@ impl<H: Handler> Server<H> {
         let topic = self.turn.topics.find(&waiting.topic);
         let position = topic.map(|topic| topic.position(waiting.since));
         let has_any = position.is_some_and(|at| at.next <= at.last.offset || at.gap.is_some());
+        if has_any && !self.turn.work.is_granted() {
+            // A topic that nobody listens to may be forgotten until the answer is begun. One that has no place for this is answered
+            // for all the same.
+            let _held = self.listen_for(key, &waiting);
+        }
         if has_any || wait_ms == 0 {
             return self.reply(key, waiting.into_reply());
         }
@@ -531,10 +536,7 @@ impl<H: Handler> Server<H> {
             self.answer_refusal(key, Status::ServiceUnavailable, NO_ROOM_TO_STAY);
             return Next::Other;
         }
-        let Self { peers, turn, .. } = self;
-        let generation = peers.tx[key].generation;
-        let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
-        let position = match cx.subscribe(&waiting.topic, waiting.form, false, waiting.since) {
+        let position = match self.listen_for(key, &waiting) {
             Ok(position) => position,
             Err(error) => {
                 let (status, reason) = match error {
@@ -552,9 +554,18 @@ impl<H: Handler> Server<H> {
         }
         // "Now" is now, and not when there is something.
         waiting.since = Since::Id(position.last);
+        let Self { peers, turn, .. } = self;
         turn.timers.set(key, turn.now_ms.saturating_add(wait_ms));
         peers.rx[key].reading = Reading::Waiting(Box::new(waiting));
         Next::Other
+    }
+
+    /// Has a request's topic stay, and whoever asked be told of its next message. `begin_reply` ends that.
+    fn listen_for(&mut self, key: usize, waiting: &Waiting) -> Result<Position, TopicError> {
+        let Self { peers, turn, .. } = self;
+        let generation = peers.tx[key].generation;
+        let cx = &mut Context::new(key, generation, &mut peers.tx, turn, InPlace::NOTHING);
+        cx.subscribe(&waiting.topic, waiting.form, false, waiting.since)
     }
 
     /// The time of a request that waits is over, or its topic has something: it is answered, and the next may follow.
@@ -567,7 +578,6 @@ impl<H: Handler> Server<H> {
         else {
             return;
         };
-        self.leave_topics(key);
         let (from, early) = (waiting.from, std::mem::take(&mut waiting.early));
         match self.reply(key, waiting.into_reply()) {
             Next::Request => self.await_request(key, from, early),

@@ -40,7 +40,12 @@ impl Partial {
 
     /// Whether a message is written so.
     pub(crate) fn suits(form: Form, payload: &[u8]) -> bool {
-        form.framing != Framing::Message && payload.len() > WHOLE_BYTES_MAX
+        form.framing != Framing::Message && Self::is_long(payload)
+    }
+
+    /// Whether there are forms in which a message is written so.
+    pub(crate) const fn is_long(payload: &[u8]) -> bool {
+        payload.len() > WHOLE_BYTES_MAX
     }
 
     /// Appends the next part to `out`; `None`: there is no memory for it.

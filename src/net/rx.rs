@@ -181,6 +181,11 @@ impl Reading {
         }
     }
 
+    /// Whether a long message of a topic has begun whose end is not queued.
+    pub(crate) const fn is_within_message(&self) -> bool {
+        matches!(self, Self::Stream { partial: Some(_), .. })
+    }
+
     /// Whether a response has begun whose end is not queued.
     pub(crate) fn is_within_response(&self) -> bool {
         matches!(self, Self::Replying(replying) if replying.is_begun())

@@ -292,6 +292,7 @@ impl<H: Handler> Server<H> {
         let mut ended = None;
         let ready_len = self.turn.ready.len();
         self.turn.work.begin_turn();
+        self.turn.topics.begin_turn();
         self.turn.begin_phase();
         for event in events {
             match event.token() {
@@ -347,7 +348,7 @@ impl<H: Handler> Server<H> {
     /// Whether something that leaves at a turn's end waits for the next.
     pub(crate) fn has_live_work(&self) -> bool {
         let Turn { topics, doomed, .. } = &self.turn;
-        !topics.dirty.is_empty() || !doomed.is_empty() || !self.batches.is_empty()
+        topics.has_unfanned() || !doomed.is_empty() || !self.batches.is_empty()
     }
 
     /// The listener is gone if a drain began earlier in this turn.

@@ -48,6 +48,8 @@ pub(crate) struct Topics {
     slab: Slab<Topic>,
     /// Those with messages that were not fanned out, each once; the first of them comes first.
     pub(crate) dirty: VecDeque<u32>,
+    /// Those that go on in the next turn.
+    next_turn: Vec<u32>,
     /// How many of those were begun and put off.
     put_off: usize,
     /// Messages that were published; the last one's number.
@@ -272,6 +274,7 @@ impl Topics {
             names: BTreeSet::new(),
             slab: Slab::new(),
             dirty: VecDeque::new(),
+            next_turn: Vec::new(),
             put_off: 0,
             published: 0,
             retention: Retention::default(),
@@ -356,9 +359,29 @@ impl Topics {
 
     /// Puts off what a topic, which was taken out, still has to give to those that keep up; it comes again behind the others.
     pub(crate) fn put_off(&mut self, at: u32, topic: &mut Topic) {
+        self.mark_put_off(topic);
+        self.dirty.push_back(at);
+    }
+
+    /// The same, for the next turn.
+    pub(crate) fn put_off_turn(&mut self, at: u32, topic: &mut Topic) {
+        self.mark_put_off(topic);
+        self.next_turn.push(at);
+    }
+
+    fn mark_put_off(&mut self, topic: &mut Topic) {
         let is_new = !std::mem::replace(&mut topic.is_put_off, true);
         self.put_off = self.put_off.saturating_add(usize::from(is_new));
-        self.dirty.push_back(at);
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.dirty.extend(self.next_turn.drain(..));
+    }
+
+    /// Whether anything that was published is not fanned out yet.
+    pub(crate) fn has_unfanned(&self) -> bool {
+        !self.dirty.is_empty() || !self.next_turn.is_empty()
     }
 
     /// All that a topic had, which was taken out, was fanned out.
@@ -383,7 +406,7 @@ impl Topics {
 
     /// Whether anything that was published to a topic is not fanned out yet.
     pub(crate) fn is_unfanned(&self, name: &str) -> bool {
-        !self.dirty.is_empty() && self.find(name).is_some_and(|topic| topic.is_dirty)
+        self.has_unfanned() && self.find(name).is_some_and(|topic| topic.is_dirty)
     }
 
     /// Puts a topic back; `grown` bytes of forms were made meanwhile.
@@ -507,8 +530,10 @@ impl Topics {
     pub(crate) fn trim(&mut self, now_ms: u64) {
         let ttl_ms = self.limits.history_ttl_ms;
         while let Some(at) = self.retention.oldest() {
-            let oldest = self.slab[at as usize].ring.front();
-            if oldest.is_none_or(|entry| now_ms < entry.at_ms.saturating_add(ttl_ms)) {
+            let topic = &self.slab[at as usize];
+            let is_due = |entry: &Entry| now_ms >= entry.at_ms.saturating_add(ttl_ms);
+            // What is put off when time leaps is still for those who keep up.
+            if topic.first >= topic.fanned || !topic.ring.front().is_some_and(is_due) {
                 break;
             }
             self.drop_first(at);
@@ -835,7 +860,7 @@ impl Topic {
             payload_bytes,
             first,
             fanned,
-            // All leaves before another image goes on.
+            // Whoever has some of a run is given the rest.
             begun: _,
             is_put_off: _,
             subscribers,
@@ -906,6 +931,7 @@ impl Topics {
             names: _,
             slab,
             dirty: _,
+            next_turn: _,
             put_off: _,
             published,
             retention: _,
@@ -1060,13 +1086,19 @@ fn len_u32(len: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// One of the first millisecond included.
+    /// One of the first millisecond included. Subscribers are given it first, if the server stands still for so long.
     #[test]
     fn a_message_is_kept_for_its_time() {
         let mut topics = Topics::new(TopicLimits::default(), Memory::new(None));
         let addresses = Addresses::new(None);
         topics.publish("t", Kind::Text, b"first", Maker::nobody(&addresses), 0).unwrap();
         let ttl_ms = TopicLimits::default().history_ttl_ms;
+        topics.trim(ttl_ms);
+        assert!(topics.bytes() > 0, "not fanned out");
+        let at = topics.dirty.pop_front().unwrap();
+        let mut topic = topics.take_out(at).unwrap();
+        topics.fanned_out(&mut topic);
+        topics.put_back(at, topic, 0);
         for (now_ms, is_there) in [(5000, true), (ttl_ms - 1, true), (ttl_ms, false)] {
             topics.trim(now_ms);
             assert_eq!(topics.bytes() > 0, is_there, "{now_ms}");

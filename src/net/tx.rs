@@ -220,6 +220,11 @@ impl Tx {
         self.backlog.as_ref().is_some_and(|backlog| backlog.was_refused)
     }
 
+    /// Whether what waits does so for the turn's end or for work, where its topics are looked at, and the kernel refused none of it.
+    pub(crate) fn waits_for_turn(&self) -> bool {
+        (self.is_dirty || self.awaits_work) && self.backlog.is_some() && !self.was_refused()
+    }
+
     /// Sends a message to the peer whose event is handled.
     pub(crate) fn send(
         &mut self,
@@ -365,6 +370,18 @@ impl Tx {
         // What is to leave may be a FIN alone.
         self.backlog.get_or_insert_default();
         self.await_work(key, turn);
+    }
+
+    /// Its topics may have more for a peer that waits for work, even if nothing is queued.
+    pub(crate) fn wait_on(&mut self) {
+        if self.awaits_work {
+            self.backlog.get_or_insert_default();
+        }
+    }
+
+    /// Whether the kernel refused nothing of what waits, and it is below the soft bound.
+    pub(crate) fn has_queue_left(&self, turn: &Turn) -> bool {
+        !self.was_refused() && self.backlog_bytes() <= turn.limits.queue_bytes_soft
     }
 
     /// Has the peer given work in a later turn, once it is its turn.

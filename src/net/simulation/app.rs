@@ -271,6 +271,7 @@ impl App {
             life,
             next: position.next(),
             mutes_own: *mutes_own,
+            replays: position.next() <= position.last.offset,
             end: None,
         });
     }
@@ -385,6 +386,7 @@ impl App {
                 };
                 let asked = excerpt.head.trim_ascii_end().to_vec();
                 let sent = cx.send_excerpt(Kind::Text, excerpt);
+                self.truth.borrow_mut().excerpt_sent(peer.client);
                 self.sent(peer.client, Kind::Text, &asked, sent);
             }
             "U" if cx.unsubscribe(topic) => {

@@ -179,6 +179,7 @@ impl WebSocket {
         wire.takes_at_once = self.plan.reads == Reads::All;
         wire.take(most);
         self.input.append(&mut wire.inbox);
+        truth.clients[self.id].was_slow |= wire.was_short;
         drop(wire);
         self.digest(truth);
         let seen = self.wire.borrow().seen();
@@ -343,9 +344,12 @@ impl WebSocket {
         if record.was_refused || truth.broadcasts > 0 {
             causes.push(Some(1008));
         }
-        // Also for a topic's subscriber that is too slow.
         if truth.is_lossy || self.plan.is_hub {
-            causes.extend([Some(1013), Some(1008)]);
+            causes.push(Some(1008));
+        }
+        // Also for a topic's subscriber that is too slow.
+        if truth.may_lose(id) {
+            causes.push(Some(1013));
         }
         assert!(causes.contains(&code), "client {id}: Close {code:?}, none of {causes:?}");
         if self.stage == Stage::Open {

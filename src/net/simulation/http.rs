@@ -238,10 +238,8 @@ impl Http {
             return checked.unwrap_or_else(|error| panic!("client {}: {error}", self.id));
         }
         if self.is_lost {
-            // A topic that is not there has nothing to say, not even this; one that nobody listens to may go while the answer waits
-            // for work, where memory or places are short. The client keeps its place, and is told the next time.
-            let waits = !matches!(self.asks, Asks::Polls { wait_ms: 0, .. });
-            let is_gone = body.is_empty() && (!waits || truth.is_lossy || truth.is_full);
+            // A topic that is not there has nothing to say, not even this.
+            let is_gone = body.is_empty() && matches!(self.asks, Asks::Polls { wait_ms: 0, .. });
             let is_told = body.starts_with("\x01G");
             assert!(is_told || is_gone, "client {}: lost, and not told: {body:.60?}", self.id);
             truth.clients[self.id].cursors.clear();
@@ -263,7 +261,14 @@ impl Http {
         if cursors.back().is_none_or(|cursor| cursor.life != life && is_notice) {
             cursors.clear();
             let topic = format!("t{topic}");
-            cursors.push_back(Cursor { topic, life, next: offset, mutes_own: false, end: None });
+            cursors.push_back(Cursor {
+                topic,
+                life,
+                next: offset,
+                mutes_own: false,
+                replays: true,
+                end: None,
+            });
         }
     }
 }
@@ -301,6 +306,9 @@ impl Client for Http {
         wire.takes_at_once = true;
         wire.take(usize::MAX);
         self.input.append(&mut wire.inbox);
+        // Who polls is not there all the time.
+        let is_away = matches!(self.asks, Asks::Polls { .. });
+        truth.clients[self.id].was_slow |= is_away || wire.was_short;
         let seen = wire.seen();
         if !wire.is_served() && self.asked_at_ms.is_some() {
             // Time runs once it is accepted.

@@ -41,6 +41,8 @@ pub(crate) struct Truth {
     pub(crate) is_lossy: bool,
     /// Whether there may be more clients than places.
     pub(crate) is_full: bool,
+    /// Whether little may be queued behind what is made for a client.
+    queues_little: bool,
     pub(crate) is_draining: bool,
     /// Whether the drain's deadline came first.
     pub(crate) was_cut_short: bool,
@@ -65,6 +67,9 @@ pub(crate) struct Record {
     pub(crate) sent_away: Vec<u16>,
     /// Whether something sent to it was refused, so that it is being closed.
     pub(crate) was_refused: bool,
+    /// Whether it ever took less than it was offered, or asked for more than may be queued behind, so that its topics may have moved
+    /// on.
+    pub(crate) was_slow: bool,
     /// Its subscriptions, the latest last; earlier ones may have messages under way.
     pub(crate) cursors: VecDeque<Cursor>,
 }
@@ -77,6 +82,8 @@ pub(crate) struct Cursor {
     /// The offset that it has to be given next.
     pub(crate) next: u64,
     pub(crate) mutes_own: bool,
+    /// Whether it began with messages that were there before.
+    pub(crate) replays: bool,
     /// Where it stopped listening: the offset of the first message that was published then.
     pub(crate) end: Option<u64>,
 }
@@ -106,6 +113,7 @@ impl Truth {
             calls: 0,
             upgrades: 0,
             is_lossy: limits.memory.is_some(),
+            queues_little: limits.queue_bytes_soft < 64 << 10,
             is_full: clients > limits.peers_max || clients > limits.topics.topics_max,
             is_draining: false,
             was_cut_short: false,
@@ -183,6 +191,7 @@ impl Truth {
             return Err(format!("malformed line {line:?}"));
         };
         let (life, offset): (usize, u64) = (life.parse().unwrap(), offset.parse().unwrap());
+        let may_lose = self.may_lose(client);
         let Self { clients, topics, .. } = self;
         let messages = &topics[topic][life].messages;
         let cursors = &mut clients[client].cursors;
@@ -206,12 +215,26 @@ impl Truth {
         };
         // What came of a later subscription ends the earlier ones.
         cursors.drain(..at);
+        if mark == "\x01G" && !may_lose {
+            return Err(format!("keeps up, and lost what comes before {line:?}: {cursors:?}"));
+        }
         cursors[0].next = offset + 1;
         let payload = words.next().unwrap_or_default();
         if mark == "\x01T" && payload != messages[usize::try_from(offset - 1).unwrap()].payload {
             return Err(format!("was given another's payload in {line:?}"));
         }
         Ok(())
+    }
+
+    /// Whether a client may lose messages of its topic: others never do.
+    pub(crate) fn may_lose(&self, client: usize) -> bool {
+        let Record { was_slow, cursors, .. } = &self.clients[client];
+        self.is_lossy || *was_slow || cursors.iter().any(|cursor| cursor.replays)
+    }
+
+    /// A client is sent an excerpt.
+    pub(crate) fn excerpt_sent(&mut self, client: usize) {
+        self.clients[client].was_slow |= self.queues_little;
     }
 
     /// How an excerpt begins: with what was asked for.

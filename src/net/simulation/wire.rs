@@ -45,6 +45,8 @@ pub(crate) struct Wire {
     outbound_max: usize,
     /// Whether a write was cut short, so that room is an event.
     wants_room: bool,
+    /// Whether a write was ever cut short.
+    pub(crate) was_short: bool,
     /// Whether the server sent its FIN.
     server_fin: bool,
     pub(crate) server: ServerEnd,
@@ -118,6 +120,7 @@ impl Wire {
             outbound: VecDeque::new(),
             outbound_max,
             wants_room: false,
+            was_short: false,
             server_fin: false,
             server: ServerEnd::Waiting,
             inbox: Vec::new(),
@@ -316,6 +319,7 @@ impl Wire {
         let len = room - left;
         self.moved.written += len;
         self.wants_room |= len < offered;
+        self.was_short |= len < offered;
         if self.takes_at_once && self.random.once_in(4) {
             let most = self.random.below(2 * self.outbound.len() + 1);
             self.take(most);

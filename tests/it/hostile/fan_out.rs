@@ -10,6 +10,7 @@ use super::attack::{
 use crate::support::ask::{api, listen, post, sessions};
 use crate::support::client::RawClient;
 use crate::support::crowd::{Crowd, Event};
+use crate::support::flood::connect_with_rcvbuf;
 use crate::support::published::{Expected, Form, Published, lines_of_text};
 use crate::support::session;
 use crate::support::siege::{Siege, count};
@@ -113,8 +114,7 @@ fn a_hundred_topics_of_a_thousand_each() {
 /// waits for what is on its way.
 #[test]
 fn who_keeps_up_loses_nothing_however_fast_it_is_published() {
-    let mut siege =
-        Siege::begin(&["--history", "8", "--topic-bytes", "16K", "--memory-limit", "256M"]);
+    let mut siege = Siege::begin(&["--history", "8", "--memory-limit", "256M"]);
     // They would wait for clients that get all they are to get, which is the machine's limit here.
     siege.dismiss_scouts();
     let each = count(2000, 100);
@@ -125,12 +125,25 @@ fn who_keeps_up_loses_nothing_however_fast_it_is_published() {
     let publishers: Vec<_> = ["bare", "post", "session", "api"]
         .into_iter()
         .map(|way| {
+            let mut client = match way {
+                "bare" => {
+                    let mut client = connect_with_rcvbuf(addr, MIB);
+                    client.send(wire::request().replacen("GET /", "GET /room?self=0", 1));
+                    client.expect_open(wire::KEY);
+                    client
+                }
+                "session" => session::connect(addr),
+                _ => RawClient::connect(addr),
+            };
             thread::spawn(move || {
-                let mut client = match way {
-                    "bare" => session::open(addr, "/room?self=0"),
-                    "session" => session::connect(addr),
-                    _ => RawClient::connect(addr),
-                };
+                // A subscriber that publishes hears the others. If it did not read, the server would close it as too slow.
+                let hears = (way == "bare").then(|| {
+                    let stream = client.stream.try_clone().unwrap();
+                    let mut ears = RawClient { stream, buf: Vec::new() };
+                    thread::spawn(move || {
+                        (0..total - MESSAGES).for_each(|_| assert!(!ears.text().contains(way)));
+                    })
+                });
                 for number in 0..MESSAGES {
                     let text = format!("{way} {number} {}", "-".repeat(MESSAGE_BYTES));
                     let channel = format!(r#""channel":"room","data":"{text}""#);
@@ -154,6 +167,9 @@ fn who_keeps_up_loses_nothing_however_fast_it_is_published() {
                         _ => assert_eq!(client.response().status, 200),
                     }
                 }
+                if let Some(hears) = hears {
+                    hears.join().unwrap();
+                }
                 client
             })
         })
@@ -175,6 +191,38 @@ fn who_keeps_up_loses_nothing_however_fast_it_is_published() {
     siege.end(256 * MIB);
 }
 
+/// Messages so long that streams are given them in parts, to a topic that keeps one: who keeps up gets all of them, be they published in
+/// one write.
+#[test]
+fn who_keeps_up_loses_no_message_that_is_written_in_parts() {
+    let siege = Siege::begin(&["--history", "1", "--memory-limit", "256M"]);
+    let mut published = Published::new(siege.addr, "room", lines_of_text(1, 16));
+    let each = count(100, 20);
+    let mut crowd = Crowd::new();
+    let forms = [Form::Event, Form::Line];
+    for form in forms {
+        crowd.open(siege.addr, each, MIB, |_| listen(form, "/room"));
+    }
+    let texts = lines_of_text(LONG_MESSAGES, LONG_MESSAGE_BYTES);
+    let requests: Vec<_> = texts.iter().map(|text| published.post(text)).collect();
+    published.texts.extend(texts);
+    let mut publisher = RawClient::connect(siege.addr);
+    let publisher = thread::spawn(move || {
+        publisher.send(requests.concat());
+        requests.iter().for_each(|_| assert_eq!(publisher.response().status, 200));
+        publisher
+    });
+    let streams = forms.map(|form| published.all(form)[1..].concat());
+    let mut came = vec![Expected::default(); crowd.len()];
+    crowd.until(0..crowd.len(), |at, event, _| {
+        let Event::Body(part) = event else { panic!("client {at}: {event:?}") };
+        came[at].take(&streams[at / each], part)
+    });
+    publisher.join().unwrap().reset();
+    crowd.reset();
+    siege.end(256 * MIB);
+}
+
 /// Sessions that publish, and how often to each topic.
 const PUBLISHERS: usize = 4;
 const ROUNDS: usize = 5;
@@ -182,6 +230,10 @@ const ROUNDS: usize = 5;
 /// What each of four publishers says, and how long each message is at least: all of it fits what the kernel keeps for a reader, so that
 /// no reader is slow, however busy the machine is.
 const MESSAGES: usize = 100;
-const MESSAGE_BYTES: usize = 1000;
+const MESSAGE_BYTES: usize = 2200;
+
+/// The same of messages in parts, which are longer than what leaves in one write.
+const LONG_MESSAGES: usize = 3;
+const LONG_MESSAGE_BYTES: usize = 260 << 10;
 
 const MIB: usize = 1 << 20;
