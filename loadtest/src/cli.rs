@@ -11,8 +11,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::permutation::PAIRS_MAX;
-use crate::threshold::Threshold;
+use crate::compare::permutation::PAIRS_MAX;
+use crate::result::threshold::Threshold;
 use crate::units::{parse_duration, parse_size};
 
 /// Opens ten thousand WebSocket connections, measures latency honestly, proves every reply.

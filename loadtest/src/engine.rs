@@ -10,6 +10,10 @@
 //! block, so that a message leaves within a microsecond and a reply is still read when it comes. Where no CPU is free
 //! to spin on, the timer is set to the message itself. Draws nothing and reads no file.
 
+pub(crate) mod churn;
+pub(crate) mod modes;
+pub(crate) mod ramp;
+
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -20,21 +24,21 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::churn::{Churn, Churned};
-use crate::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
-use crate::conn::{Conn, News, Ready};
-use crate::connect::{Connects, Ramp};
-use crate::desk::{Asks, Desk};
-use crate::link::Link;
-use crate::live::{Live, Phase};
-use crate::packing::Account;
+use crate::engine::churn::{Churn, Churned};
+use crate::engine::ramp::{Connects, Ramp};
+use crate::judge::Referee;
+use crate::judge::reach::Reach;
+use crate::judge::stats::Book;
 use crate::plan::Plan;
-use crate::rate::{Random, Schedule};
-use crate::reach::Reach;
-use crate::referee::Referee;
-use crate::stats::Book;
-use crate::upgrade::OpenFailure;
-use crate::workers::Gate;
+use crate::run::workers::Gate;
+use crate::time::clock::{MILLISECOND_NS, SECOND_NS, Timer, now_ns};
+use crate::time::live::{Live, Phase};
+use crate::time::schedule::{Random, Schedule};
+use crate::wire::compressor::Account;
+use crate::wire::conn::{Conn, News, Ready};
+use crate::wire::link::Link;
+use crate::wire::loan::{Asks, Desk};
+use crate::wire::upgrade::OpenFailure;
 
 /// What the measuring thread shares with the others.
 #[derive(Clone, Debug)]

@@ -1,81 +1,42 @@
 //! `loadtest`: opens ten thousand WebSocket connections, measures latency honestly, proves every reply.
 //!
 //! ```text
-//! cli ─► run ─► plan ─► engine (this thread) ──► outcome ─► report, document
-//!         │              │ ▲ live (atomics)        ▲
-//!         ▼              ▼ │                       │ verdict
-//!       spawn         progress (second thread) ─► sample, history
+//! run/        one run: what it starts, and what it ends       compare/   two servers, or two results
+//! engine/     drives: ramp, turns, churn, modes               report/    text, page, picture, other programs' formats
+//! judge/      what must come, and what came of it             watch/     what is seen meanwhile
+//! plan/       what is asked for, and whether it can be        result/    figures, document, thresholds, verdict
+//! wire/       a connection, up to whole messages              time/      the clock, and what is due
 //! ```
 //!
-//! `ab` runs two servers in turns and asks `permutation` whether they differ; `metric` names the figures of a document,
-//! which `threshold`, `find` and `baseline` hold against what was asked for, and `export` writes for other programs; `html` draws it with `svg`.
-//! `churn` replaces connections while messages flow. `wards` ends what was started, if need be; `workers` shares a load out that is too much for one process.
-//!
-//! The engine drives: `connect` opens, `rate` says when, `conn` speaks the protocol over a `link` (TCP, `tls`, Unix), a
-//! `referee` decides and `stats` remembers. Of those there are two: `judge` (`verify` and `outstanding` say what a reply
-//! must be) and `fanout` (`casting` says who subscribes and publishes, by `post` or as a message, `stamp` what must come,
-//! `reach` to whom it came). A further mode is a load of its own in `modes`; it changes no other file but `plan`, which
-//! reads its flags, and the reports.
+//! `cli` reads the flags, and `run` makes a plan of them. The engine keeps its schedule in this thread; `watch` is a second one, which
+//! reads what the engine counts in atomics. A `judge` decides whether what came is right: `echo`, `broadcast` or `idle`. A further mode
+//! is a load of its own in `engine::modes`; it changes no other file but `plan`, which reads its flags, and the reports.
 
-mod ab;
-mod baseline;
-mod casting;
-mod churn;
 mod cli;
-mod clock;
-mod conn;
-mod connect;
-mod desk;
-mod doctor;
-mod document;
+mod compare;
 mod engine;
-mod export;
-mod fanout;
-mod find;
-mod history;
-mod html;
 mod judge;
-mod link;
-mod live;
-mod machine;
-mod metric;
-mod modes;
-mod outcome;
-mod outstanding;
-mod packing;
-mod permutation;
 mod plan;
-mod post;
-mod progress;
-mod rate;
-mod reach;
-mod referee;
 mod report;
+mod result;
 mod run;
-mod sample;
-mod spawn;
-mod stamp;
-mod stats;
-mod svg;
-mod target;
-mod threshold;
-mod tls;
+mod time;
 mod units;
-mod upgrade;
-mod verdict;
-mod verify;
-mod vigil;
-mod wards;
-mod workers;
+mod watch;
+mod wire;
 
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::baseline::Either;
 use crate::cli::{Args, Command};
-use crate::document::Document;
-use crate::outcome::Exit;
+use crate::compare::baseline::Either;
+use crate::compare::{ab, baseline, find};
+use crate::report::{export, html};
+use crate::run::doctor;
+
+use crate::result::document::Document;
+use crate::result::outcome::Exit;
 use crate::run::Runner;
 
 fn main() -> ExitCode {

@@ -3,17 +3,23 @@
 //! What cannot work is refused with the number that is missing and the command that would fix it. The plan is not
 //! changed to fit: a run that measured something other than what was asked for would be worth nothing.
 
+pub(crate) mod broadcast;
+pub(crate) mod machine;
+pub(crate) mod target;
+
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::casting::{self, Casting, Envelope};
 use crate::cli::{Args, Arrival, Mode, ServerPid, Source, Stamping, Verify};
-use crate::connect::Endpoint;
-use crate::live::Phase;
-use crate::rate::Rate;
-use crate::target::{BROADCAST_URL, DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve};
-use crate::tls::{Connector, Trust};
+use crate::engine::ramp::Endpoint;
+use crate::judge::payload::Filling;
+use crate::plan::broadcast::{Casting, Envelope};
+use crate::plan::target::{
+    BROADCAST_URL, DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve,
+};
+use crate::time::live::Phase;
+use crate::time::schedule::Rate;
 use crate::units::{as_ns, bytes, count};
-use crate::verify::Filling;
+use crate::wire::tls::{Connector, Trust};
 
 /// A run that can start.
 #[derive(Clone, Debug)]
@@ -266,7 +272,7 @@ fn endpoint(args: &Args, place: &Place) -> Result<Endpoint, String> {
 /// The pace that the flags ask for, and no flag that this mode would ignore.
 fn load_plan(args: &Args, path: &str) -> Result<LoadPlan, String> {
     if args.mode != Mode::Broadcast {
-        casting::refuse_flags(args)?;
+        broadcast::refuse_flags(args)?;
     }
     let is_open_loop = matches!(args.mode, Mode::Echo | Mode::Broadcast);
     if !is_open_loop && (args.arrival != Arrival::Constant || args.burst.is_some()) {

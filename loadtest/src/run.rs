@@ -2,23 +2,31 @@
 //!
 //! Prints nothing and writes no file: what is done with the results is the caller's.
 
+pub(crate) mod children;
+pub(crate) mod doctor;
+pub(crate) mod spawn;
+pub(crate) mod workers;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::cli::{Args, ServerPid};
-use crate::desk::Asks;
-use crate::document::Document;
+use crate::engine::modes;
 use crate::engine::{Finished, Shared};
-use crate::history::Moment;
-use crate::live::{Live, Phase};
-use crate::outcome::{Exit, Outcome};
+use crate::plan::machine;
 use crate::plan::{LoadPlan, Machine, Plan};
-use crate::sample::{Sources, Usage};
-use crate::spawn::{PORT, Spawned, free_port};
-use crate::workers::{Gate, Share};
-use crate::{machine, modes, progress, report, wards, workers};
+use crate::report::text;
+use crate::result::document::Document;
+use crate::result::outcome::{Exit, Outcome};
+use crate::run::spawn::{PORT, Spawned, free_port};
+use crate::run::workers::{Gate, Share};
+use crate::time::live::{Live, Phase};
+use crate::watch::history::Moment;
+use crate::watch::progress;
+use crate::watch::sample::{Sources, Usage};
+use crate::wire::loan::Asks;
 
 /// What runs have in common.
 #[derive(Debug)]
@@ -52,7 +60,7 @@ impl Runner {
     /// What sigaction(2) and pipe(2) say.
     pub(crate) fn new(quiet: bool, worker: bool) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        wards::watch_signals(&stop)?;
+        children::watch_signals(&stop)?;
         let gate = worker.then(|| Arc::new(Gate::new()));
         Ok(Self { machine: Machine::this(), stop, quiet, gate })
     }
@@ -84,12 +92,12 @@ impl Runner {
         }
         let plan = Plan::new(&args, self.machine)?;
         let asks = modes::asks(&plan)?;
-        heading(&report::heading(&plan)).map_err(|error| error.to_string())?;
+        heading(&text::heading(&plan)).map_err(|error| error.to_string())?;
         let spawned = command.map(|command| self.spawn(command, &plan)).transpose()?;
         let (finished, watched) = self.measure(&plan, asks).map_err(|error| error.to_string())?;
         drop(spawned);
         let outcome = Outcome::new(&plan, finished, watched);
-        let (document, report) = (Document::new(&outcome), report::results(&outcome));
+        let (document, report) = (Document::new(&outcome), text::results(&outcome));
         Ok(Ran { document, report, exit: outcome.exit(args.strict) })
     }
 
@@ -105,12 +113,12 @@ impl Runner {
         let fds_max = self.machine.fds_max.saturating_mul(shares.len() as u64);
         let plan = Plan::new(args, Machine { fds_max, ..self.machine })?;
         let workers = format!(" workers  {} processes\n", shares.len());
-        heading(&(report::heading(&plan) + &workers)).map_err(|error| error.to_string())?;
+        heading(&(text::heading(&plan) + &workers)).map_err(|error| error.to_string())?;
         let spawned = command.map(|command| self.spawn(command, &plan)).transpose()?;
         let port = plan.endpoint.addr().map(|addr| addr.port());
         let (document, exit) = workers::run(shares, port, &self.stop)?;
         drop(spawned);
-        let report = report::joined(&document);
+        let report = text::joined(&document);
         Ok(Ran { document, report, exit })
     }
 

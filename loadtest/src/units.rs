@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::clock::SECOND_NS;
+use crate::time::clock::SECOND_NS;
 
 /// Reads a duration: `10s`, `500ms`, `1.5m`, `2h`; a bare number is seconds.
 ///
