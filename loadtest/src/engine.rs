@@ -26,7 +26,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::engine::churn::{Churn, Churned};
 use crate::engine::ramp::{Connects, Ramp};
-use crate::judge::Referee;
+use crate::judge::Judge;
 use crate::judge::reach::Reach;
 use crate::judge::stats::Book;
 use crate::plan::Plan;
@@ -37,7 +37,7 @@ use crate::time::schedule::{Random, Schedule};
 use crate::wire::compressor::Account;
 use crate::wire::conn::{Conn, News, Ready};
 use crate::wire::link::Link;
-use crate::wire::loan::{Asks, Desk};
+use crate::wire::loan::{Asks, Loan};
 use crate::wire::upgrade::OpenFailure;
 
 /// What the measuring thread shares with the others.
@@ -85,13 +85,13 @@ pub(crate) struct Sending {
 
 /// The measuring thread's state.
 #[derive(Debug)]
-pub(crate) struct Engine<'a, R: Referee> {
+pub(crate) struct Engine<'a, R: Judge> {
     pub(crate) plan: &'a Plan,
     shared: &'a Shared,
     poll: Poll,
     timer: Timer,
     pub(crate) conns: Vec<Conn<R::Lane>>,
-    pub(crate) desk: Desk<R>,
+    pub(crate) loan: Loan<R>,
     /// Replaces connections while messages flow.
     pub(crate) churn: Option<Churn>,
     /// Connections with more to read than their share of a turn.
@@ -163,7 +163,7 @@ const CLOSE_NS_MAX: u64 = SECOND_NS;
 /// The token of the timer.
 const TIMER: Token = Token(usize::MAX);
 
-impl<'a, R: Referee> Engine<'a, R> {
+impl<'a, R: Judge> Engine<'a, R> {
     /// An engine for `plan`, with nothing open.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl<'a, R: Referee> Engine<'a, R> {
         plan: &'a Plan,
         asks: Asks,
         shared: &'a Shared,
-        referee: R,
+        judge: R,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new()?;
@@ -187,12 +187,7 @@ impl<'a, R: Referee> Engine<'a, R> {
             timer,
             conns: Vec::with_capacity(usize::try_from(plan.conns).unwrap_or(0)),
             // Keys differ from run to run, so that no cache between here and the server can answer.
-            desk: Desk::new(
-                referee,
-                asks,
-                Random::new(now_ns()),
-                plan.endpoint.connector().cloned(),
-            ),
+            loan: Loan::new(judge, asks, Random::new(now_ns()), plan.endpoint.connector().cloned()),
             churn: None,
             again: Vec::new(),
             news: Vec::new(),
@@ -223,14 +218,14 @@ impl<'a, R: Referee> Engine<'a, R> {
             let drained_ns = self.drain(&mut events)?;
             self.close(&mut events)?;
             let lanes = self.conns.iter().map(|conn| &conn.lane);
-            self.desk.referee.give_up(lanes, drained_ns);
+            self.loan.judge.give_up(lanes, drained_ns);
         }
         self.enter(Phase::Done);
         let interrupted = self.is_stopped();
         let churned =
-            self.churn.take().map(|churn| churn.into_results(&self.conns, &self.desk.referee));
-        let packed = self.desk.packer.account;
-        let (book, reach) = self.desk.referee.into_results();
+            self.churn.take().map(|churn| churn.into_results(&self.conns, &self.loan.judge));
+        let packed = self.loan.packer.account;
+        let (book, reach) = self.loan.judge.into_results();
         Ok(Finished { connects, book, churned, reach, packed, sending, interrupted })
     }
 
@@ -277,11 +272,11 @@ impl<'a, R: Referee> Engine<'a, R> {
         debug_assert_eq!(index_of(index), self.conns.len());
         match self.dial(index, self.conns.len()) {
             Ok(link) => {
-                self.conns.push(Conn::new(index, link, now, &self.desk));
+                self.conns.push(Conn::new(index, link, now, &self.loan));
                 News::None
             }
             Err(failure) => {
-                self.conns.push(Conn::stillborn(index, &self.desk));
+                self.conns.push(Conn::stillborn(index, &self.loan));
                 News::Failed(failure)
             }
         }
@@ -308,10 +303,10 @@ impl<'a, R: Referee> Engine<'a, R> {
     ) -> io::Result<Sending> {
         let mut now = now_ns();
         let from = schedule.measured_from();
-        self.desk.referee.book_mut().window_ns =
+        self.loan.judge.book_mut().window_ns =
             (schedule.due_ns(from), schedule.due_ns(schedule.end()));
         let lanes = self.conns.iter().map(|conn| (&conn.lane, conn.is_open()));
-        self.desk.referee.begin(&schedule, lanes);
+        self.loan.judge.begin(&schedule, lanes);
         self.enter(Phase::Warmup);
         let give_up_ns = schedule.due_ns(schedule.end()).saturating_add(self.plan.drain_ns);
         let mut last_sent_ns = now;
@@ -331,7 +326,7 @@ impl<'a, R: Referee> Engine<'a, R> {
             }
             let churn_ns = churn.as_ref().map_or(u64::MAX, |churn| churn.wake_ns(now));
             now = self.turn(schedule.due_ns(k).min(churn_ns), now, events)?;
-            self.desk.referee.sweep(now);
+            self.loan.judge.sweep(now);
             match &mut churn {
                 Some(churn) => self.churn(churn, by_turn, now),
                 None => self.news.clear(),
@@ -340,7 +335,7 @@ impl<'a, R: Referee> Engine<'a, R> {
         if self.is_stopped() {
             schedule.cut(k);
         }
-        let window = &mut self.desk.referee.book_mut().window_ns;
+        let window = &mut self.loan.judge.book_mut().window_ns;
         window.1 = window.1.min(now.max(window.0));
         if let Some(churn) = &mut churn {
             self.end_churn(churn, by_turn, events)?;
@@ -353,9 +348,9 @@ impl<'a, R: Referee> Engine<'a, R> {
         let conn = &mut self.conns[index];
         if conn.is_open() {
             // Its end, if that is what the send brings, is counted.
-            conn.send(1, now, &mut self.desk);
+            conn.send(1, now, &mut self.loan);
         } else {
-            self.desk.referee.unsent(k);
+            self.loan.judge.unsent(k);
         }
     }
 
@@ -363,7 +358,7 @@ impl<'a, R: Referee> Engine<'a, R> {
     fn sending(&self, schedule: &Schedule, last_sent_ns: u64) -> Sending {
         let (from, end) = (schedule.measured_from(), schedule.end());
         let due = end.saturating_sub(from);
-        let sent = self.desk.referee.book().latencies.send_lag.len();
+        let sent = self.loan.judge.book().latencies.send_lag.len();
         let planned_ns = schedule.due_ns(end).saturating_sub(schedule.due_ns(from));
         let late_ns = last_sent_ns.saturating_sub(schedule.due_ns(end.saturating_sub(1)));
         let left = sent as f64 / due.max(1) as f64;
@@ -376,9 +371,9 @@ impl<'a, R: Referee> Engine<'a, R> {
         let mut now = now_ns();
         let patience_ns = if self.is_stopped() { SECOND_NS } else { self.plan.drain_ns };
         let deadline_ns = now + patience_ns.min(self.plan.drain_ns);
-        while self.desk.referee.book().awaited > 0 && now < deadline_ns {
+        while self.loan.judge.book().awaited > 0 && now < deadline_ns {
             now = self.turn(deadline_ns, now, events)?;
-            self.desk.referee.sweep(now);
+            self.loan.judge.sweep(now);
             self.news.clear();
         }
         Ok(now)
@@ -394,7 +389,7 @@ impl<'a, R: Referee> Engine<'a, R> {
                 let Some(conn) = self.conns.get_mut(unclosed) else { break };
                 unclosed += 1;
                 if conn.is_open() {
-                    conn.close(&mut self.desk);
+                    conn.close(&mut self.loan);
                 }
             }
             if unclosed == self.conns.len() && self.conns.iter().all(Conn::is_ended) {
@@ -460,7 +455,7 @@ impl<'a, R: Referee> Engine<'a, R> {
 
     fn act(&mut self, index: usize, ready: Ready) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        match conn.on_ready(ready, &mut self.desk) {
+        match conn.on_ready(ready, &mut self.loan) {
             News::None => {}
             News::More => self.again.push(index),
             news @ (News::Opened { .. } | News::Failed(_) | News::Ended) => {

@@ -22,7 +22,7 @@ use crate::judge::stats::Book;
 use crate::time::clock::Reading;
 use crate::time::schedule::Schedule;
 
-/// How a connection opens. The numbers are places in the desk's lists.
+/// How a connection opens. The numbers are places in the loan's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
     /// As a WebSocket, with this upgrade request.
@@ -52,7 +52,7 @@ pub(crate) enum Then {
 }
 
 /// Judges what comes, says what leaves, and keeps the book.
-pub(crate) trait Referee: Debug {
+pub(crate) trait Judge: Debug {
     /// What a connection lends to have its messages judged.
     type Lane: Debug;
 

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::cli::{Args, Arrival, Mode, ServerPid, Source, Stamping, Verify};
 use crate::engine::ramp::Endpoint;
 use crate::judge::payload::Filling;
-use crate::plan::broadcast::{Casting, Envelope};
+use crate::plan::broadcast::{BroadcastPlan, Envelope};
 use crate::plan::target::{
     BROADCAST_URL, DEFAULT_URL, Place, Scheme, Target, is_loopback_v4, resolve,
 };
@@ -86,7 +86,7 @@ pub(crate) enum LoadPlan {
     /// Closed loop, this many messages under way on each connection.
     Throughput(u32),
     /// Open loop: publishers publish, subscribers listen.
-    Broadcast(Box<Casting>),
+    Broadcast(Box<BroadcastPlan>),
     /// Nothing is said.
     Connect,
     /// Nothing is said but a Ping on each connection at the end.
@@ -236,7 +236,7 @@ impl LoadPlan {
     fn conns(&self, asked_for: u32) -> u32 {
         match self {
             Self::Echo(_) | Self::Throughput(_) | Self::Connect | Self::Idle => asked_for,
-            Self::Broadcast(casting) => casting.conns(),
+            Self::Broadcast(broadcast) => broadcast.conns(),
         }
     }
 
@@ -244,7 +244,7 @@ impl LoadPlan {
     fn envelope(&self) -> Envelope {
         match self {
             Self::Echo(_) | Self::Throughput(_) | Self::Connect | Self::Idle => Envelope::None,
-            Self::Broadcast(casting) => casting.envelope,
+            Self::Broadcast(broadcast) => broadcast.envelope,
         }
     }
 }
@@ -286,7 +286,7 @@ fn load_plan(args: &Args, path: &str) -> Result<LoadPlan, String> {
             if args.pipeline.is_some() {
                 return Err("--pipeline has no meaning with --mode broadcast".to_owned());
             }
-            Ok(LoadPlan::Broadcast(Box::new(Casting::new(args, path)?)))
+            Ok(LoadPlan::Broadcast(Box::new(BroadcastPlan::new(args, path)?)))
         }
         Mode::Throughput => {
             if args.rate.is_some() || args.rate_per_conn.is_some() {
@@ -493,11 +493,11 @@ fn memory_bytes(args: &Args, conns: u64, endpoint: &Endpoint, load: &LoadPlan) -
     let messages = under_way * args.size as u64 * 2;
     let accounts = match load {
         LoadPlan::Echo(_) | LoadPlan::Throughput(_) | LoadPlan::Connect | LoadPlan::Idle => 0,
-        LoadPlan::Broadcast(casting) => casting.memory_bytes(patience_s(args)),
+        LoadPlan::Broadcast(broadcast) => broadcast.memory_bytes(patience_s(args)),
     };
     let rate = match load {
         LoadPlan::Echo(rate) => Some(*rate),
-        LoadPlan::Broadcast(casting) => Some(casting.rate),
+        LoadPlan::Broadcast(broadcast) => Some(broadcast.rate),
         LoadPlan::Throughput(_) | LoadPlan::Connect | LoadPlan::Idle => None,
     };
     // Even arrivals are computed, random ones are kept.

@@ -14,7 +14,7 @@ use mio::Events;
 
 use crate::engine::Engine;
 use crate::engine::ramp::{Connects, Ramp};
-use crate::judge::Referee;
+use crate::judge::Judge;
 use crate::time::clock::{SECOND_NS, now_ns};
 use crate::time::schedule::Rate;
 use crate::wire::conn::{Conn, News};
@@ -105,10 +105,10 @@ impl Churn {
     }
 
     /// What it came to, once all connections of the run are closed.
-    pub(crate) fn into_results<R: Referee>(self, conns: &[Conn<R::Lane>], referee: &R) -> Churned {
+    pub(crate) fn into_results<R: Judge>(self, conns: &[Conn<R::Lane>], judge: &R) -> Churned {
         let ended = self.retiring.iter().filter(|old| {
             let conn = &conns[old.place];
-            conn.is_closed() && !referee.awaits(&conn.lane)
+            conn.is_closed() && !judge.awaits(&conn.lane)
         });
         let closed = self.closed + u32::try_from(ended.count()).unwrap_or(u32::MAX);
         Churned { rate: self.rate, due: self.due, closed, connects: self.ramp.connects }
@@ -123,7 +123,7 @@ impl Churn {
     }
 }
 
-impl<R: Referee> Engine<'_, R> {
+impl<R: Judge> Engine<'_, R> {
     /// Acts on what connections told, and on the time.
     pub(crate) fn churn(&mut self, churn: &mut Churn, by_turn: &mut [usize], now: u64) {
         for (place, news) in std::mem::take(&mut self.news) {
@@ -158,7 +158,7 @@ impl<R: Referee> Engine<'_, R> {
         let mut now = now_ns();
         while !churn.ramp.is_over() && !self.is_stopped() {
             now = self.turn(churn.wake_ns(now), now, events)?;
-            self.desk.referee.sweep(now);
+            self.loan.judge.sweep(now);
             self.churn(churn, by_turn, now);
         }
         for successor in churn.successors.drain(..) {
@@ -192,8 +192,8 @@ impl<R: Referee> Engine<'_, R> {
         let place = churn.vacant.pop().unwrap_or(self.conns.len());
         let dialled = self.dial(conn, place);
         let (successor, news) = match dialled {
-            Ok(link) => (Conn::new(conn, link, now, &self.desk), News::None),
-            Err(failure) => (Conn::stillborn(conn, &self.desk), News::Failed(failure)),
+            Ok(link) => (Conn::new(conn, link, now, &self.loan), News::None),
+            Err(failure) => (Conn::stillborn(conn, &self.loan), News::Failed(failure)),
         };
         match self.conns.get_mut(place) {
             Some(vacant) => *vacant = successor,
@@ -235,7 +235,7 @@ impl<R: Referee> Engine<'_, R> {
         if !from.is_open() || !to.is_open() {
             return new;
         }
-        self.desk.referee.hand_over(&from.lane, &mut to.lane);
+        self.loan.judge.hand_over(&from.lane, &mut to.lane);
         old
     }
 
@@ -243,9 +243,9 @@ impl<R: Referee> Engine<'_, R> {
     fn retire(&mut self, churn: &mut Churn, now: u64) {
         for old in &mut churn.retiring {
             let conn = &mut self.conns[old.place];
-            if conn.is_open() && !self.desk.referee.awaits(&conn.lane) {
+            if conn.is_open() && !self.loan.judge.awaits(&conn.lane) {
                 // Its end, if that is what it brings, is seen below.
-                conn.close(&mut self.desk);
+                conn.close(&mut self.loan);
                 old.closing_ns = Some(now);
             }
             if old.closing_ns.is_some_and(|since_ns| since_ns + CLOSE_NS_MAX <= now) {
@@ -253,13 +253,13 @@ impl<R: Referee> Engine<'_, R> {
             }
         }
         let conns = &self.conns;
-        let referee = &self.desk.referee;
+        let judge = &self.loan.judge;
         let gone = churn.retiring.extract_if(.., |old| conns[old.place].is_ended());
         for old in gone {
             let conn = &conns[old.place];
             churn.closed += u32::from(conn.is_closed());
             // What was lost with a connection is told of its lane at the end of the run.
-            if !referee.awaits(&conn.lane) {
+            if !judge.awaits(&conn.lane) {
                 churn.vacant.push(old.place);
             }
         }

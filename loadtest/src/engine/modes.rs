@@ -1,6 +1,6 @@
 //! The modes: which connections send what, and when; each a load on the engine.
 //!
-//! Reads what the plan says and nothing else. How a message is judged is the referees' business.
+//! Reads what the plan says and nothing else. How a message is judged is `judge`'s business.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use mio::Events;
 use crate::cli::Arrival;
 use crate::engine::churn::Churn;
 use crate::engine::{Engine, Finished, SENDS_PER_TURN_MAX, Sending, Shared, index_of};
-use crate::judge::Referee;
-use crate::judge::broadcast::Fanout;
-use crate::judge::echo::{Judge, Pace};
-use crate::judge::idle::Vigil;
-use crate::plan::broadcast::{Casting, Topic};
+use crate::judge::Judge;
+use crate::judge::broadcast::BroadcastJudge;
+use crate::judge::echo::{EchoJudge, Pace};
+use crate::judge::idle::IdleJudge;
+use crate::plan::broadcast::{BroadcastPlan, Topic};
 use crate::plan::{LoadPlan, Plan};
 use crate::time::clock::{MILLISECOND_NS, now_ns};
 use crate::time::live::Phase;
@@ -29,17 +29,17 @@ use crate::wire::upgrade::Request;
 ///
 /// One line that names what can't stand in a request.
 pub(crate) fn asks(plan: &Plan) -> Result<Asks, String> {
-    let LoadPlan::Broadcast(casting) = &plan.load else {
+    let LoadPlan::Broadcast(broadcast) = &plan.load else {
         let upgrades = vec![Request::new(plan, &plan.target.path)?];
         return Ok(Asks { upgrades, posts: Vec::new() });
     };
-    let subscribed = casting.topics.iter().map(|topic| &topic.subscribe_path);
-    let published = casting.topics.iter().map(|topic| &topic.publish_path);
+    let subscribed = broadcast.topics.iter().map(|topic| &topic.subscribe_path);
+    let published = broadcast.topics.iter().map(|topic| &topic.publish_path);
     let upgrades = subscribed.chain(published).map(|path| Request::new(plan, path));
     let post = |topic: &Topic| PostHead::new(plan, &topic.publish_path, &topic.before);
     Ok(Asks {
         upgrades: upgrades.collect::<Result<_, _>>()?,
-        posts: casting.topics.iter().map(post).collect(),
+        posts: broadcast.topics.iter().map(post).collect(),
     })
 }
 
@@ -51,24 +51,25 @@ pub(crate) fn asks(plan: &Plan) -> Result<Asks, String> {
 pub(crate) fn run(plan: &Plan, asks: Asks, shared: &Shared) -> io::Result<Finished> {
     let live = Arc::clone(&shared.live);
     match &plan.load {
-        LoadPlan::Echo(rate) => Engine::new(plan, asks, shared, Judge::new(plan, live))?
+        LoadPlan::Echo(rate) => Engine::new(plan, asks, shared, EchoJudge::new(plan, live))?
             .run(|engine, events| engine.echo(*rate, events).map(Some)),
-        LoadPlan::Throughput(depth) => Engine::new(plan, asks, shared, Judge::new(plan, live))?
+        LoadPlan::Throughput(depth) => Engine::new(plan, asks, shared, EchoJudge::new(plan, live))?
             .run(|engine, events| engine.closed_loop(*depth, events).map(|()| None)),
-        LoadPlan::Broadcast(casting) => {
-            let fanout = Fanout::new(plan, casting, live, now_ns());
-            Engine::new(plan, asks, shared, fanout)?
-                .run(|engine, events| engine.broadcast(casting, events).map(Some))
+        LoadPlan::Broadcast(broadcast) => {
+            let judge = BroadcastJudge::new(plan, broadcast, live, now_ns());
+            Engine::new(plan, asks, shared, judge)?
+                .run(|engine, events| engine.broadcast(broadcast, events).map(Some))
         }
         LoadPlan::Connect => {
-            Engine::new(plan, asks, shared, Vigil::new(live, plan.timeout_ns))?.run(|_, _| Ok(None))
+            Engine::new(plan, asks, shared, IdleJudge::new(live, plan.timeout_ns))?
+                .run(|_, _| Ok(None))
         }
-        LoadPlan::Idle => Engine::new(plan, asks, shared, Vigil::new(live, plan.timeout_ns))?
+        LoadPlan::Idle => Engine::new(plan, asks, shared, IdleJudge::new(live, plan.timeout_ns))?
             .run(|engine, events| engine.idle(events).map(Some)),
     }
 }
 
-impl Engine<'_, Judge> {
+impl Engine<'_, EchoJudge> {
     /// Every connection sends in its turn.
     fn echo(&mut self, rate: Rate, events: &mut Events) -> io::Result<Sending> {
         let mut by_turn = self.turns();
@@ -90,8 +91,8 @@ impl Engine<'_, Judge> {
         let mut now = now_ns();
         let from_ns = now + self.plan.warmup_ns;
         let end_ns = from_ns + self.plan.duration_ns;
-        self.desk.referee.book_mut().window_ns = (from_ns, end_ns);
-        self.desk.referee.pace = Pace::Closed { from_ns, end_ns };
+        self.loan.judge.book_mut().window_ns = (from_ns, end_ns);
+        self.loan.judge.pace = Pace::Closed { from_ns, end_ns };
         self.enter(Phase::Warmup);
         let mut unprimed = 0;
         while now < end_ns && !self.is_stopped() {
@@ -102,7 +103,7 @@ impl Engine<'_, Judge> {
                 let Some(conn) = self.conns.get_mut(unprimed) else { break };
                 unprimed += 1;
                 if conn.is_open() {
-                    conn.send(depth, now_ns(), &mut self.desk);
+                    conn.send(depth, now_ns(), &mut self.loan);
                 }
             }
             let is_primed = unprimed == self.conns.len();
@@ -115,24 +116,24 @@ impl Engine<'_, Judge> {
             self.news.clear();
         }
         let end_ns = end_ns.min(now.max(from_ns));
-        self.desk.referee.book_mut().window_ns.1 = end_ns;
-        self.desk.referee.pace = Pace::Closed { from_ns, end_ns };
+        self.loan.judge.book_mut().window_ns.1 = end_ns;
+        self.loan.judge.pace = Pace::Closed { from_ns, end_ns };
         Ok(())
     }
 }
 
-impl Engine<'_, Fanout> {
+impl Engine<'_, BroadcastJudge> {
     /// Publishers publish in turn; the others listen.
-    fn broadcast(&mut self, casting: &Casting, events: &mut Events) -> io::Result<Sending> {
-        self.hold(casting.settle_ns, events)?;
+    fn broadcast(&mut self, broadcast: &BroadcastPlan, events: &mut Events) -> io::Result<Sending> {
+        self.hold(broadcast.settle_ns, events)?;
         let mut publishers: Vec<usize> =
-            (casting.subscribers..casting.conns()).map(index_of).collect();
-        let schedule = schedule(self.plan, casting.rate, publishers.len());
+            (broadcast.subscribers..broadcast.conns()).map(index_of).collect();
+        let schedule = schedule(self.plan, broadcast.rate, publishers.len());
         self.open_loop(schedule, &mut publishers, events)
     }
 }
 
-impl Engine<'_, Vigil> {
+impl Engine<'_, IdleJudge> {
     /// Holds the connections, then sends each a Ping.
     fn idle(&mut self, events: &mut Events) -> io::Result<Sending> {
         self.hold(self.plan.duration_ns, events)?;
@@ -149,7 +150,7 @@ impl Engine<'_, Vigil> {
 /// Pings a second: what hardly any server would be slow at.
 const PROBES_PER_SECOND: u32 = 10_000;
 
-impl<R: Referee> Engine<'_, R> {
+impl<R: Judge> Engine<'_, R> {
     /// The open connections in the order of their turns.
     fn turns(&self) -> Vec<usize> {
         let open: Vec<usize> =

@@ -17,7 +17,7 @@ use crate::judge::reach::{Accounts, Audience, Reach};
 use crate::judge::stamp::{Mark, Stamps};
 use crate::judge::stats::Book;
 use crate::plan::Plan;
-use crate::plan::broadcast::{Casting, Envelope};
+use crate::plan::broadcast::{BroadcastPlan, Envelope};
 use crate::time::clock::Reading;
 use crate::time::live::Live;
 use crate::time::schedule::Schedule;
@@ -55,10 +55,10 @@ struct Seat {
 
 /// Judges a broadcast and keeps count.
 #[derive(Debug)]
-pub(crate) struct Fanout {
+pub(crate) struct BroadcastJudge {
     book: Book,
     reach: Reach,
-    casting: Casting,
+    broadcast: BroadcastPlan,
     stamps: Stamps,
     kind: Kind,
     /// `None` before the load.
@@ -75,10 +75,10 @@ pub(crate) struct Fanout {
     patience_ns: u64,
 }
 
-impl Fanout {
+impl BroadcastJudge {
     /// A judge for the broadcast of `plan`, before the load. `salt` is the run's own.
-    pub(crate) fn new(plan: &Plan, casting: &Casting, live: Arc<Live>, salt: u64) -> Self {
-        let due_len = casting.subscribers as usize * casting.publishers_per_topic();
+    pub(crate) fn new(plan: &Plan, broadcast: &BroadcastPlan, live: Arc<Live>, salt: u64) -> Self {
+        let due_len = broadcast.subscribers as usize * broadcast.publishers_per_topic();
         Self {
             book: Book::new(live),
             reach: Reach::new(),
@@ -88,16 +88,16 @@ impl Fanout {
             audiences: Vec::new(),
             accounts: Accounts::default(),
             due: vec![0; due_len],
-            missed: vec![0; casting.subscribers as usize],
+            missed: vec![0; broadcast.subscribers as usize],
             timeout_ns: plan.timeout_ns,
             patience_ns: plan.timeout_ns.saturating_add(plan.drain_ns),
-            casting: casting.clone(),
+            broadcast: broadcast.clone(),
         }
     }
 
     /// The number in the schedule of a publisher's message.
     fn number(&self, mark: Mark) -> Option<u64> {
-        let publishers = u64::from(self.casting.publishers);
+        let publishers = u64::from(self.broadcast.publishers);
         let publisher = u64::from(mark.publisher);
         (publisher < publishers).then(|| mark.seq * publishers + publisher)
     }
@@ -110,7 +110,7 @@ impl Fanout {
         let due_ns = schedule.due_ns(k);
         let is_measured = schedule.is_measured(k);
         let mark = Mark { publisher, seq, due_ns: due_ns - schedule.start_ns() };
-        let topic = self.casting.topic_of_publisher(publisher);
+        let topic = self.broadcast.topic_of_publisher(publisher);
         let audience = self.audiences.get(topic)?;
         let stamp = self.stamps.stamp(mark);
         self.accounts.open(mark, stamp, topic, audience, now_ns, is_measured);
@@ -137,7 +137,7 @@ impl Fanout {
             && let Some(account) = self.accounts.get_mut(k)
             && account.topic == seat.topic
             && !account.is_settled(seat.place)
-            && (kind == self.kind || self.casting.envelope == Envelope::Unknown)
+            && (kind == self.kind || self.broadcast.envelope == Envelope::Unknown)
             && self.stamps.proves(&account.stamp, message)
         {
             self.proved(conn, seat, k, mark, reading);
@@ -148,7 +148,7 @@ impl Fanout {
 
     /// Records the time of a message that is as it must be, and minds its order.
     fn proved(&mut self, conn: u32, seat: &Seat, k: u64, mark: Mark, reading: Reading) {
-        let at = self.casting.pair(seat.topic, seat.place, mark.publisher);
+        let at = self.broadcast.pair(seat.topic, seat.place, mark.publisher);
         let due = &mut self.due[at];
         if mark.seq < *due {
             self.book.counts.reordered += 1;
@@ -194,7 +194,7 @@ impl Fanout {
             self.book.counts.duplicated += 1;
             return self.book.wrong(&On(conn, Wrong::Duplicate(mark)));
         }
-        let is_right_kind = kind == self.kind || self.casting.envelope == Envelope::Unknown;
+        let is_right_kind = kind == self.kind || self.broadcast.envelope == Envelope::Unknown;
         let wrong = if is_right_kind { Wrong::Bytes(mark) } else { Wrong::Kind(mark) };
         self.book.counts.corrupt += 1;
         self.book.wrong(&On(conn, wrong));
@@ -219,7 +219,7 @@ impl Fanout {
         self.reach.closed(&account, now_ns.saturating_sub(intended_ns));
         let mut lost = 0;
         for place in account.missing() {
-            let subscriber = self.casting.subscriber(account.topic, place);
+            let subscriber = self.broadcast.subscriber(account.topic, place);
             self.missed[subscriber] += 1;
             lost += 1;
             let conn = u32::try_from(subscriber).unwrap_or(u32::MAX);
@@ -235,7 +235,7 @@ impl Fanout {
     /// A message whose account is closed. Whoever has had all that was published, has had this one.
     #[cold]
     fn after(&mut self, conn: u32, seat: &Seat, mark: Mark) {
-        let had_all = self.missed[self.casting.subscriber(seat.topic, seat.place)] == 0;
+        let had_all = self.missed[self.broadcast.subscriber(seat.topic, seat.place)] == 0;
         let (count, wrong) = if had_all {
             (&mut self.book.counts.duplicated, Wrong::Duplicate(mark))
         } else {
@@ -265,8 +265,8 @@ impl Fanout {
 
     /// The message that is due next at `seat`, and its place in `due`, if its topic has but one publisher.
     fn only_due(&mut self, seat: &Seat) -> Option<(u64, usize)> {
-        let publisher = self.casting.only_publisher(seat.topic)?;
-        let at = self.casting.pair(seat.topic, seat.place, publisher);
+        let publisher = self.broadcast.only_publisher(seat.topic)?;
+        let at = self.broadcast.pair(seat.topic, seat.place, publisher);
         let k = self.number(Mark { publisher, seq: self.due[at], due_ns: 0 })?;
         let account = self.accounts.get_mut(k)?;
         (!account.is_settled(seat.place)).then_some((k, at))
@@ -275,7 +275,7 @@ impl Fanout {
     /// A frame for a subscriber in which no message was found.
     #[cold]
     fn strange(&mut self, conn: u32, seat: &Seat, payload: &[u8], now_ns: u64) -> Then {
-        match self.casting.envelope {
+        match self.broadcast.envelope {
             // It has a protocol of its own, which says more than was published.
             Envelope::Unknown => return self.other(payload),
             Envelope::None => match self.only_due(seat) {
@@ -290,7 +290,7 @@ impl Fanout {
     #[cold]
     fn other(&mut self, payload: &[u8]) -> Then {
         self.reach.other_frames += 1;
-        let answers = &self.casting.answers;
+        let answers = &self.broadcast.answers;
         let asked = answers.iter().position(|(frame, _)| frame.as_bytes() == payload);
         asked.map_or(Then::Wait, Then::Answer)
     }
@@ -305,7 +305,7 @@ impl Fanout {
         reading: Reading,
     ) -> Then {
         let size = self.stamps.size();
-        match self.casting.envelope {
+        match self.broadcast.envelope {
             Envelope::None if self.stamps.find(payload, 0) == Some(0) => {
                 self.deliver(conn, seat, kind, payload, reading);
             }
@@ -337,7 +337,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Args;
-    use crate::judge::Referee as _;
+    use crate::judge::Judge as _;
     use crate::judge::stats::Counts;
     use crate::plan::{LoadPlan, Machine};
     use crate::time::schedule::Rate;
@@ -346,7 +346,7 @@ mod tests {
     const START_NS: u64 = 7 * SECOND_NS;
 
     /// A broadcast that has begun, and its lanes: a message a second, all of them measured.
-    fn begun(words: &[&str]) -> (Fanout, Vec<Lane>) {
+    fn begun(words: &[&str]) -> (BroadcastJudge, Vec<Lane>) {
         let machine = Machine {
             fds_max: 20_000,
             ports: (32_768, 60_999),
@@ -355,114 +355,114 @@ mod tests {
         };
         let words = ["loadtest", "--mode", "broadcast"].into_iter().chain(words.iter().copied());
         let plan = Plan::new(&Args::try_parse_from(words).unwrap(), machine).unwrap();
-        let LoadPlan::Broadcast(casting) = &plan.load else { panic!("a broadcast") };
-        let mut fanout = Fanout::new(&plan, casting, Arc::new(Live::new()), 5);
-        let lanes: Vec<Lane> = (0..plan.conns).map(|conn| fanout.lane(conn)).collect();
+        let LoadPlan::Broadcast(broadcast) = &plan.load else { panic!("a broadcast") };
+        let mut judge = BroadcastJudge::new(&plan, broadcast, Arc::new(Live::new()), 5);
+        let lanes: Vec<Lane> = (0..plan.conns).map(|conn| judge.lane(conn)).collect();
         let rate = Rate::new(1.0).unwrap();
-        let schedule = Schedule::new(rate, START_NS, 0, 100 * SECOND_NS, casting.publishers);
-        fanout.begin(&schedule, lanes.iter().map(|lane| (lane, true)));
-        (fanout, lanes)
+        let schedule = Schedule::new(rate, START_NS, 0, 100 * SECOND_NS, broadcast.publishers);
+        judge.begin(&schedule, lanes.iter().map(|lane| (lane, true)));
+        (judge, lanes)
     }
 
     /// What publishers publish, in turn, each message as it is due.
-    fn publish(fanout: &mut Fanout, lanes: &mut [Lane], count: u64) -> Vec<Vec<u8>> {
-        let subscribers = fanout.casting.subscribers as usize;
-        let publishers = u64::from(fanout.casting.publishers);
+    fn publish(judge: &mut BroadcastJudge, lanes: &mut [Lane], count: u64) -> Vec<Vec<u8>> {
+        let subscribers = judge.broadcast.subscribers as usize;
+        let publishers = u64::from(judge.broadcast.publishers);
         let mut one = |k: u64| {
             let lane = &mut lanes[subscribers + usize::try_from(k % publishers).unwrap()];
             let mut payload = Vec::new();
-            fanout.next_message(lane, START_NS + k * SECOND_NS, &mut payload);
+            judge.next_message(lane, START_NS + k * SECOND_NS, &mut payload);
             payload
         };
         (0..count).map(&mut one).collect()
     }
 
-    fn hear(fanout: &mut Fanout, lane: &mut Lane, payload: &[u8], now_ns: u64) {
-        let kind = fanout.kind;
-        assert_eq!(fanout.take_in(lane, kind, payload, Reading::at(now_ns)), Then::Wait);
+    fn hear(judge: &mut BroadcastJudge, lane: &mut Lane, payload: &[u8], now_ns: u64) {
+        let kind = judge.kind;
+        assert_eq!(judge.take_in(lane, kind, payload, Reading::at(now_ns)), Then::Wait);
     }
 
     #[test]
     fn a_frame_may_hold_several_messages_in_any_envelope() {
         let template = r#"{"to":"{topic}","data":"{payload}"}"#;
-        let (mut fanout, mut lanes) = begun(&["-c", "2", "--publish", template]);
-        let messages = publish(&mut fanout, &mut lanes, 3);
+        let (mut judge, mut lanes) = begun(&["-c", "2", "--publish", template]);
+        let messages = publish(&mut judge, &mut lanes, 3);
         assert!(messages[0].starts_with(br#"{"to":"loadtest","data":"wsf_"#));
         let joined = messages.join(&b'\n');
         for lane in &mut lanes[..2] {
-            hear(&mut fanout, lane, b"{}", START_NS);
-            hear(&mut fanout, lane, &joined, START_NS + 3 * SECOND_NS);
+            hear(&mut judge, lane, b"{}", START_NS);
+            hear(&mut judge, lane, &joined, START_NS + 3 * SECOND_NS);
         }
-        assert_eq!(fanout.book.counts, Counts { sent: 3, verified: 6, ..Counts::default() });
-        assert_eq!((fanout.reach.other_frames, fanout.book.awaited), (2, 0));
+        assert_eq!(judge.book.counts, Counts { sent: 3, verified: 6, ..Counts::default() });
+        assert_eq!((judge.reach.other_frames, judge.book.awaited), (2, 0));
         // The last is cut off, and the one before is spoilt where the envelope does not show it.
-        let (mut fanout, mut lanes) = begun(&["-c", "1", "--publish", template]);
-        let messages = publish(&mut fanout, &mut lanes, 3);
+        let (mut judge, mut lanes) = begun(&["-c", "1", "--publish", template]);
+        let messages = publish(&mut judge, &mut lanes, 3);
         let mut joined = messages.concat();
         joined[2 * messages[0].len() - 4] ^= 1;
         joined.truncate(3 * messages[0].len() - 5);
-        hear(&mut fanout, &mut lanes[0], &joined, START_NS);
+        hear(&mut judge, &mut lanes[0], &joined, START_NS);
         let expected = Counts { sent: 3, verified: 1, corrupt: 2, ..Counts::default() };
-        assert_eq!((fanout.book.counts, fanout.book.awaited), (expected, 0));
+        assert_eq!((judge.book.counts, judge.book.awaited), (expected, 0));
     }
 
     #[test]
     fn order_is_that_of_each_publisher() {
-        let (mut fanout, mut lanes) = begun(&["-c", "1", "--publishers", "2"]);
-        let messages = publish(&mut fanout, &mut lanes, 6);
+        let (mut judge, mut lanes) = begun(&["-c", "1", "--publishers", "2"]);
+        let messages = publish(&mut judge, &mut lanes, 6);
         // One publisher's messages are 0, 2 and 4, the other's 1, 3 and 5.
         for at in [1, 3, 0, 4, 2, 5] {
-            hear(&mut fanout, &mut lanes[0], &messages[at], START_NS);
+            hear(&mut judge, &mut lanes[0], &messages[at], START_NS);
         }
         let expected = Counts { sent: 6, verified: 5, reordered: 1, ..Counts::default() };
-        assert_eq!(fanout.book.counts, expected);
-        assert_eq!((fanout.reach.received, fanout.reach.expected), (6, 6));
-        let fault = fanout.book.first_fault.unwrap();
+        assert_eq!(judge.book.counts, expected);
+        assert_eq!((judge.reach.received, judge.reach.expected), (6, 6));
+        let fault = judge.book.first_fault.unwrap();
         assert_eq!(fault, "connection 0: message 1 of publisher 0 was overtaken");
     }
 
     #[test]
     fn another_topic_s_message_and_one_that_nobody_published_are_unasked() {
-        let (mut fanout, mut lanes) = begun(&["-c", "2", "--topics", "2"]);
-        let messages = publish(&mut fanout, &mut lanes, 2);
-        hear(&mut fanout, &mut lanes[0], &messages[1], START_NS);
+        let (mut judge, mut lanes) = begun(&["-c", "2", "--topics", "2"]);
+        let messages = publish(&mut judge, &mut lanes, 2);
+        hear(&mut judge, &mut lanes[0], &messages[1], START_NS);
         let mut never = Vec::new();
         let mark = Mark { publisher: 0, seq: 40, due_ns: 40 * SECOND_NS };
-        fanout.stamps.append(&fanout.stamps.stamp(mark), &mut never);
-        hear(&mut fanout, &mut lanes[0], &never, START_NS);
+        judge.stamps.append(&judge.stamps.stamp(mark), &mut never);
+        hear(&mut judge, &mut lanes[0], &never, START_NS);
         let mark = Mark { publisher: 2, ..mark };
         never.clear();
-        fanout.stamps.append(&fanout.stamps.stamp(mark), &mut never);
-        hear(&mut fanout, &mut lanes[0], &never, START_NS);
-        assert_eq!(fanout.book.counts, Counts { sent: 2, unasked: 3, ..Counts::default() });
-        assert_eq!(fanout.book.awaited, 2);
+        judge.stamps.append(&judge.stamps.stamp(mark), &mut never);
+        hear(&mut judge, &mut lanes[0], &never, START_NS);
+        assert_eq!(judge.book.counts, Counts { sent: 2, unasked: 3, ..Counts::default() });
+        assert_eq!(judge.book.awaited, 2);
     }
 
     #[test]
     fn what_is_not_heard_in_time_is_lost_and_late_if_it_comes_then() {
-        let (mut fanout, mut lanes) =
+        let (mut judge, mut lanes) =
             begun(&["-c", "3", "--timeout", "1s", "--drain", "1s", "-r", "1"]);
-        let messages = publish(&mut fanout, &mut lanes, 2);
+        let messages = publish(&mut judge, &mut lanes, 2);
         for at in [0, 1] {
-            hear(&mut fanout, &mut lanes[at], &messages[0], START_NS + 1);
+            hear(&mut judge, &mut lanes[at], &messages[0], START_NS + 1);
         }
-        fanout.sweep(START_NS + 2 * SECOND_NS);
-        assert_eq!((fanout.book.counts.lost, fanout.book.awaited), (0, 4));
-        fanout.sweep(START_NS + 2 * SECOND_NS + 1);
-        assert_eq!((fanout.book.counts.lost, fanout.book.awaited), (1, 3));
+        judge.sweep(START_NS + 2 * SECOND_NS);
+        assert_eq!((judge.book.counts.lost, judge.book.awaited), (0, 4));
+        judge.sweep(START_NS + 2 * SECOND_NS + 1);
+        assert_eq!((judge.book.counts.lost, judge.book.awaited), (1, 3));
         // Who missed it gets it late; who had it gets it twice.
         for at in [1, 2] {
-            hear(&mut fanout, &mut lanes[at], &messages[0], START_NS + 3 * SECOND_NS);
+            hear(&mut judge, &mut lanes[at], &messages[0], START_NS + 3 * SECOND_NS);
         }
-        let counts = fanout.book.counts;
+        let counts = judge.book.counts;
         assert_eq!((counts.lost, counts.late, counts.duplicated), (1, 1, 1));
         // A second and a half after it left is late, and counts.
         for lane in &mut lanes[..3] {
-            hear(&mut fanout, lane, &messages[1], START_NS + 2 * SECOND_NS + SECOND_NS / 2);
+            hear(&mut judge, lane, &messages[1], START_NS + 2 * SECOND_NS + SECOND_NS / 2);
         }
-        let counts = fanout.book.counts;
+        let counts = judge.book.counts;
         assert_eq!((counts.verified, counts.late, counts.lost), (5, 4, 1));
-        let (book, reach) = fanout.into_results();
+        let (book, reach) = judge.into_results();
         let reach = reach.unwrap();
         assert_eq!((reach.received, reach.expected, reach.short), (5, 6, 1));
         assert_eq!((reach.worst, book.latencies.censored), (Some((2, 1)), 1));
@@ -470,35 +470,35 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_who_has_left_but_its_deliveries_stay_due() {
-        let (mut fanout, mut lanes) = begun(&["-c", "2"]);
-        let messages = publish(&mut fanout, &mut lanes, 1);
-        fanout.abandon(&lanes[0]);
-        assert_eq!(fanout.book.awaited, 1);
-        hear(&mut fanout, &mut lanes[1], &messages[0], START_NS + 1);
-        assert_eq!(fanout.book.awaited, 0);
-        fanout.abandon(&lanes[1]);
+        let (mut judge, mut lanes) = begun(&["-c", "2"]);
+        let messages = publish(&mut judge, &mut lanes, 1);
+        judge.abandon(&lanes[0]);
+        assert_eq!(judge.book.awaited, 1);
+        hear(&mut judge, &mut lanes[1], &messages[0], START_NS + 1);
+        assert_eq!(judge.book.awaited, 0);
+        judge.abandon(&lanes[1]);
         let mut payload = Vec::new();
-        fanout.next_message(&mut lanes[2], START_NS + SECOND_NS, &mut payload);
-        assert_eq!((fanout.book.awaited, fanout.book.counts.lost), (0, 0));
-        fanout.give_up(lanes.iter(), START_NS + 9 * SECOND_NS);
-        assert_eq!((fanout.book.awaited, fanout.book.counts.lost), (0, 3));
-        assert_eq!((fanout.reach.received, fanout.reach.expected), (1, 4));
+        judge.next_message(&mut lanes[2], START_NS + SECOND_NS, &mut payload);
+        assert_eq!((judge.book.awaited, judge.book.counts.lost), (0, 0));
+        judge.give_up(lanes.iter(), START_NS + 9 * SECOND_NS);
+        assert_eq!((judge.book.awaited, judge.book.counts.lost), (0, 3));
+        assert_eq!((judge.reach.received, judge.reach.expected), (1, 4));
         // Its last subscriber has waited nine seconds for the first message, and eight for the second.
-        assert!(fanout.reach.last.min() >= 7 * SECOND_NS && fanout.reach.last.len() == 2);
-        assert_eq!(fanout.book.latencies.censored, 3);
+        assert!(judge.reach.last.min() >= 7 * SECOND_NS && judge.reach.last.len() == 2);
+        assert_eq!(judge.book.latencies.censored, 3);
     }
 
     #[test]
     fn a_damaged_name_is_the_only_one_that_can_be_meant() {
         let spoilt = |publishers: &str| {
-            let (mut fanout, mut lanes) = begun(&["-c", "1", "--publishers", publishers]);
-            let mut messages = publish(&mut fanout, &mut lanes, 2);
+            let (mut judge, mut lanes) = begun(&["-c", "1", "--publishers", publishers]);
+            let mut messages = publish(&mut judge, &mut lanes, 2);
             messages[0][8] ^= 1;
             for message in &messages {
-                hear(&mut fanout, &mut lanes[0], message, START_NS);
+                hear(&mut judge, &mut lanes[0], message, START_NS);
             }
-            fanout.give_up(lanes.iter(), START_NS + 9 * SECOND_NS);
-            fanout.book.counts
+            judge.give_up(lanes.iter(), START_NS + 9 * SECOND_NS);
+            judge.book.counts
         };
         let expected = Counts { sent: 2, verified: 1, corrupt: 1, ..Counts::default() };
         assert_eq!(spoilt("1"), expected);

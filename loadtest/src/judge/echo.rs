@@ -11,7 +11,7 @@ use crate::judge::outstanding::{Arrival, Outstanding};
 use crate::judge::payload::{Name, Pattern};
 use crate::judge::reach::Reach;
 use crate::judge::stats::Book;
-use crate::judge::{Opening, Referee, Saying, Then};
+use crate::judge::{Judge, Opening, Saying, Then};
 use crate::plan::Plan;
 use crate::time::clock::Reading;
 use crate::time::live::Live;
@@ -76,7 +76,7 @@ pub(crate) enum FaultKind {
 
 /// Judges replies and keeps count.
 #[derive(Debug)]
-pub(crate) struct Judge {
+pub(crate) struct EchoJudge {
     /// What messages say.
     pub(crate) pattern: Pattern,
     /// How they are paced.
@@ -88,7 +88,7 @@ pub(crate) struct Judge {
     timeout_ns: u64,
 }
 
-impl Judge {
+impl EchoJudge {
     /// A judge for `plan`, before the load.
     pub(crate) fn new(plan: &Plan, live: Arc<Live>) -> Self {
         Self {
@@ -269,7 +269,7 @@ impl Judge {
     }
 }
 
-impl Referee for Judge {
+impl Judge for EchoJudge {
     type Lane = Lane;
 
     fn lane(&self, conn: u32) -> Lane {
@@ -381,7 +381,7 @@ mod tests {
     use crate::judge::stats::Counts;
     use crate::plan::Machine;
 
-    fn judge(line: &str) -> Judge {
+    fn judge(line: &str) -> EchoJudge {
         let words = std::iter::once("loadtest").chain(line.split_whitespace());
         let machine = Machine {
             fds_max: 20_000,
@@ -390,7 +390,7 @@ mod tests {
             backlog_max: 4096,
         };
         let plan = Plan::new(&Args::try_parse_from(words).unwrap(), machine).unwrap();
-        let mut judge = Judge::new(&plan, Arc::new(Live::new()));
+        let mut judge = EchoJudge::new(&plan, Arc::new(Live::new()));
         judge.pace = Pace::Closed { from_ns: 0, end_ns: u64::MAX };
         judge
     }
@@ -400,7 +400,7 @@ mod tests {
     }
 
     /// Sends `count` messages and returns their payloads.
-    fn send(judge: &mut Judge, lane: &mut Lane, count: u64) -> Vec<Vec<u8>> {
+    fn send(judge: &mut EchoJudge, lane: &mut Lane, count: u64) -> Vec<Vec<u8>> {
         let send_one = |at: u64| {
             let name = judge.sent(lane, 1 + at);
             let mut payload = Vec::new();

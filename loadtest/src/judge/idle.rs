@@ -10,7 +10,7 @@ use wsfast::proto::message::Kind;
 
 use crate::judge::reach::Reach;
 use crate::judge::stats::Book;
-use crate::judge::{Opening, Referee, Saying, Then};
+use crate::judge::{Judge, Opening, Saying, Then};
 use crate::time::clock::Reading;
 use crate::time::live::Live;
 use crate::time::schedule::Schedule;
@@ -36,7 +36,7 @@ enum Probe {
 
 /// Sends the probes and counts the answers.
 #[derive(Debug)]
-pub(crate) struct Vigil {
+pub(crate) struct IdleJudge {
     book: Book,
     schedule: Option<Schedule>,
     timeout_ns: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Vigil {
 /// A connection that did not answer.
 struct Mute(u32);
 
-impl Vigil {
+impl IdleJudge {
     /// Nothing was asked yet; an answer that takes longer than `timeout_ns` is late.
     pub(crate) fn new(live: Arc<Live>, timeout_ns: u64) -> Self {
         Self { book: Book::new(live), schedule: None, timeout_ns }
@@ -64,7 +64,7 @@ impl Vigil {
     }
 }
 
-impl Referee for Vigil {
+impl Judge for IdleJudge {
     type Lane = Lane;
 
     fn lane(&self, conn: u32) -> Lane {
@@ -169,21 +169,21 @@ mod tests {
 
     #[test]
     fn only_the_answer_to_its_own_ping_proves_a_connection_alive() {
-        let mut vigil = Vigil::new(Arc::new(Live::new()), 1000);
-        let mut lanes = [vigil.lane(3), vigil.lane(4)];
+        let mut judge = IdleJudge::new(Arc::new(Live::new()), 1000);
+        let mut lanes = [judge.lane(3), judge.lane(4)];
         let mut payload = Vec::new();
-        vigil.ponged(&mut lanes[0], &3_u32.to_be_bytes(), 5);
+        judge.ponged(&mut lanes[0], &3_u32.to_be_bytes(), 5);
         for lane in &mut lanes {
-            assert_eq!(vigil.next_message(lane, 10, &mut payload), Saying::Ping);
+            assert_eq!(judge.next_message(lane, 10, &mut payload), Saying::Ping);
         }
         assert_eq!(payload, 4_u32.to_be_bytes());
-        vigil.ponged(&mut lanes[0], &4_u32.to_be_bytes(), 20);
-        vigil.ponged(&mut lanes[0], &3_u32.to_be_bytes(), 2010);
-        vigil.ponged(&mut lanes[0], &3_u32.to_be_bytes(), 2020);
-        let counts = &vigil.book.counts;
-        assert_eq!((counts.verified, counts.late, vigil.book.awaited), (1, 1, 1));
-        vigil.give_up(lanes.iter(), 5010);
-        assert_eq!((vigil.book.counts.lost, vigil.book.latencies.censored), (1, 1));
-        assert!(vigil.book.latencies.service.max() >= 5000);
+        judge.ponged(&mut lanes[0], &4_u32.to_be_bytes(), 20);
+        judge.ponged(&mut lanes[0], &3_u32.to_be_bytes(), 2010);
+        judge.ponged(&mut lanes[0], &3_u32.to_be_bytes(), 2020);
+        let counts = &judge.book.counts;
+        assert_eq!((counts.verified, counts.late, judge.book.awaited), (1, 1, 1));
+        judge.give_up(lanes.iter(), 5010);
+        assert_eq!((judge.book.counts.lost, judge.book.latencies.censored), (1, 1));
+        assert!(judge.book.latencies.service.max() >= 5000);
     }
 }

@@ -10,7 +10,7 @@
 //! message in an envelope of its own, and it is found there by its marker. `due` is when it was meant to leave, in ns
 //! from the start of the run. The check is salted, so that what another run left behind at the server is none of ours.
 //!
-//! Knows neither order nor subscribers: that is `fanout`'s.
+//! Knows neither order nor subscribers: that is `broadcast`'s.
 
 use crate::judge::payload::{Filling, noise};
 use crate::time::schedule::mix;

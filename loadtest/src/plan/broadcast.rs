@@ -12,7 +12,7 @@ use crate::units::as_ns;
 
 /// What a broadcast does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Casting {
+pub(crate) struct BroadcastPlan {
     /// Messages a second in all.
     pub(crate) rate: Rate,
     /// Messages that are due at once.
@@ -84,7 +84,7 @@ const RATE: f64 = 10.0;
 const TOPIC: &str = "{topic}";
 const PAYLOAD: &str = "{payload}";
 
-impl Casting {
+impl BroadcastPlan {
     /// The broadcast that `args` ask for, of which `path` is the URL's.
     ///
     /// # Errors
@@ -265,21 +265,21 @@ mod tests {
 
     use super::*;
 
-    fn casting(path: &str, args: &[&str]) -> Result<Casting, String> {
+    fn broadcast(path: &str, args: &[&str]) -> Result<BroadcastPlan, String> {
         let words = ["loadtest", "--mode", "broadcast"].into_iter().chain(args.iter().copied());
-        Casting::new(&Args::try_parse_from(words).unwrap(), path)
+        BroadcastPlan::new(&Args::try_parse_from(words).unwrap(), path)
     }
 
     #[test]
     fn a_path_is_a_topic() {
-        let one = casting("/news?x=1", &["-c", "5"]).unwrap();
+        let one = broadcast("/news?x=1", &["-c", "5"]).unwrap();
         assert_eq!((one.publishers, one.conns(), one.envelope), (1, 6, Envelope::None));
         assert_eq!(one.topics[0].subscribe_path, "/news?x=1");
         assert_eq!(one.topics[0].publish_path, "/news?x=1");
-        let three = casting("/news?x=1", &["-c", "5", "--topics", "3"]).unwrap();
+        let three = broadcast("/news?x=1", &["-c", "5", "--topics", "3"]).unwrap();
         assert_eq!((three.publishers, three.topics.len()), (3, 3));
         assert_eq!(three.topics[2].publish_path, "/news-2?x=1");
-        let placed = casting("/a/{topic}/b", &["--topics", "2", "--topic", "t"]).unwrap();
+        let placed = broadcast("/a/{topic}/b", &["--topics", "2", "--topic", "t"]).unwrap();
         assert_eq!(placed.topics[1].subscribe_path, "/a/t-1/b");
     }
 
@@ -296,9 +296,9 @@ mod tests {
             "--publish-path",
             "api/publish",
         ];
-        let casting = casting("/connection/websocket", &args).unwrap();
-        assert_eq!((casting.via, casting.envelope), (Via::Http, Envelope::Unknown));
-        let topic = &casting.topics[0];
+        let broadcast = broadcast("/connection/websocket", &args).unwrap();
+        assert_eq!((broadcast.via, broadcast.envelope), (Via::Http, Envelope::Unknown));
+        let topic = &broadcast.topics[0];
         assert_eq!(topic.subscribe_path, "/connection/websocket");
         assert_eq!(topic.publish_path, "/api/publish");
         assert_eq!(topic.subscriber_greetings[1], r#"{"subscribe":{"channel":"loadtest"},"id":2}"#);
@@ -309,26 +309,30 @@ mod tests {
 
     #[test]
     fn every_subscriber_has_a_place_and_every_pair_a_number() {
-        let casting = casting("/t", &["-c", "10", "--topics", "3", "--publishers", "7"]).unwrap();
+        let broadcast =
+            broadcast("/t", &["-c", "10", "--topics", "3", "--publishers", "7"]).unwrap();
         let mut pairs = Vec::new();
         for conn in 0..10 {
-            let (topic, place) = casting.seat(conn);
-            assert_eq!(casting.subscriber(topic, place), conn as usize);
-            let publishers = (0..7).filter(|&p| casting.topic_of_publisher(p) == topic);
-            pairs.extend(publishers.map(|publisher| casting.pair(topic, place, publisher)));
+            let (topic, place) = broadcast.seat(conn);
+            assert_eq!(broadcast.subscriber(topic, place), conn as usize);
+            let publishers = (0..7).filter(|&p| broadcast.topic_of_publisher(p) == topic);
+            pairs.extend(publishers.map(|publisher| broadcast.pair(topic, place, publisher)));
         }
         pairs.sort_unstable();
         pairs.dedup();
         // The first topic has three publishers and four subscribers, the others two and three each.
         assert_eq!(pairs.len(), 4 * 3 + 3 * 2 + 3 * 2);
-        assert!(pairs.iter().all(|&pair| pair < 10 * casting.publishers_per_topic()));
-        assert_eq!(casting.only_publisher(0), None);
+        assert!(pairs.iter().all(|&pair| pair < 10 * broadcast.publishers_per_topic()));
+        assert_eq!(broadcast.only_publisher(0), None);
     }
 
     #[test]
     fn a_lonely_publisher_is_known() {
-        let casting = casting("/t", &["--topics", "3", "--publishers", "4"]).unwrap();
-        assert_eq!([0, 1, 2].map(|topic| casting.only_publisher(topic)), [None, Some(1), Some(2)]);
+        let broadcast = broadcast("/t", &["--topics", "3", "--publishers", "4"]).unwrap();
+        assert_eq!(
+            [0, 1, 2].map(|topic| broadcast.only_publisher(topic)),
+            [None, Some(1), Some(2)]
+        );
     }
 
     #[test]
@@ -344,7 +348,7 @@ mod tests {
             (&["-r", "0"], "--rate"),
         ];
         for (args, part) in table {
-            let message = casting("/t", args).unwrap_err();
+            let message = broadcast("/t", args).unwrap_err();
             assert!(message.contains(part) && !message.contains('\n'), "{args:?}: {message}");
         }
     }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use crate::cli::Arrival;
 use crate::judge::stats::{QUANTILES, quantile_ns};
-use crate::plan::broadcast::{Casting, Via};
+use crate::plan::broadcast::{BroadcastPlan, Via};
 use crate::plan::{LoadPlan, Plan};
 use crate::result::document::{Churn, Document};
 use crate::result::outcome::Outcome;
@@ -27,7 +27,7 @@ pub(crate) fn heading(plan: &Plan) -> String {
             format!("open loop {} msg/s{burst}{}", rate(per_second.per_second()), random(plan))
         }
         LoadPlan::Throughput(depth) => format!("closed loop, {depth} deep, queueing included"),
-        LoadPlan::Broadcast(casting) => cast(casting) + random(plan),
+        LoadPlan::Broadcast(broadcast) => cast(broadcast) + random(plan),
         LoadPlan::Connect => format!("{} opened at a time", plan.connect_window),
         LoadPlan::Idle => format!("held for {}, then a Ping each", span(plan.duration_ns)),
     };
@@ -62,23 +62,23 @@ fn random(plan: &Plan) -> &'static str {
 }
 
 /// Who publishes to whom, and how often.
-fn cast(casting: &Casting) -> String {
+fn cast(broadcast: &BroadcastPlan) -> String {
     let counted =
         |n: u64, what: &str| format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" });
-    let via = match casting.via {
+    let via = match broadcast.via {
         Via::WebSocket => "",
         Via::Http => " by HTTP",
     };
-    let burst = match casting.burst {
+    let burst = match broadcast.burst {
         1 => String::new(),
         burst => format!(", {} at once", count(u64::from(burst))),
     };
     format!(
         "{}, {}{via}, {} · open loop {} msg/s{burst}",
-        counted(u64::from(casting.subscribers), "subscriber"),
-        counted(u64::from(casting.publishers), "publisher"),
-        counted(casting.topics.len() as u64, "topic"),
-        rate(casting.rate.per_second()),
+        counted(u64::from(broadcast.subscribers), "subscriber"),
+        counted(u64::from(broadcast.publishers), "publisher"),
+        counted(broadcast.topics.len() as u64, "topic"),
+        rate(broadcast.rate.per_second()),
     )
 }
 

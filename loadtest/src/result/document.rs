@@ -266,7 +266,7 @@ impl Document {
         let (rate_per_s, pipeline) = match &plan.load {
             LoadPlan::Echo(rate) => (Some(rate.per_second()), None),
             LoadPlan::Throughput(depth) => (None, Some(*depth)),
-            LoadPlan::Broadcast(casting) => (Some(casting.rate.per_second()), None),
+            LoadPlan::Broadcast(broadcast) => (Some(broadcast.rate.per_second()), None),
             LoadPlan::Connect | LoadPlan::Idle => (None, None),
         };
         let first_error = book.first_error.map(|(conn, why)| format!("connection {conn}: {why}"));
@@ -369,14 +369,14 @@ impl Connect {
 
 /// What there is to say of a broadcast.
 fn broadcast(outcome: &Outcome<'_>) -> Option<Broadcast> {
-    let LoadPlan::Broadcast(casting) = &outcome.plan.load else { return None };
+    let LoadPlan::Broadcast(broadcast) = &outcome.plan.load else { return None };
     let reach = outcome.finished.reach.as_ref()?;
     Some(Broadcast {
-        subscribers: casting.subscribers,
-        publishers: casting.publishers,
-        topics: casting.topics.len(),
-        burst: casting.burst,
-        publish: casting.via.name().to_owned(),
+        subscribers: broadcast.subscribers,
+        publishers: broadcast.publishers,
+        topics: broadcast.topics.len(),
+        burst: broadcast.burst,
+        publish: broadcast.via.name().to_owned(),
         expected: reach.expected,
         received: reach.received,
         subscribers_short: reach.short,

@@ -25,18 +25,18 @@ pub(crate) enum Extent {
 
 /// A process whose end is this one's business, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Ward {
+pub(crate) struct ChildGuard {
     pid: Pid,
 }
 
 /// All of them.
 static WARDS: Mutex<Vec<(Pid, Extent)>> = Mutex::new(Vec::new());
 
-fn wards() -> MutexGuard<'static, Vec<(Pid, Extent)>> {
+fn children() -> MutexGuard<'static, Vec<(Pid, Extent)>> {
     WARDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Ward {
+impl ChildGuard {
     /// Starts `command`.
     ///
     /// # Errors
@@ -44,17 +44,17 @@ impl Ward {
     /// What fork(2) and execve(2) say.
     pub(crate) fn start(command: &mut Command, extent: Extent) -> io::Result<(Child, Self)> {
         // Held meanwhile, so that none starts that would not be ended.
-        let mut wards = wards();
+        let mut children = children();
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);
-        wards.push((pid, extent));
+        children.push((pid, extent));
         Ok((child, Self { pid }))
     }
 }
 
-impl Drop for Ward {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
-        wards().retain(|&(pid, _)| pid != self.pid);
+        children().retain(|&(pid, _)| pid != self.pid);
     }
 }
 
@@ -78,8 +78,8 @@ pub(crate) fn watch_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
 }
 
 fn end_all() -> ! {
-    let wards = wards();
-    for &(pid, extent) in wards.iter() {
+    let children = children();
+    for &(pid, extent) in children.iter() {
         // Failing means that there is nothing left to end.
         let _ = match extent {
             Extent::Process => kill_process(pid, Signal::KILL),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-use crate::run::children::{Extent, Ward};
+use crate::run::children::{ChildGuard, Extent};
 
 /// What stands for the port in a command.
 pub(crate) const PORT: &str = "{port}";
@@ -41,7 +41,7 @@ const LINES_MAX: usize = 3;
 pub(crate) struct Spawned {
     child: Child,
     group: Pid,
-    _ward: Ward,
+    _guard: ChildGuard,
     said: Arc<Mutex<VecDeque<String>>>,
     /// Disconnected once all that it says was read.
     read_to_end: Receiver<()>,
@@ -70,8 +70,8 @@ impl Spawned {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let started = Ward::start(&mut shell, Extent::Group);
-        let (mut child, ward) = started.map_err(|error| format!("/bin/sh: {error}"))?;
+        let started = ChildGuard::start(&mut shell, Extent::Group);
+        let (mut child, guard) = started.map_err(|error| format!("/bin/sh: {error}"))?;
         let group = Pid::from_child(&child);
         let said = Arc::default();
         let (reads, read_to_end) = mpsc::channel();
@@ -89,7 +89,7 @@ impl Spawned {
                 }
             });
         }
-        let mut spawned = Self { child, group, _ward: ward, said, read_to_end };
+        let mut spawned = Self { child, group, _guard: guard, said, read_to_end };
         spawned.wait_until_it_answers(&told, addr, stop)?;
         Ok(spawned)
     }

@@ -29,7 +29,7 @@ use crate::plan::{CONNS_PER_SOURCE, FDS_RESERVED, Machine, churn_fds};
 use crate::result::document::{Connect, Document, Times};
 use crate::result::outcome::Exit;
 use crate::result::verdict::Grade;
-use crate::run::children::{Extent, Ward};
+use crate::run::children::{ChildGuard, Extent};
 
 /// More processes than this are not started: something else is meant then.
 const WORKERS_MAX: u32 = 16;
@@ -130,9 +130,10 @@ pub(crate) fn run(
     let (tell, told) = mpsc::channel();
     let mut workers = Workers(Vec::new());
     for share in shares {
-        let (mut child, ward) = start(share, port).map_err(|error| format!("a worker: {error}"))?;
+        let (mut child, guard) =
+            start(share, port).map_err(|error| format!("a worker: {error}"))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        workers.0.push((child, ward));
+        workers.0.push((child, guard));
         let tell = tell.clone();
         thread::spawn(move || {
             let mut document = None;
@@ -176,7 +177,7 @@ pub(crate) fn run(
     join(documents).ok_or_else(|| "no worker came back".to_owned())
 }
 
-fn start(share: &Share, port: Option<u16>) -> io::Result<(Child, Ward)> {
+fn start(share: &Share, port: Option<u16>) -> io::Result<(Child, ChildGuard)> {
     let mut command = Command::new(std::env::current_exe()?);
     // What a flag says last, holds.
     command.args(std::env::args_os().skip(1)).args(["-q", "--json=-", "--worker"]);
@@ -195,11 +196,11 @@ fn start(share: &Share, port: Option<u16>) -> io::Result<(Child, Ward)> {
         command.arg(format!("--port={port}"));
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Ward::start(&mut command, Extent::Process)
+    ChildGuard::start(&mut command, Extent::Process)
 }
 
 /// The workers; none outlives this.
-struct Workers(Vec<(Child, Ward)>);
+struct Workers(Vec<(Child, ChildGuard)>);
 
 impl Workers {
     fn go(&mut self) {

@@ -6,9 +6,9 @@
 //!     └──────────────┴──────────────┴────────┴──────────┘ on any failure
 //! ```
 //!
-//! The only user of `wsfast::proto` besides `desk`, `upgrade` and `post`. Owns a link and, while a frame is cut or the kernel
-//! refuses bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Desk`]. What a message
-//! proves is the [`Referee`]'s business.
+//! The only user of `wsfast::proto` besides `loan`, `upgrade` and `post`. Owns a link and, while a frame is cut or the kernel
+//! refuses bytes, those bytes; every buffer of size is the measuring thread's, lent through [`Loan`]. What a message
+//! proves is the [`Judge`]'s business.
 
 use std::collections::VecDeque;
 
@@ -19,17 +19,17 @@ use wsfast::proto::inbound::{Inbound, Step};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
 
-use crate::judge::{Opening as Way, Referee, Then};
+use crate::judge::{Judge, Opening as Way, Then};
 use crate::time::clock::{Reading, now_ns};
 use crate::wire::link::{Drained, Fill, Link, LinkError, Rest, Secured};
-use crate::wire::loan::{Desk, masking_key};
+use crate::wire::loan::{Loan, masking_key};
 use crate::wire::post::Answers;
 use crate::wire::upgrade::{OpenFailure, Upgrade};
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn<L> {
-    /// What the referee keeps of it.
+    /// What the judge keeps of it.
     pub(crate) lane: L,
     /// `None` once it has ended.
     link: Option<Link>,
@@ -77,7 +77,7 @@ enum Phase {
 #[derive(Debug)]
 struct Opening {
     upgrade: Upgrade,
-    /// The place of its request on the desk.
+    /// The place of its request in the loan.
     ask: usize,
     tcp_ns: u64,
     tls_ns: Option<u64>,
@@ -88,7 +88,7 @@ struct Opening {
 /// What a connection keeps that publishes by HTTP.
 #[derive(Debug)]
 struct Posting {
-    /// The place of its head on the desk.
+    /// The place of its head in the loan.
     head: usize,
     answers: Answers,
     /// When the requests left that are not answered.
@@ -159,13 +159,13 @@ impl<L> Conn<L> {
         conn: u32,
         link: Link,
         started_ns: u64,
-        desk: &Desk<impl Referee<Lane = L>>,
+        loan: &Loan<impl Judge<Lane = L>>,
     ) -> Self {
         Self {
-            lane: desk.referee.lane(conn),
+            lane: loan.judge.lane(conn),
             link: Some(link),
             phase: Phase::Connecting { started_ns },
-            inbound: Inbound::new(desk.rules()),
+            inbound: Inbound::new(loan.rules()),
             deflate: None,
             owed: Vec::new(),
             unsent: VecDeque::new(),
@@ -173,12 +173,12 @@ impl<L> Conn<L> {
     }
 
     /// A connection that could not even begin.
-    pub(crate) fn stillborn(conn: u32, desk: &Desk<impl Referee<Lane = L>>) -> Self {
+    pub(crate) fn stillborn(conn: u32, loan: &Loan<impl Judge<Lane = L>>) -> Self {
         Self {
-            lane: desk.referee.lane(conn),
+            lane: loan.judge.lane(conn),
             link: None,
             phase: Phase::Ended { cleanly: false },
-            inbound: Inbound::new(desk.rules()),
+            inbound: Inbound::new(loan.rules()),
             deflate: None,
             owed: Vec::new(),
             unsent: VecDeque::new(),
@@ -218,27 +218,23 @@ impl<L> Conn<L> {
     }
 
     /// Takes in an event.
-    pub(crate) fn on_ready(
-        &mut self,
-        ready: Ready,
-        desk: &mut Desk<impl Referee<Lane = L>>,
-    ) -> News {
+    pub(crate) fn on_ready(&mut self, ready: Ready, loan: &mut Loan<impl Judge<Lane = L>>) -> News {
         match self.phase {
             Phase::Connecting { started_ns } => {
-                self.on_connected(started_ns, desk).unwrap_or_else(|failure| self.fail(failure))
+                self.on_connected(started_ns, loan).unwrap_or_else(|failure| self.fail(failure))
             }
             Phase::Securing { started_ns, tcp_open_ns } => {
-                let secured = self.on_secured(started_ns, tcp_open_ns, desk);
+                let secured = self.on_secured(started_ns, tcp_open_ns, loan);
                 secured.unwrap_or_else(|failure| self.fail(failure))
             }
             Phase::Upgrading(_) => {
-                self.on_response(ready, desk).unwrap_or_else(|failure| self.fail(failure))
+                self.on_response(ready, loan).unwrap_or_else(|failure| self.fail(failure))
             }
             Phase::Open | Phase::Closing => {
-                self.on_frames(ready, desk).unwrap_or_else(|end| self.ended(end, desk))
+                self.on_frames(ready, loan).unwrap_or_else(|end| self.ended(end, loan))
             }
             Phase::Posting(_) => {
-                self.on_answers(ready, desk).unwrap_or_else(|end| self.ended(end, desk))
+                self.on_answers(ready, loan).unwrap_or_else(|end| self.ended(end, loan))
             }
             Phase::Ended { .. } => News::None,
         }
@@ -249,38 +245,38 @@ impl<L> Conn<L> {
         &mut self,
         count: u32,
         now_ns: u64,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> News {
         debug_assert!(self.is_open());
         if let Phase::Posting(posting) = &mut self.phase {
             for _ in 0..count {
-                desk.append_post(&mut self.lane, posting.head, now_ns);
+                loan.append_post(&mut self.lane, posting.head, now_ns);
                 posting.sent_ns.push_back(now_ns);
             }
         } else {
             for _ in 0..count {
-                desk.append_message(&mut self.lane, self.deflate, now_ns);
+                loan.append_message(&mut self.lane, self.deflate, now_ns);
             }
         }
-        match self.flush(desk) {
+        match self.flush(loan) {
             Ok(()) => News::None,
-            Err(end) => self.ended(end, desk),
+            Err(end) => self.ended(end, loan),
         }
     }
 
     /// Begins the closing handshake (RFC 6455 §7.1.2); HTTP has none.
-    pub(crate) fn close(&mut self, desk: &mut Desk<impl Referee<Lane = L>>) -> News {
+    pub(crate) fn close(&mut self, loan: &mut Loan<impl Judge<Lane = L>>) -> News {
         debug_assert!(self.is_open());
         if matches!(self.phase, Phase::Posting(_)) {
             self.end();
             return News::Ended;
         }
-        let key = masking_key(&mut desk.random);
-        outbound::append_close(&mut desk.out, Some(key), StatusCode::NORMAL, "");
+        let key = masking_key(&mut loan.random);
+        outbound::append_close(&mut loan.out, Some(key), StatusCode::NORMAL, "");
         self.phase = Phase::Closing;
-        match self.flush(desk) {
+        match self.flush(loan) {
             Ok(()) => News::None,
-            Err(end) => self.ended(end, desk),
+            Err(end) => self.ended(end, loan),
         }
     }
 
@@ -293,19 +289,19 @@ impl<L> Conn<L> {
     fn on_connected(
         &mut self,
         started_ns: u64,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> Result<News, OpenFailure> {
         let Some(link) = &mut self.link else { return Ok(News::None) };
         if !link.is_connected()? {
             return Ok(News::None);
         }
         let tcp_open_ns = now_ns();
-        if let Some(connector) = &desk.connector {
+        if let Some(connector) = &loan.connector {
             // Only now: what a ClientHello costs this client is no part of the TCP handshake.
             self.link = self.link.take().map(|link| link.over_tls(connector)).transpose()?;
         }
         self.phase = Phase::Securing { started_ns, tcp_open_ns };
-        self.on_secured(started_ns, tcp_open_ns, desk)
+        self.on_secured(started_ns, tcp_open_ns, loan)
     }
 
     /// The TLS handshake may be over, or there is none: sends the upgrade request then, if it is to be a WebSocket.
@@ -313,16 +309,16 @@ impl<L> Conn<L> {
         &mut self,
         started_ns: u64,
         tcp_open_ns: u64,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> Result<News, OpenFailure> {
         let Some(link) = &mut self.link else { return Ok(News::None) };
-        if link.secure(&mut desk.wire)? == Secured::NotYet {
+        if link.secure(&mut loan.wire)? == Secured::NotYet {
             return Ok(News::None);
         }
         let tcp_ns = tcp_open_ns.saturating_sub(started_ns);
         let asked_ns = if link.is_tls() { now_ns() } else { tcp_open_ns };
         let tls_ns = link.is_tls().then(|| asked_ns.saturating_sub(tcp_open_ns));
-        let ask = match desk.referee.opening(&self.lane) {
+        let ask = match loan.judge.opening(&self.lane) {
             Way::Upgrade(ask) => ask,
             Way::Http(head) => {
                 let (answers, sent_ns) = (Answers::new(), VecDeque::new());
@@ -330,12 +326,12 @@ impl<L> Conn<L> {
                 return Ok(News::Opened { tcp_ns, tls_ns, upgrade_ns: None });
             }
         };
-        let upgrade = Upgrade::new(&mut desk.random);
-        desk.out.clear();
-        upgrade.encode_request(&desk.asks.upgrades[ask], &mut desk.out);
+        let upgrade = Upgrade::new(&mut loan.random);
+        loan.out.clear();
+        upgrade.encode_request(&loan.asks.upgrades[ask], &mut loan.out);
         // A socket that has just opened has room for a request; if not, the rest waits as for any other write.
         self.phase = Phase::Upgrading(Box::new(Opening { upgrade, ask, tcp_ns, tls_ns, asked_ns }));
-        self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
+        self.flush(loan).map_err(|_| OpenFailure::ClosedEarly)?;
         Ok(News::None)
     }
 
@@ -343,7 +339,7 @@ impl<L> Conn<L> {
     fn on_response(
         &mut self,
         ready: Ready,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> Result<News, OpenFailure> {
         if ready.writable {
             self.flush_unsent().map_err(|_| OpenFailure::ClosedEarly)?;
@@ -351,13 +347,13 @@ impl<L> Conn<L> {
         let (Some(link), Phase::Upgrading(opening)) = (&mut self.link, &mut self.phase) else {
             return Ok(News::None);
         };
-        let (len, rest) = match link.read(&mut desk.scratch, &mut desk.wire)? {
+        let (len, rest) = match link.read(&mut loan.scratch, &mut loan.wire)? {
             Fill::Bytes { len, rest, .. } => (len, rest),
             Fill::WouldBlock => return Ok(News::None),
             Fill::End => return Err(OpenFailure::ClosedEarly),
         };
-        let request = &desk.asks.upgrades[opening.ask];
-        let taken = opening.upgrade.take_in(&desk.scratch[..len], request)?;
+        let request = &loan.asks.upgrades[opening.ask];
+        let taken = opening.upgrade.take_in(&loan.scratch[..len], request)?;
         let Some((head_len, deflate)) = taken else {
             // A response that comes in pieces is rare; the event repeats once there is more.
             let is_last = rest == Rest::Drained && !ready.ended;
@@ -371,16 +367,16 @@ impl<L> Conn<L> {
         };
         self.phase = Phase::Open;
         if let Some(agreed) = deflate {
-            desk.packer.agreed();
+            loan.packer.agreed();
             let window_bits = agreed.server_takeover.then_some(agreed.server_window_bits);
-            self.inbound = Inbound::new(desk.rules().with_deflate(window_bits));
+            self.inbound = Inbound::new(loan.rules().with_deflate(window_bits));
             self.deflate = deflate;
         }
-        desk.append_greetings(&self.lane);
-        desk.scratch.copy_within(head_len..len, 0);
-        self.walk(len - head_len, Reading::at(opened_ns), desk)
+        loan.append_greetings(&self.lane);
+        loan.scratch.copy_within(head_len..len, 0);
+        self.walk(len - head_len, Reading::at(opened_ns), loan)
             .map_err(|_| OpenFailure::ClosedEarly)?;
-        self.flush(desk).map_err(|_| OpenFailure::ClosedEarly)?;
+        self.flush(loan).map_err(|_| OpenFailure::ClosedEarly)?;
         Ok(news)
     }
 
@@ -388,7 +384,7 @@ impl<L> Conn<L> {
     fn on_frames(
         &mut self,
         ready: Ready,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> Result<News, End> {
         if ready.writable {
             self.flush_unsent()?;
@@ -399,15 +395,15 @@ impl<L> Conn<L> {
         for _ in 0..READS_PER_TURN_MAX {
             let Some(link) = &mut self.link else { return Ok(News::None) };
             let owed_len = self.owed.len();
-            desk.scratch[..owed_len].copy_from_slice(&self.owed);
-            let read = link.read(&mut desk.scratch[owed_len..], &mut desk.wire)?;
+            loan.scratch[..owed_len].copy_from_slice(&self.owed);
+            let read = link.read(&mut loan.scratch[owed_len..], &mut loan.wire)?;
             let (len, rest, stamp_ns) = match read {
                 Fill::Bytes { len, rest, stamp_ns } => (len, rest, stamp_ns),
                 Fill::WouldBlock => return Ok(News::None),
                 Fill::End => return Err(End::Closed),
             };
-            self.walk(owed_len + len, Reading::of(stamp_ns), desk)?;
-            self.flush(desk)?;
+            self.walk(owed_len + len, Reading::of(stamp_ns), loan)?;
+            self.flush(loan)?;
             if rest == Rest::Drained && !ready.ended {
                 return Ok(News::None);
             }
@@ -419,7 +415,7 @@ impl<L> Conn<L> {
     fn on_answers(
         &mut self,
         ready: Ready,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> Result<News, End> {
         if ready.writable {
             self.flush_unsent()?;
@@ -428,16 +424,16 @@ impl<L> Conn<L> {
             let (Some(link), Phase::Posting(posting)) = (&mut self.link, &mut self.phase) else {
                 return Ok(News::None);
             };
-            let (len, rest) = match link.read(&mut desk.scratch, &mut desk.wire)? {
+            let (len, rest) = match link.read(&mut loan.scratch, &mut loan.wire)? {
                 Fill::Bytes { len, rest, .. } => (len, rest),
                 Fill::WouldBlock => return Ok(News::None),
                 Fill::End => return Err(End::Closed),
             };
-            let (mut input, now_ns) = (&desk.scratch[..len], now_ns());
+            let (mut input, now_ns) = (&loan.scratch[..len], now_ns());
             while let Some(status) = posting.answers.next(&mut input).map_err(|_| End::Http)? {
                 // An answer to nothing is no answer.
                 let sent_ns = posting.sent_ns.pop_front().ok_or(End::Http)?;
-                desk.referee.answered(&mut self.lane, status, sent_ns, now_ns);
+                loan.judge.answered(&mut self.lane, status, sent_ns, now_ns);
             }
             if rest == Rest::Drained && !ready.ended {
                 return Ok(News::None);
@@ -451,40 +447,40 @@ impl<L> Conn<L> {
         &mut self,
         len: usize,
         reading: Reading,
-        desk: &mut Desk<impl Referee<Lane = L>>,
+        loan: &mut Loan<impl Judge<Lane = L>>,
     ) -> Result<(), End> {
         let mut at = 0;
         loop {
-            let input = &mut desk.scratch[at..len];
-            let (used, step) = self.inbound.step(input, &mut desk.pool).map_err(End::Protocol)?;
+            let input = &mut loan.scratch[at..len];
+            let (used, step) = self.inbound.step(input, &mut loan.pool).map_err(End::Protocol)?;
             at += used;
             match step {
                 Step::NeedBytes(_) => break,
                 Step::Absorbed => {}
-                Step::Pong(payload) => desk.referee.ponged(&mut self.lane, payload, reading.at_ns),
+                Step::Pong(payload) => loan.judge.ponged(&mut self.lane, payload, reading.at_ns),
                 Step::Message(message) => {
                     let (kind, payload) = (message.kind(), message.payload());
-                    let then = desk.referee.take_in(&mut self.lane, kind, payload, reading);
+                    let then = loan.judge.take_in(&mut self.lane, kind, payload, reading);
                     match (then, &self.phase) {
                         (Then::Wait, _) => {}
                         (Then::Send, Phase::Open) => {
-                            desk.append_message(&mut self.lane, self.deflate, reading.at_ns);
+                            loan.append_message(&mut self.lane, self.deflate, reading.at_ns);
                         }
-                        (Then::Answer(number), Phase::Open) => desk.append_answer(number),
+                        (Then::Answer(number), Phase::Open) => loan.append_answer(number),
                         // Behind a Close frame nothing is said.
                         (Then::Send | Then::Answer(_), _) => {}
                     }
                 }
                 Step::Ping(payload) => {
-                    let key = masking_key(&mut desk.random);
-                    outbound::append_masked(&mut desk.out, Opcode::Pong, payload, key);
-                    desk.referee.book_mut().counts.pings += 1;
+                    let key = masking_key(&mut loan.random);
+                    outbound::append_masked(&mut loan.out, Opcode::Pong, payload, key);
+                    loan.judge.book_mut().counts.pings += 1;
                 }
                 Step::Close(_) => return Err(End::Said),
             }
         }
         // No buffer for a connection that is owed nothing, which is the usual case.
-        self.owed = if at == len { Vec::new() } else { desk.scratch[at..len].to_vec() };
+        self.owed = if at == len { Vec::new() } else { loan.scratch[at..len].to_vec() };
         Ok(())
     }
 
@@ -504,33 +500,33 @@ impl<L> Conn<L> {
         Ok(())
     }
 
-    /// Writes what is on the desk; what the kernel refuses waits.
-    fn flush(&mut self, desk: &mut Desk<impl Referee<Lane = L>>) -> Result<(), End> {
+    /// Writes what was put together in the loan; what the kernel refuses waits.
+    fn flush(&mut self, loan: &mut Loan<impl Judge<Lane = L>>) -> Result<(), End> {
         let mut at = 0;
         if self.unsent.is_empty() {
             let Some(link) = &mut self.link else { return Ok(()) };
-            while at < desk.out.len() {
-                match link.write(&desk.out[at..]) {
+            while at < loan.out.len() {
+                match link.write(&loan.out[at..]) {
                     Ok(Drained::Bytes(len)) => at += len,
                     Ok(Drained::WouldBlock) => break,
                     Err(error) => {
-                        desk.out.clear();
+                        loan.out.clear();
                         return Err(error.into());
                     }
                 }
             }
         }
-        self.unsent.extend(&desk.out[at..]);
-        desk.out.clear();
+        self.unsent.extend(&loan.out[at..]);
+        loan.out.clear();
         Ok(())
     }
 
     /// Counts the end of an open connection.
-    fn ended<R: Referee<Lane = L>>(&mut self, end: End, desk: &mut Desk<R>) -> News {
-        desk.out.clear();
+    fn ended<R: Judge<Lane = L>>(&mut self, end: End, loan: &mut Loan<R>) -> News {
+        loan.out.clear();
         // What the server does after our Close frame is its own affair.
         if self.is_open() {
-            let book = desk.referee.book_mut();
+            let book = loan.judge.book_mut();
             let broken_rule = match end {
                 End::Said | End::Closed => {
                     book.counts.closed_by_server += 1;
@@ -547,7 +543,7 @@ impl<L> Conn<L> {
                 book.counts.protocol_errors += 1;
                 book.first_error.get_or_insert((R::number(&self.lane), reason));
             }
-            desk.referee.abandon(&self.lane);
+            loan.judge.abandon(&self.lane);
         }
         let cleanly = matches!((&self.phase, end), (Phase::Closing, End::Said));
         self.end();

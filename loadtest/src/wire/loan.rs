@@ -1,4 +1,4 @@
-//! The desk: what the measuring thread lends to the connection whose turn it is, and what is put together there.
+//! The loan: what the measuring thread lends to the connection whose turn it is, and what is put together there.
 //!
 //! One of each buffer of size for all connections. Reads and writes no socket.
 
@@ -8,7 +8,7 @@ use wsfast::proto::inbound::{BodyPool, Rules};
 use wsfast::proto::opcode::Opcode;
 use wsfast::proto::outbound;
 
-use crate::judge::{Referee, Saying};
+use crate::judge::{Judge, Saying};
 use crate::time::schedule::Random;
 use crate::wire::compressor::Packer;
 use crate::wire::post::PostHead;
@@ -17,7 +17,7 @@ use crate::wire::upgrade::Request;
 
 /// What the measuring thread lends to the connection whose turn it is.
 #[derive(Debug)]
-pub(crate) struct Desk<R> {
+pub(crate) struct Loan<R> {
     /// What is read.
     pub(crate) scratch: Vec<u8>,
     /// The same before it is decrypted; empty without TLS.
@@ -37,10 +37,10 @@ pub(crate) struct Desk<R> {
     /// What is asked for.
     pub(crate) asks: Asks,
     /// Judges what comes.
-    pub(crate) referee: R,
+    pub(crate) judge: R,
 }
 
-/// What connections ask a server for, by the places that the referee names.
+/// What connections ask a server for, by the places that the judge names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asks {
     /// Opening handshakes' requests.
@@ -58,14 +58,9 @@ const OWED_BYTES_MAX: usize = 144;
 /// Frames that a reply may come in.
 const FRAGMENTS_MAX: u32 = 1 << 16;
 
-impl<R: Referee> Desk<R> {
-    /// A desk for messages that `referee` judges.
-    pub(crate) fn new(
-        referee: R,
-        asks: Asks,
-        random: Random,
-        connector: Option<Connector>,
-    ) -> Self {
+impl<R: Judge> Loan<R> {
+    /// A loan for messages that `judge` decides on.
+    pub(crate) fn new(judge: R, asks: Asks, random: Random, connector: Option<Connector>) -> Self {
         Self {
             scratch: vec![0; READ_BYTES_MAX + OWED_BYTES_MAX],
             wire: vec![0; if connector.is_some() { WIRE_BYTES } else { 0 }],
@@ -76,7 +71,7 @@ impl<R: Referee> Desk<R> {
             pool: BodyPool::new(16 << 20),
             random,
             asks,
-            referee,
+            judge,
         }
     }
 
@@ -87,7 +82,7 @@ impl<R: Referee> Desk<R> {
         deflate: Option<Agreed>,
         now_ns: u64,
     ) {
-        let saying = self.referee.next_message(lane, now_ns, &mut self.payload);
+        let saying = self.judge.next_message(lane, now_ns, &mut self.payload);
         let key = masking_key(&mut self.random);
         let Saying::Message(kind) = saying else {
             return outbound::append_masked(&mut self.out, Opcode::Ping, &self.payload, key);
@@ -100,13 +95,13 @@ impl<R: Referee> Desk<R> {
 
     /// Appends the request that publishes the next message of `lane` to what is to be written.
     pub(crate) fn append_post(&mut self, lane: &mut R::Lane, head: usize, now_ns: u64) {
-        self.referee.next_message(lane, now_ns, &mut self.payload);
+        self.judge.next_message(lane, now_ns, &mut self.payload);
         self.asks.posts[head].append(&self.payload, &mut self.out);
     }
 
     /// Appends what `lane` says first.
     pub(crate) fn append_greetings(&mut self, lane: &R::Lane) {
-        for greeting in self.referee.greetings(lane) {
+        for greeting in self.judge.greetings(lane) {
             let key = masking_key(&mut self.random);
             outbound::append_masked(&mut self.out, Opcode::Text, greeting.as_bytes(), key);
         }
@@ -115,13 +110,13 @@ impl<R: Referee> Desk<R> {
     /// Appends an answer of a protocol's own.
     pub(crate) fn append_answer(&mut self, number: usize) {
         let key = masking_key(&mut self.random);
-        let answer = self.referee.answer(number).as_bytes();
+        let answer = self.judge.answer(number).as_bytes();
         outbound::append_masked(&mut self.out, Opcode::Text, answer, key);
     }
 
     /// What messages may be: somewhat longer than what is sent, so that a wrong length is a wrong message.
     pub(crate) fn rules(&self) -> Rules {
-        Rules::new(Role::Client, self.referee.message_bytes_max(), FRAGMENTS_MAX)
+        Rules::new(Role::Client, self.judge.message_bytes_max(), FRAGMENTS_MAX)
     }
 }
 

@@ -5,22 +5,22 @@
 use wsfast::proto::message::Kind;
 
 use super::wrong::{On, Wrong};
-use super::{Fanout, Lane, Part, Seat};
+use super::{BroadcastJudge, Lane, Part, Seat};
 use crate::judge::reach::{Audience, Reach};
 use crate::judge::stats::Book;
-use crate::judge::{Opening, Referee, Saying, Then};
+use crate::judge::{Judge, Opening, Saying, Then};
 use crate::plan::broadcast::Via;
 use crate::time::clock::Reading;
 use crate::time::schedule::Schedule;
 
-impl Referee for Fanout {
+impl Judge for BroadcastJudge {
     type Lane = Lane;
 
     fn lane(&self, conn: u32) -> Lane {
-        let part = match conn.checked_sub(self.casting.subscribers) {
+        let part = match conn.checked_sub(self.broadcast.subscribers) {
             Some(number) => Part::Publisher { number, seq: 0, unanswered: 0 },
             None => {
-                let (topic, place) = self.casting.seat(conn);
+                let (topic, place) = self.broadcast.seat(conn);
                 Part::Subscriber(Seat { topic, place, hint: 0 })
             }
         };
@@ -32,11 +32,11 @@ impl Referee for Fanout {
     }
 
     fn opening(&self, lane: &Lane) -> Opening {
-        let topics = self.casting.topics.len();
-        match (&lane.part, self.casting.via) {
+        let topics = self.broadcast.topics.len();
+        match (&lane.part, self.broadcast.via) {
             (Part::Subscriber(seat), _) => Opening::Upgrade(seat.topic),
             (Part::Publisher { number, .. }, via) => {
-                let topic = self.casting.topic_of_publisher(*number);
+                let topic = self.broadcast.topic_of_publisher(*number);
                 match via {
                     Via::WebSocket => Opening::Upgrade(topics + topic),
                     Via::Http => Opening::Http(topic),
@@ -47,10 +47,10 @@ impl Referee for Fanout {
 
     fn greetings(&self, lane: &Lane) -> &[String] {
         match &lane.part {
-            Part::Subscriber(seat) => &self.casting.topics[seat.topic].subscriber_greetings,
+            Part::Subscriber(seat) => &self.broadcast.topics[seat.topic].subscriber_greetings,
             Part::Publisher { number, .. } => {
-                let topic = self.casting.topic_of_publisher(*number);
-                &self.casting.topics[topic].publisher_greetings
+                let topic = self.broadcast.topic_of_publisher(*number);
+                &self.broadcast.topics[topic].publisher_greetings
             }
         }
     }
@@ -66,11 +66,11 @@ impl Referee for Fanout {
             && let Some(mark) = self.publish(*number, *seq, now_ns)
         {
             *seq += 1;
-            if self.casting.via == Via::Http {
+            if self.broadcast.via == Via::Http {
                 *unanswered += 1;
                 self.book.awaited += 1;
             }
-            let topic = &self.casting.topics[self.casting.topic_of_publisher(*number)];
+            let topic = &self.broadcast.topics[self.broadcast.topic_of_publisher(*number)];
             payload.extend_from_slice(topic.before.as_bytes());
             self.stamps.append(&self.stamps.stamp(mark), payload);
             payload.extend_from_slice(topic.after.as_bytes());
@@ -91,7 +91,7 @@ impl Referee for Fanout {
     }
 
     fn answer(&self, number: usize) -> &str {
-        self.casting.answers.get(number).map_or("", |(_, answer)| answer)
+        self.broadcast.answers.get(number).map_or("", |(_, answer)| answer)
     }
 
     fn answered(&mut self, lane: &mut Lane, status: u16, sent_ns: u64, now_ns: u64) {
@@ -134,7 +134,7 @@ impl Referee for Fanout {
 
     fn begin<'a>(&mut self, schedule: &Schedule, lanes: impl Iterator<Item = (&'a Lane, bool)>) {
         self.schedule = Some(schedule.clone());
-        let mut places = vec![Vec::new(); self.casting.topics.len()];
+        let mut places = vec![Vec::new(); self.broadcast.topics.len()];
         for (lane, is_open) in lanes {
             if let Part::Subscriber(seat) = &lane.part {
                 places[seat.topic].push(is_open);
@@ -150,7 +150,7 @@ impl Referee for Fanout {
         if schedule.is_measured(k) {
             // Nobody will ever have it. Its age at the end of the run is the sample, as for a lost one.
             let publisher = u32::try_from(schedule.turn(k)).unwrap_or_default();
-            let topic = self.casting.topic_of_publisher(publisher);
+            let topic = self.broadcast.topic_of_publisher(publisher);
             let copies = self.audiences.get(topic).map_or(0, |a| u64::from(a.expected));
             let age_ns = self.book.window_ns.1.saturating_sub(schedule.due_ns(k));
             self.book.latencies.response.saturating_record_n(age_ns, copies);
