@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 #[allow(dead_code, unused_imports, reason = "the module's tests are there, without a harness")]
-#[path = "../src/app/heap.rs"]
+#[path = "../src/app/process/heap.rs"]
 mod heap;
 
 fn alloc_and_end(allocator: &impl GlobalAlloc, len: usize) {

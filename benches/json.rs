@@ -25,23 +25,21 @@ use crate::centrifugo::json::{JsonLimits, Reader};
 
 #[expect(dead_code, reason = "the bench reads, and does not reply")]
 #[allow(unused_imports, reason = "the module's tests are there, without a harness that runs them")]
-#[path = "../src/app/dialects/centrifugo/mod.rs"]
+#[path = "../src/app/centrifugo/protocol/mod.rs"]
 mod centrifugo;
 
 #[allow(dead_code, unused_imports, reason = "the same")]
-#[path = "../src/app/dialects/json_text.rs"]
+#[path = "../src/app/terms/json_text.rs"]
 mod json_text;
 
 #[allow(unused_imports, reason = "the same")]
-#[path = "../src/app/topic_name.rs"]
+#[path = "../src/app/terms/topic_name.rs"]
 mod topic_name;
 
 /// Where the module looks for what it names of the binary.
 mod app {
-    pub(crate) use crate::topic_name;
-
-    pub(crate) mod dialects {
-        pub(crate) use crate::json_text;
+    pub(crate) mod terms {
+        pub(crate) use crate::{json_text, topic_name};
     }
 }
 

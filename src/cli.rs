@@ -24,16 +24,16 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, ValueEnum};
 use wsfast::{Limits, ProxyProtocol};
 
-use crate::app::access::AllowedOrigin;
-use crate::app::client::publish::Pub;
-use crate::app::client::sub::Sub;
-use crate::app::dev_cert::DevCert;
-use crate::app::dialects::centrifugo::json::JsonLimits;
+use crate::app::centrifugo::protocol::json::JsonLimits;
+use crate::app::gate::access::AllowedOrigin;
 use crate::app::gate::secret::GateConfig;
-use crate::app::tls_files::TlsFiles;
+use crate::app::process::dev_cert::DevCert;
+use crate::app::process::tls_files::TlsFiles;
 use crate::cli::file::ConfigFile;
 use crate::cli::flags::{AFTER_LONG_HELP, Flags};
 use crate::cli::usage::Layer;
+use crate::client::publish::Pub;
+use crate::client::sub::Sub;
 
 pub(crate) use crate::cli::file::Places;
 pub(crate) use crate::cli::listens::{Ask, AskAt};

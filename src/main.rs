@@ -2,23 +2,25 @@
 
 mod app;
 mod cli;
+mod client;
 
 use std::process::ExitCode;
 use std::sync::mpsc;
 
 use wsfast::{Ended, Error, Listen, Server, Side};
 
-use crate::app::access::Reach;
 use crate::app::admin::Admin;
-use crate::app::dev_cert::DevCert;
+use crate::app::admin::logs;
+use crate::app::admin::logs::LogLevel;
 use crate::app::gate::Gate;
-use crate::app::handover::{Left, Signals, Successor};
+use crate::app::gate::access::Reach;
 use crate::app::hub::Hub;
-use crate::app::inherited::{KnownAs, LeftSocket};
-use crate::app::logs::LogLevel;
-use crate::app::reload::{self, Checked, Running};
-use crate::app::start_up::{Announcement, StartError, announce, complain, print};
-use crate::app::{descriptors, handover, inherited, logs, memory, stdin, tls_files};
+use crate::app::process::dev_cert::DevCert;
+use crate::app::process::handover::{Left, Signals, Successor};
+use crate::app::process::inherited::{KnownAs, LeftSocket};
+use crate::app::process::reload::{self, Checked, Running};
+use crate::app::process::start_up::{Announcement, StartError, announce, complain, print};
+use crate::app::process::{descriptors, handover, inherited, memory, stdin, tls_files};
 use crate::cli::{Config, Instead, SaidBy};
 
 fn main() -> ExitCode {

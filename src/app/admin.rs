@@ -15,6 +15,11 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+#[expect(clippy::arithmetic_side_effects, reason = "counts of lines of our own")]
+pub(crate) mod logs;
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+pub(crate) mod metrics;
+
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -23,15 +28,14 @@ use wsfast::proto::handshake::{Request, Status};
 use wsfast::state::{Corrupt, Reader, Saved as _, Writer};
 use wsfast::{Context, PeerAddr, PeerId, Refusal, Response, StatusCode, saved};
 
-use crate::app::access::{Access, Reach};
-use crate::app::dialects::centrifugo::codes::Disconnect;
-use crate::app::dialects::json_text::push_string;
-use crate::app::fetch_site::Site;
+use crate::app::centrifugo::protocol::codes::Disconnect;
+use crate::app::gate::access::{Access, Reach};
+use crate::app::gate::fetch_site::Site;
 use crate::app::gate::{self, Gate};
-use crate::app::metrics;
-use crate::app::presence::{self, Transport};
-use crate::app::route;
-use crate::app::wall;
+use crate::app::hub::presence::{self, Transport};
+use crate::app::hub::route;
+use crate::app::terms::json_text::push_string;
+use crate::app::terms::wall_clock;
 
 /// The admin side of a server that has one.
 #[derive(Debug)]
@@ -120,7 +124,7 @@ impl Admin {
     /// Its connection is open.
     pub(crate) fn opened(&mut self, peer: PeerId, user: Option<Rc<str>>, transport: Transport) {
         if let Some(addr) = self.arriving.take() {
-            let since_ms = wall::now_ms();
+            let since_ms = wall_clock::now_ms();
             self.connections.insert(peer, Connection { addr, user, transport, since_ms });
         }
     }

@@ -35,7 +35,9 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+pub(crate) mod access;
 mod cors;
+pub(crate) mod fetch_site;
 mod key;
 mod pattern;
 mod place;
@@ -48,13 +50,13 @@ use std::fmt;
 use wsfast::proto::handshake::{Request, Status, Upgrade};
 use wsfast::{Owner, Refusal, saved};
 
-use crate::app::access::{Access, AllowedOrigin, Denied, Reach};
-use crate::app::fetch_site::Site;
+use crate::app::gate::access::{Access, AllowedOrigin, Denied, Reach};
+use crate::app::gate::fetch_site::Site;
 use crate::app::gate::key::{Digest, Keys};
 use crate::app::gate::place::Place;
 use crate::app::gate::secret::{Anonymous, ClientPublish, Credentials};
 use crate::app::gate::token::{Claims, Tokens};
-use crate::app::route;
+use crate::app::hub::route;
 
 pub(crate) use crate::app::gate::cors::Cors;
 pub(crate) use crate::app::gate::token::BadToken;

@@ -2,7 +2,15 @@
 //! JSON lines or long-poll; what a WebSocket client says is published to its topic.
 //!
 //! `/echo`, and the root, which is no topic, send every message back to its sender. Delivery, history and slow clients are
-//! `wsfast`'s topics; what a message looks like is `dialects`'; who may is `gate`'s.
+//! `wsfast`'s topics; what a message looks like is `plain`'s and `centrifugo`'s; who may is `gate`'s.
+
+pub(crate) mod deadlines;
+pub(crate) mod listening;
+pub(crate) mod pages;
+pub(crate) mod peer;
+pub(crate) mod plain;
+pub(crate) mod presence;
+pub(crate) mod route;
 
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -15,21 +23,21 @@ use wsfast::{
 };
 
 use crate::app::admin::{Admin, Asked};
-use crate::app::centrifugo::{self, Answered, Centrifugo, Session, replay};
-use crate::app::dialects::centrifugo::json::JsonLimits;
-use crate::app::dialects::centrifugo::reply::PING;
-use crate::app::dialects::plain;
-use crate::app::expiry::{Expiry, Now, Until};
+use crate::app::centrifugo::protocol::json::JsonLimits;
+use crate::app::centrifugo::protocol::reply::PING;
+use crate::app::centrifugo::replay;
+use crate::app::centrifugo::sessions::{self, Answered, Centrifugo, Session};
 use crate::app::gate::{Caller, Cors, Gate, Via};
-use crate::app::listening::{
+use crate::app::hub::deadlines::{Expiry, Now, Until};
+use crate::app::hub::listening::{
     NAME_TOO_LONG, close_code_of, form_of, reason_of, stream, subscribe, transport_of,
 };
-use crate::app::pages::{INDEX, PAGE, page};
-use crate::app::peer::{Guest, Listener, Peer, Watcher};
-use crate::app::presence::{self, Presence, Transport, Watch};
-use crate::app::residue;
-use crate::app::route::{self, Route, Target};
-use crate::app::wall;
+use crate::app::hub::pages::{INDEX, PAGE, page};
+use crate::app::hub::peer::{Guest, Listener, Peer, Watcher};
+use crate::app::hub::presence::{Presence, Transport, Watch};
+use crate::app::hub::route::{Route, Target};
+use crate::app::process::residue;
+use crate::app::terms::wall_clock;
 
 /// The standalone server's application.
 #[derive(Debug)]
@@ -88,7 +96,7 @@ impl Hub {
         request: &Request<'_>,
         upgrade: Option<&Upgrade<'_>>,
     ) -> Result<Caller, Refusal> {
-        self.gate.admit(request, upgrade, wall::now_s())
+        self.gate.admit(request, upgrade, wall_clock::now_s())
     }
 
     fn publish(
@@ -128,7 +136,7 @@ impl Hub {
         let mut headers = vec![self.caching()];
         headers.extend(self.cors(request));
         // Nobody waits for longer than the token holds.
-        let now = Now { wall_ms: wall::now_ms(), loop_ms: 0 };
+        let now = Now { wall_ms: wall_clock::now_ms(), loop_ms: 0 };
         let left_ms = caller.ends_at_s().map(|end_s| Until::TokenEnds(end_s).left_ms(now));
         let state = |target, form| Peer::Listener(Box::new(Listener { target, form, caller }));
         stream(request, target, headers, left_ms.unwrap_or(u64::MAX), state)
@@ -385,7 +393,7 @@ impl Handler for Hub {
         // The timer comes at the end of a turn; until then nothing is done for a token that ended.
         let before = state.untils();
         let has_ended =
-            |it: &Until| matches!(it, Until::TokenEnds(end_s) if wall::now_s() >= *end_s);
+            |it: &Until| matches!(it, Until::TokenEnds(end_s) if wall_clock::now_s() >= *end_s);
         let ended = before.into_iter().flatten().find(has_ended);
         if let Some(until) = ended {
             return state.guest(cx.id()).end(until, cx);
@@ -434,7 +442,7 @@ impl Handler for Hub {
     }
 
     fn encode(&self, form: Form, message: TopicMessage<'_>, out: &mut Vec<u8>) -> Kind {
-        if form == centrifugo::PUSHES {
+        if form == sessions::PUSHES {
             self.centrifugo.encode(message, out);
             return Kind::Text;
         }
@@ -460,14 +468,14 @@ impl Handler for Hub {
 
     fn encoded_len(&self, form: Form, message: TopicMessage<'_>) -> usize {
         match form {
-            centrifugo::PUSHES => centrifugo::encoded_len(message),
+            sessions::PUSHES => sessions::encoded_len(message),
             _ if replay::is_of_history(form) => replay::encoded_len(form, message),
             _ => plain::encoded_len(form, message),
         }
     }
 
     fn on_gap(&self, form: Form, topic: &str, gap: Gap, out: &mut Vec<u8>) -> Lag {
-        if form == centrifugo::PUSHES {
+        if form == sessions::PUSHES {
             Centrifugo::encode_gap(topic, out);
             return Lag::Ended(Kind::Text);
         }
@@ -480,7 +488,7 @@ impl Handler for Hub {
 
     /// Clients of the Centrifugo protocol count on getting every message, or on being told to recover.
     fn conflates(&self, form: Form) -> bool {
-        form != centrifugo::PUSHES
+        form != sessions::PUSHES
     }
 
     fn ping(&self, state: &Peer) -> Option<&'static [u8]> {
@@ -535,7 +543,7 @@ impl Handler for Hub {
         from: &mut Reader<'_>,
     ) -> Result<Peer, Corrupt> {
         let state = Peer::restore(from)?;
-        let now = Now { wall_ms: wall::now_ms(), loop_ms: now_ms };
+        let now = Now { wall_ms: wall_clock::now_ms(), loop_ms: now_ms };
         for until in state.untils().into_iter().flatten() {
             self.expiry.insert(until, state.guest(peer), now);
         }

@@ -1,34 +1,10 @@
 //! What the standalone server does: its handlers, who may reach them, and what it takes from the process.
+//!
+//! Knows nothing of the command line.
 
-pub(crate) mod access;
 pub(crate) mod admin;
 pub(crate) mod centrifugo;
-pub(crate) mod client;
-pub(crate) mod deceptive;
-pub(crate) mod descriptors;
-pub(crate) mod dev_cert;
-pub(crate) mod dialects;
-pub(crate) mod expiry;
-pub(crate) mod fetch_site;
 pub(crate) mod gate;
-pub(crate) mod handover;
-pub(crate) mod heap;
 pub(crate) mod hub;
-pub(crate) mod inherited;
-pub(crate) mod lines;
-pub(crate) mod listening;
-pub(crate) mod logs;
-pub(crate) mod memory;
-pub(crate) mod metrics;
-pub(crate) mod outlet;
-pub(crate) mod pages;
-pub(crate) mod peer;
-pub(crate) mod presence;
-pub(crate) mod reload;
-pub(crate) mod residue;
-pub(crate) mod route;
-pub(crate) mod start_up;
-pub(crate) mod stdin;
-pub(crate) mod tls_files;
-pub(crate) mod topic_name;
-pub(crate) mod wall;
+pub(crate) mod process;
+pub(crate) mod terms;

@@ -10,13 +10,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory as _, Parser, ValueEnum};
 use wsfast::MessageId;
 
-use crate::app::client::publish::Pub;
-use crate::app::client::sub::{Format, Sub};
-use crate::app::client::{Endpoint, Url};
 use crate::app::gate::secret::Secret;
 use crate::cli::usage::UsageError;
 use crate::cli::values::Millis;
 use crate::cli::{Instead, values};
+use crate::client::publish::Pub;
+use crate::client::sub::{Format, Sub};
+use crate::client::{Endpoint, Url};
 
 /// Reads the arguments of `pub`, which comes first in `args`.
 pub(super) fn parse_pub(args: &[OsString]) -> Instead {

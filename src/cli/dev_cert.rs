@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
-use crate::app::dev_cert::DevCert;
+use crate::app::process::dev_cert::DevCert;
 use crate::cli::Instead;
 
 /// Reads the arguments of `dev-cert`, which comes first in `args`.

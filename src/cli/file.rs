@@ -15,7 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::app::tls_files::read_bounded;
+use crate::app::process::tls_files::read_bounded;
 use crate::cli::usage::UsageError;
 
 /// What a file sets, each entry a value that its flag takes.

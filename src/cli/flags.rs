@@ -9,10 +9,10 @@ use clap::{ArgAction, Parser, ValueEnum};
 use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol, Rate};
 
-use crate::app::access::AllowedOrigin;
-use crate::app::dialects::centrifugo::json::JsonLimits;
+use crate::app::centrifugo::protocol::json::JsonLimits;
+use crate::app::gate::access::AllowedOrigin;
 use crate::app::gate::secret::{Anonymous, ClientPublish, GateConfig, Secret};
-use crate::app::tls_files::TlsFiles;
+use crate::app::process::tls_files::TlsFiles;
 use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
 use crate::cli::values::{self, Millis, WindowBits};

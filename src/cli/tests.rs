@@ -2,7 +2,7 @@ use clap::CommandFactory as _;
 use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{CompressionMode, LagPolicy, Rate};
 
-use crate::app::dialects::centrifugo::json::JsonLimits;
+use crate::app::centrifugo::protocol::json::JsonLimits;
 use crate::app::gate::secret::{Anonymous, ClientPublish, Secret};
 use crate::cli::listens::AskList;
 

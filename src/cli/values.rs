@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use wsfast::Rate;
 
-use crate::app::topic_name::is_topic_name;
+use crate::app::terms::topic_name::is_topic_name;
 
 /// A value that is not what its flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

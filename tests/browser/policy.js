@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-export const PAGES = ["page.html", "index.html"].map((name) => new URL(`../../src/app/${name}`, import.meta.url));
+export const PAGES = ["page.html", "index.html"].map((name) => new URL(`../../src/app/hub/${name}`, import.meta.url));
 
 // The page with the hashes that its script and its style have.
 export function withHashes(html) {

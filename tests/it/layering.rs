@@ -61,7 +61,7 @@ fn the_clock_is_read_in_one_file() {
 
 #[test]
 fn two_files_are_unsafe() {
-    assert_eq!(files_that_name("src", "unsafe"), ["src/app/heap.rs", "src/proto/avx2.rs"]);
+    assert_eq!(files_that_name("src", "unsafe"), ["src/app/process/heap.rs", "src/proto/avx2.rs"]);
     assert_eq!(files_that_name("loadtest/src", "unsafe"), [""; 0]);
 }
 
@@ -78,7 +78,7 @@ fn sockets_are_read_and_written_in_one_file() {
         let mut files = files_that_name("src", &format!("stream.{call}"));
         if clients_too {
             // `pub` and `sub` block, and have a link of their own.
-            assert!(files.remove(0) == "src/app/client/link.rs", "{call}");
+            assert!(files.remove(0) == "src/client/link.rs", "{call}");
         }
         files.retain(|file| file != "src/net/link.rs");
         assert_eq!(files, [""; 0], "{call}");
@@ -102,13 +102,14 @@ fn numbers_from_outside_are_not_added_up_unlooked_at() {
         "src/net/topics.rs",
         "src/net/trust.rs",
         "src/app/admin.rs",
-        "src/app/centrifugo.rs",
-        "src/app/client/mod.rs",
-        "src/app/dialects/mod.rs",
-        "src/app/expiry.rs",
+        "src/app/centrifugo/mod.rs",
+        "src/client/mod.rs",
+        "src/app/hub/plain.rs",
+        "src/app/terms/mod.rs",
+        "src/app/hub/deadlines.rs",
         "src/app/gate.rs",
-        "src/app/inherited.rs",
-        "src/app/route.rs",
+        "src/app/process/inherited.rs",
+        "src/app/hub/route.rs",
         "src/cli/values.rs",
     ] {
         let source = fs::read_to_string(root().join(file)).unwrap();
@@ -128,18 +129,18 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("mio", "src/net"),
         ("socket2", "src/net"),
         ("ipnet", "src/net/trust.rs"),
-        ("listenfd", "src/app/inherited.rs"),
-        ("nix", "src/app/handover.rs"),
+        ("listenfd", "src/app/process/inherited.rs"),
+        ("nix", "src/app/process/handover.rs"),
         ("signal_hook_mio", "src/net"),
         ("x509_parser", "src/net/tls.rs"),
         ("zlib_rs", "src/proto/deflate/codec.rs"),
         ("simd_json", "src/app"),
         ("jsonwebtoken", "src/app/gate/token.rs"),
         ("aws_lc_rs::digest", "src/app/gate/key.rs"),
-        ("rustls_native_certs", "src/app/client/tls.rs"),
-        ("prometheus_client", "src/app/metrics.rs"),
+        ("rustls_native_certs", "src/client/tls.rs"),
+        ("prometheus_client", "src/app/admin/metrics.rs"),
         ("clap", "src/cli"),
-        ("tracing_subscriber", "src/app/logs.rs"),
+        ("tracing_subscriber", "src/app/admin/logs.rs"),
     ];
     for (library, home) in table {
         for file in files_that_name("src", library) {
@@ -151,14 +152,14 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
 /// One for the server, one for the clients of the binary.
 #[test]
 fn tls_is_in_two_files() {
-    assert_eq!(files_that_name("src", "rustls"), ["src/app/client/tls.rs", "src/net/tls.rs"]);
+    assert_eq!(files_that_name("src", "rustls"), ["src/client/tls.rs", "src/net/tls.rs"]);
 }
 
 /// For keys in handshakes, and for binary messages inside of JSON.
 #[test]
 fn base64_has_two_uses() {
     for file in files_that_name("src", "base64::") {
-        let homes = ["src/proto/handshake", "src/app/dialects"];
+        let homes = ["src/proto/handshake", "src/app/hub/plain.rs", "src/app/centrifugo/protocol"];
         assert!(homes.iter().any(|home| file.starts_with(home)), "{file} names base64");
     }
 }
@@ -173,7 +174,7 @@ fn certificates_are_made_in_one_file() {
             names(code.split("#[cfg(test)]").next().unwrap(), "rcgen")
         })
         .collect();
-    assert_eq!(served, ["src/app/dev_cert.rs"]);
+    assert_eq!(served, ["src/app/process/dev_cert.rs"]);
 }
 
 /// An operator reads words, not the names of variants: no event has a field with `?` in front.
@@ -198,8 +199,12 @@ fn no_line_of_the_log_is_debug_text() {
 #[test]
 fn signals_are_caught_in_four_files() {
     let files = files_that_name("src", "signal_hook");
-    let homes =
-        ["src/app/client/sub.rs", "src/app/handover.rs", "src/app/reload.rs", "src/net/signals.rs"];
+    let homes = [
+        "src/client/sub.rs",
+        "src/app/process/handover.rs",
+        "src/app/process/reload.rs",
+        "src/net/signals.rs",
+    ];
     assert_eq!(files, homes);
 }
 

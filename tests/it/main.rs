@@ -49,5 +49,5 @@ mod this_machine;
 mod tls;
 mod topics;
 
-/// Where the dialects that `corpus` includes look for what they name of the binary.
+/// Where the protocols that `corpus` includes look for what they name of the binary.
 use corpus::fuzz::app;

@@ -16,12 +16,12 @@ use std::cell::RefCell;
 
 use wsfast::{Context, Excerpt, Form, Framing, MessageId, Order, Since, TopicMessage};
 
-use crate::app::dialects::centrifugo::codes::ReplyError;
-use crate::app::dialects::centrifugo::command::History;
-use crate::app::dialects::centrifugo::data::Data;
-use crate::app::dialects::centrifugo::json::Reader;
-use crate::app::dialects::centrifugo::reply::{self, To};
-use crate::app::dialects::centrifugo::{Position, Publication};
+use crate::app::centrifugo::protocol::codes::ReplyError;
+use crate::app::centrifugo::protocol::command::History;
+use crate::app::centrifugo::protocol::data::Data;
+use crate::app::centrifugo::protocol::json::Reader;
+use crate::app::centrifugo::protocol::reply::{self, To};
+use crate::app::centrifugo::protocol::{Position, Publication};
 
 /// The place that a client names, if all that was said behind it is there.
 pub(super) fn place(channel: &str, from: Position<'_>, cx: &Context<'_>) -> Option<MessageId> {

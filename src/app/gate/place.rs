@@ -7,7 +7,7 @@
 use wsfast::proto::handshake::Request;
 use wsfast::saved;
 
-use crate::app::access::is_this_machines;
+use crate::app::gate::access::is_this_machines;
 
 /// From where a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

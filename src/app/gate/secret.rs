@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::app::gate::key::{Digest, Keys};
 use crate::app::gate::token::Tokens;
-use crate::app::tls_files::read_bounded;
+use crate::app::process::tls_files::read_bounded;
 
 /// What the flags say about access, web pages aside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,30 +26,28 @@ mod naive_request;
 mod twin;
 
 #[allow(dead_code, unused_imports, reason = "a codec of which one half is looked at")]
-#[path = "../../../src/app/dialects/centrifugo/mod.rs"]
+#[path = "../../../src/app/centrifugo/protocol/mod.rs"]
 mod centrifugo;
 
 #[allow(dead_code, unused_imports, reason = "its tests are there, too")]
-#[path = "../../../src/app/dialects/json_text.rs"]
+#[path = "../../../src/app/terms/json_text.rs"]
 pub(crate) mod json_text;
 
 #[allow(dead_code, reason = "the same")]
-#[path = "../../../src/app/dialects/plain.rs"]
+#[path = "../../../src/app/hub/plain.rs"]
 mod plain_dialect;
 
 #[allow(dead_code, reason = "the same")]
-#[path = "../../../src/app/route.rs"]
+#[path = "../../../src/app/hub/route.rs"]
 mod route;
 
 #[allow(unused_imports, reason = "its tests are there, too")]
-#[path = "../../../src/app/topic_name.rs"]
+#[path = "../../../src/app/terms/topic_name.rs"]
 pub(crate) mod topic_name;
 
-/// Where the dialects look for what they name of the binary.
+/// Where the protocols look for what they name of the binary.
 pub(crate) mod app {
-    pub(crate) use super::topic_name;
-
-    pub(crate) mod dialects {
-        pub(crate) use super::super::json_text;
+    pub(crate) mod terms {
+        pub(crate) use super::super::{json_text, topic_name};
     }
 }

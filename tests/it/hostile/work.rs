@@ -465,7 +465,7 @@ fn pages() {
                 Event::Head { status, head } => assert_eq!(status, 200, "{head}"),
                 Event::Body(part) => len[at] += part.len(),
                 Event::BodyEnd => {
-                    assert_eq!(len[at], include_str!("../../../src/app/page.html").len());
+                    assert_eq!(len[at], include_str!("../../../src/app/hub/page.html").len());
                     len[at] = 0;
                     answers[at] += 1;
                     if answers[at] == each {
