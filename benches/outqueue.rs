@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use wsfast::net::link::Link;
-use wsfast::net::outqueue::{Flushed, OutQueue};
+use wsfast::net::peer::outqueue::{Flushed, OutQueue};
+use wsfast::net::socket::link::Link;
 
 /// Frames of one round.
 const FRAMES: usize = 64;

@@ -2,74 +2,39 @@
 //!
 //! Knows no opcode but what `proto` tells it, and no path, topic or policy: those are the application's.
 
-pub mod addr;
-pub mod context;
-pub mod handler;
-pub mod listener;
-pub mod remote;
-pub mod server;
-pub mod tls;
-pub mod trust;
-
 // Public for `benches/outqueue.rs` alone.
 #[doc(hidden)]
-pub mod link;
+pub mod peer;
 #[doc(hidden)]
-pub mod outqueue;
+pub mod socket;
 
-mod addresses;
-mod admins;
-mod clock;
-mod compressors;
-mod cursor;
-mod excerpt;
-mod fan_out;
+mod api;
 mod handover;
-mod handshakes;
-mod http;
-mod in_place;
-mod memory;
-mod names;
-mod opening;
-mod owners;
-mod partial;
-mod peers;
-mod prepared;
-mod proxied;
-mod publication;
-mod rates;
-mod readiness;
-mod reply;
-mod retention;
-mod rx;
-mod scratch;
-mod signals;
+mod phase;
+mod server;
 #[cfg(test)]
 mod simulation;
-mod timers;
+mod terms;
 mod topics;
 mod turn;
-mod tx;
-mod unix_socket;
-mod work;
 
-pub use addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
-pub use context::{Context, Sent};
-pub use excerpt::{Excerpt, Order};
-pub use handler::{Accept, Closed, Found, Handler, Lag, Refusal};
+pub use api::context::{Context, Sent};
+pub use api::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
+pub use api::remote::Remote;
 pub use handover::{Ending, HandOver, TakenOver};
-pub use http::Answer;
-pub use listener::{Arrival, Listen, ListenAt, ListenError, Over, Side};
-pub use owners::Owner;
-pub use peers::{BadPeerId, PeerId};
-pub use publication::{FannedOut, MessageBatch, Receipt};
-pub use remote::Remote;
+pub use peer::peers::{BadPeerId, PeerId};
+pub use phase::http::Answer;
+pub use phase::publication::{FannedOut, MessageBatch, Receipt};
 pub use server::{Ended, Error, Server};
-pub use tls::{PemContent, TlsConfig, TlsError};
+pub use socket::listener::{Arrival, Listen, ListenAt, ListenError, Over, Side};
+pub use socket::tls::{PemContent, TlsConfig, TlsError};
+pub use socket::trust::{BadCidr, Cidr, ProxyProtocol};
+pub use socket::unix_socket::MadeFile;
+pub use terms::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
+pub use topics::excerpt::{Excerpt, Order};
+pub use topics::owners::Owner;
 pub use topics::{
     BadMessageId, Form, Framing, Gap, Kept, MessageId, Position, Published, Since, TopicError,
     TopicInfo, TopicMessage,
 };
-pub use trust::{BadCidr, Cidr, ProxyProtocol};
 pub use turn::{Counters, FAULT};
-pub use unix_socket::MadeFile;

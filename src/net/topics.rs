@@ -14,6 +14,13 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+pub(crate) mod excerpt;
+#[expect(clippy::arithmetic_side_effects, reason = "counts of what is in memory")]
+pub(crate) mod owners;
+pub(crate) mod partial;
+#[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
+pub(crate) mod retention;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -23,17 +30,17 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
-use crate::net::addresses::{AddressId, Addresses};
-use crate::net::memory::Memory;
-use crate::net::owners::{Name, OwnerId, Owners, Standing};
-use crate::net::partial::Partial;
-use crate::net::peers::PeerId;
-use crate::net::retention::Retention;
+use crate::net::peer::peers::PeerId;
+use crate::net::topics::owners::{Name, OwnerId, Owners, Standing};
+use crate::net::topics::partial::Partial;
+use crate::net::topics::retention::Retention;
+use crate::net::turn::addresses::{AddressId, Addresses};
+use crate::net::turn::memory::Memory;
 use crate::proto::message::Kind;
 use crate::state::pieces::{PiecesIn, PiecesOut};
 use crate::state::{Corrupt, Reader, Saved, Writer};
 
-pub use crate::net::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
+pub use crate::net::terms::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
 
 /// The topics of one loop.
 #[derive(Debug)]
@@ -573,7 +580,7 @@ impl Topics {
 
     /// Sums are what they are sums of, and each subscriber knows its place.
     #[cfg(test)]
-    pub(crate) fn audit(&mut self, peers: &Slab<crate::net::tx::Tx>) {
+    pub(crate) fn audit(&mut self, peers: &Slab<crate::net::peer::tx::Tx>) {
         let standings = self.slab.iter().map(|(at, topic)| (len_u32(at), topic.standing()));
         let held: Vec<_> = peers.iter().map(|(_, tx)| tx.owner).collect();
         self.owners.audit(&standings.collect::<Vec<_>>(), &held);

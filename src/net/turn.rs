@@ -2,18 +2,28 @@
 //!
 //! Owns no peer and decides nothing.
 
+pub(crate) mod addresses;
+pub(crate) mod admins;
+pub(crate) mod handshakes;
+pub(crate) mod memory;
+pub(crate) mod names;
+pub(crate) mod rates;
+pub(crate) mod scratch;
+pub(crate) mod timers;
+pub(crate) mod work;
+
 use std::collections::VecDeque;
 
 use crate::config::{Limits, TopicLimits};
-use crate::net::addresses::{AddressId, Addresses};
-use crate::net::compressors::Compressors;
-use crate::net::handshakes::Handshakes;
-use crate::net::memory::Memory;
-use crate::net::peers::PeerId;
-use crate::net::rates::Rates;
-use crate::net::timers::Timers;
+use crate::net::peer::compressors::Compressors;
+use crate::net::peer::peers::PeerId;
 use crate::net::topics::{TOPIC_BYTES, Topics};
-use crate::net::work::{UNITS_PER_PHASE, Work};
+use crate::net::turn::addresses::{AddressId, Addresses};
+use crate::net::turn::handshakes::Handshakes;
+use crate::net::turn::memory::Memory;
+use crate::net::turn::rates::Rates;
+use crate::net::turn::timers::Timers;
+use crate::net::turn::work::{UNITS_PER_PHASE, Work};
 use crate::proto::inbound::BodyPool;
 
 /// Lent to whoever acts in a turn.

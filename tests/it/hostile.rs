@@ -628,17 +628,17 @@ const SOFT_BYTES: usize = 64 << 10;
 /// (`tcp_mem`): no server is served then.
 const DEAF_SENDS_MAX: usize = 640 << 10;
 
-/// What the kernel takes ahead of what it can send (`net::listener`), the segment that passes this, and what the peer's
+/// What the kernel takes ahead of what it can send (`net::socket::listener`), the segment that passes this, and what the peer's
 /// window of a few KiB lets through.
 const UNSENT_BYTES_MAX: usize = (256 << 10) + (64 << 10) + (16 << 10);
 
-/// What one read brings (`net::rx`).
+/// What one read brings (`net::phase::receive`).
 const READ_BYTES_MAX: usize = 129 << 10;
 
 /// What the bodies of messages may take that nobody uses (`net::turn`).
 const POOL_BYTES_MAX: usize = 64 << 20;
 
-/// Connections that the kernel keeps for us (`net::listener`).
+/// Connections that the kernel keeps for us (`net::socket::listener`).
 const BACKLOG: usize = 4096;
 
 /// What the loop owns itself and takes when it first needs it: scratch, cork, the list of events, the pages of code that runs

@@ -55,8 +55,8 @@ fn net_names_nothing_above_it() {
 
 #[test]
 fn the_clock_is_read_in_one_file() {
-    assert_eq!(files_that_name("src", "Instant::now"), ["src/net/clock.rs"]);
-    assert_eq!(files_that_name("src", "Instant"), ["src/net/clock.rs"]);
+    assert_eq!(files_that_name("src", "Instant::now"), ["src/net/socket/clock.rs"]);
+    assert_eq!(files_that_name("src", "Instant"), ["src/net/socket/clock.rs"]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn sockets_are_read_and_written_in_one_file() {
             // `pub` and `sub` block, and have a link of their own.
             assert!(files.remove(0) == "src/client/link.rs", "{call}");
         }
-        files.retain(|file| file != "src/net/link.rs");
+        files.retain(|file| file != "src/net/socket/link.rs");
         assert_eq!(files, [""; 0], "{call}");
     }
 }
@@ -92,15 +92,15 @@ fn numbers_from_outside_are_not_added_up_unlooked_at() {
     for file in [
         "src/proto/mod.rs",
         "src/state.rs",
-        "src/net/cursor.rs",
-        "src/net/fan_out.rs",
+        "src/net/terms/cursor.rs",
+        "src/net/phase/fan_out.rs",
         "src/net/handover.rs",
-        "src/net/http.rs",
-        "src/net/peers.rs",
-        "src/net/proxied.rs",
-        "src/net/publication.rs",
+        "src/net/phase/http.rs",
+        "src/net/peer/peers.rs",
+        "src/net/phase/proxied.rs",
+        "src/net/phase/publication.rs",
         "src/net/topics.rs",
-        "src/net/trust.rs",
+        "src/net/socket/trust.rs",
         "src/app/admin.rs",
         "src/app/centrifugo/mod.rs",
         "src/client/mod.rs",
@@ -128,11 +128,11 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
         ("slab", "src/net"),
         ("mio", "src/net"),
         ("socket2", "src/net"),
-        ("ipnet", "src/net/trust.rs"),
+        ("ipnet", "src/net/socket/trust.rs"),
         ("listenfd", "src/app/process/inherited.rs"),
         ("nix", "src/app/process/handover.rs"),
         ("signal_hook_mio", "src/net"),
-        ("x509_parser", "src/net/tls.rs"),
+        ("x509_parser", "src/net/socket/tls.rs"),
         ("zlib_rs", "src/proto/deflate/codec.rs"),
         ("simd_json", "src/app"),
         ("jsonwebtoken", "src/app/gate/token.rs"),
@@ -152,7 +152,7 @@ fn libraries_stay_behind_the_files_that_wrap_them() {
 /// One for the server, one for the clients of the binary.
 #[test]
 fn tls_is_in_two_files() {
-    assert_eq!(files_that_name("src", "rustls"), ["src/client/tls.rs", "src/net/tls.rs"]);
+    assert_eq!(files_that_name("src", "rustls"), ["src/client/tls.rs", "src/net/socket/tls.rs"]);
 }
 
 /// For keys in handshakes, and for binary messages inside of JSON.
@@ -203,7 +203,7 @@ fn signals_are_caught_in_four_files() {
         "src/client/sub.rs",
         "src/app/process/handover.rs",
         "src/app/process/reload.rs",
-        "src/net/signals.rs",
+        "src/net/socket/signals.rs",
     ];
     assert_eq!(files, homes);
 }
@@ -234,7 +234,7 @@ fn the_scan_sees_names_in_code_and_only_there() {
     assert!(!names(&code, "Instant"));
     assert!(!names(&code, "unsafe"));
     assert!(!names("unsafe_code cramio mion", "unsafe") && !names("cramio mion", "mio"));
-    assert_eq!(files_that_name("src", "acceptfrom_with"), ["src/net/listener.rs"]);
+    assert_eq!(files_that_name("src", "acceptfrom_with"), ["src/net/socket/listener.rs"]);
     assert!(sources("src").len() > 30);
 }
 

@@ -80,7 +80,7 @@ fn any_conversation_in_any_pieces_gets_the_replies_of_the_twin() {
 }
 
 /// What may be due before it is read. With a message's replies on top, some 250 KB, it is less than the kernel takes ahead of a
-/// peer (`net::listener`): a Pong that has to wait for room comes later than its place, and only the latest does (RFC 6455
+/// peer (`net::socket::listener`): a Pong that has to wait for room comes later than its place, and only the latest does (RFC 6455
 /// section 5.5.3).
 const UNREAD_BYTES_MAX: usize = 30_000;
 

@@ -11,13 +11,13 @@
 //! LIFE is a number of `truth`'s, `-` for a client that knows of none, and `x` for one that the topic never had.
 //! ```
 
-use crate::net::context::{Context, Sent};
-use crate::net::excerpt::{Excerpt, Order};
-use crate::net::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
-use crate::net::http::Answer;
-use crate::net::listener::Arrival;
+use crate::net::api::context::{Context, Sent};
+use crate::net::api::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
+use crate::net::phase::http::Answer;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::{Cursor, SharedTruth, Truth};
+use crate::net::socket::listener::Arrival;
+use crate::net::topics::excerpt::{Excerpt, Order};
 use crate::net::topics::{Form, Framing, Gap, MessageId, Position, Since, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::{Request, Status, Upgrade};

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::net::handler::Closed;
+use crate::net::api::handler::Closed;
 use crate::net::simulation::frames::{self, Deflate, Frame};
 use crate::net::simulation::random::Random;
 use crate::net::simulation::trace;

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::config::Limits;
-use crate::net::excerpt::Order;
-use crate::net::handler::Closed;
-use crate::net::peers::PeerId;
+use crate::net::api::handler::Closed;
+use crate::net::peer::peers::PeerId;
 use crate::net::simulation::random::Random;
+use crate::net::topics::excerpt::Order;
 use crate::net::topics::{Gap, MessageId, Position, Published, Since};
 use crate::proto::message::Kind;
 

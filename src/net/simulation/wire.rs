@@ -20,9 +20,9 @@ use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::net::readiness::Readiness;
 use crate::net::simulation::random::Random;
 use crate::net::simulation::trace;
+use crate::net::socket::readiness::Readiness;
 
 /// A connection, held by both ends.
 pub(crate) type SharedWire = Rc<RefCell<Wire>>;

@@ -22,7 +22,7 @@ use crate::net::simulation::stranger::Stranger;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::{SharedTruth, Truth};
 use crate::net::simulation::wire::{Ready, SharedWire, Wire};
-use crate::net::work::{UNITS_PER_PHASE, Work};
+use crate::net::turn::work::{UNITS_PER_PHASE, Work};
 
 /// See the module.
 pub(crate) struct World {
