@@ -18,23 +18,26 @@ mod terms;
 mod topics;
 mod turn;
 
-pub use api::context::{Context, Sent};
-pub use api::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
+pub use api::context::Context;
+pub use api::handler::{Accept, Found, Handler, Lag};
 pub use api::remote::Remote;
 pub use handover::{Ending, HandOver, TakenOver};
-pub use peer::peers::{BadPeerId, PeerId};
 pub use phase::http::Answer;
 pub use phase::publication::{FannedOut, MessageBatch, Receipt};
 pub use server::{Ended, Error, Server};
-pub use socket::listener::{Arrival, Listen, ListenAt, ListenError, Over, Side};
+pub use socket::listener::{Listen, ListenAt, ListenError, Over};
 pub use socket::tls::{PemContent, TlsConfig, TlsError};
 pub use socket::trust::{BadCidr, Cidr, ProxyProtocol};
 pub use socket::unix_socket::MadeFile;
 pub use terms::addr::{LocalAddr, LocalSocket, PeerAddr, Scheme};
+pub use terms::arrival::{Arrival, Side};
+pub use terms::closed::Closed;
+pub use terms::counters::Counters;
+pub use terms::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
+pub use terms::peer_id::{BadPeerId, PeerId};
+pub use terms::refusal::Refusal;
+pub use terms::sent::Sent;
+pub use terms::topic::{Form, Framing, Published, TopicError, TopicInfo, TopicMessage};
 pub use topics::excerpt::{Excerpt, Order};
 pub use topics::owners::Owner;
-pub use topics::{
-    BadMessageId, Form, Framing, Gap, Kept, MessageId, Position, Published, Since, TopicError,
-    TopicInfo, TopicMessage,
-};
-pub use turn::{Counters, FAULT};
+pub use turn::FAULT;

@@ -17,11 +17,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{ConfigError, Limits};
 use crate::net::api::context::{Context, find, unsubscribe};
-use crate::net::api::handler::{Closed, Handler};
+use crate::net::api::handler::Handler;
 use crate::net::api::remote::{Command, Remote};
 use crate::net::handover::{HandingOver, TakenOver};
 use crate::net::peer::in_place::InPlace;
-use crate::net::peer::peers::{PeerId, Peers};
+use crate::net::peer::peers::Peers;
 use crate::net::peer::prepared::Prepared;
 use crate::net::peer::tx::{Phase, Tx, to_u32};
 use crate::net::phase::opening::Head;
@@ -30,18 +30,20 @@ use crate::net::phase::publication::{Publishing, Receipts};
 use crate::net::phase::receive::{ReadUntil, Reading, Rx, SCRATCH_BYTES};
 use crate::net::socket::clock::Clock;
 use crate::net::socket::link::Stream;
-use crate::net::socket::listener::{
-    Accepted, Arrival, Listen, ListenError, Listener, RETRY_MS, Side, Waiting,
-};
+use crate::net::socket::listener::{Accepted, Listen, ListenError, Listener, RETRY_MS, Waiting};
 use crate::net::socket::readiness::Readiness;
 use crate::net::socket::signals::{self, EndSignals};
 use crate::net::terms::addr::{LocalAddr, PeerAddr};
+use crate::net::terms::arrival::{Arrival, Side};
+use crate::net::terms::closed::Closed;
+use crate::net::terms::counters::Counters;
+use crate::net::terms::peer_id::PeerId;
 use crate::net::turn::addresses::Addresses;
 use crate::net::turn::admins::{ADMINS_MAX, Admins};
 use crate::net::turn::memory::SHORT_REASON;
 use crate::net::turn::scratch::Scratch;
 use crate::net::turn::work::{CALL_UNITS, END_UNITS, UNSUBSCRIBE_UNITS};
-use crate::net::turn::{Counters, FAULT, Turn};
+use crate::net::turn::{FAULT, Turn};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::Status;
 use crate::proto::opcode::Opcode;

@@ -1,12 +1,4 @@
-//! Topics: each a bounded ring of messages, each subscriber a cursor into it.
-//!
-//! ```text
-//! ring    [ first | ...... | fanned | ...... | next-1 ]      offsets, from 1 on, never used twice in an epoch
-//!             ▲         ▲       ▲
-//!             │         │       └── everyone who keeps up; the next fan-out starts here
-//!             │         └── someone who does not: costs this number, and no queue
-//!             └── what lies before is gone; whose cursor is there is told so
-//! ```
+//! The topics of one loop: what is published to each is kept within the limits, and who listens is a cursor (`ring`).
 //!
 //! Each form of a message (framed, compressed, as a server-sent event ...) is made once, when the first subscriber needs it.
 //! Writes to no socket: that is `fan_out`'s. Knows no dialect: what a form looks like is the application's. Where a place that a
@@ -20,8 +12,9 @@ pub(crate) mod owners;
 pub(crate) mod partial;
 #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
 pub(crate) mod retention;
+pub(crate) mod ring;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::ops::Bound;
@@ -30,17 +23,17 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::config::{LagPolicy, TopicLimits};
-use crate::net::peer::peers::PeerId;
+use crate::net::terms::cursor::{MessageId, Position, Since};
+use crate::net::terms::peer_id::PeerId;
+use crate::net::terms::topic::{Form, Published, TopicError};
 use crate::net::topics::owners::{Name, OwnerId, Owners, Standing};
-use crate::net::topics::partial::Partial;
 use crate::net::topics::retention::Retention;
+use crate::net::topics::ring::{ENTRY_BYTES, Entry, LOST_TRACK, Subscriber, Subscription, Topic};
 use crate::net::turn::addresses::{AddressId, Addresses};
 use crate::net::turn::memory::Memory;
 use crate::proto::message::Kind;
 use crate::state::pieces::{PiecesIn, PiecesOut};
-use crate::state::{Corrupt, Reader, Saved, Writer};
-
-pub use crate::net::terms::cursor::{BadMessageId, Gap, Kept, MessageId, Position, Since};
+use crate::state::{Corrupt, Saved};
 
 /// The topics of one loop.
 #[derive(Debug)]
@@ -73,148 +66,6 @@ pub(crate) struct Topics {
     epochs: u64,
 }
 
-/// A ring, and who listens.
-#[derive(Debug, Default)]
-pub(crate) struct Topic {
-    pub(crate) name: Rc<str>,
-    /// Tells this life of the topic from others of its name, so that an offset of another is not taken for one of this.
-    pub(crate) epoch: u64,
-    ring: VecDeque<Entry>,
-    /// Bytes of the ring's payloads.
-    payload_bytes: usize,
-    /// The offset of the ring's first message; of the next one published, if there is none.
-    pub(crate) first: u64,
-    /// Up to here, exclusively, everyone who keeps up was given all.
-    pub(crate) fanned: u64,
-    /// Up to here, exclusively, some of them were; `None`: none.
-    pub(crate) begun: Option<u64>,
-    /// Whether what is not fanned out waits for a later turn.
-    is_put_off: bool,
-    pub(crate) subscribers: Vec<Subscriber>,
-    /// Where the replays of subscribers end, by their keys; kept for [`LagPolicy::Latest`] alone.
-    replays: BTreeMap<u32, u64>,
-    is_dirty: bool,
-    /// Since when its standing is what it is, where nothing is left of it.
-    unused_since_ms: u64,
-}
-
-/// A message in a ring.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    kind: Kind,
-    payload: Rc<[u8]>,
-    /// Who published it, if it was a peer.
-    pub(crate) from: Option<PeerId>,
-    at_ms: u64,
-    /// Its number among the messages of all topics.
-    number: u64,
-    forms: Vec<(Class, Rc<[u8]>)>,
-}
-
-/// The cursor of a subscriber that gets nothing more until it subscribes anew: behind every message.
-pub(crate) const LOST_TRACK: u64 = u64::MAX;
-
-/// Someone who listens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Subscriber {
-    /// The peer's slab key.
-    pub(crate) key: u32,
-    pub(crate) form: Form,
-    /// Whether it does not want to hear what it published itself.
-    pub(crate) mutes_own: bool,
-    /// The offset of the next message that it is to be given.
-    pub(crate) next: u64,
-}
-
-/// A peer's hold on its place among a topic's subscribers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Subscription {
-    pub(crate) topic: u32,
-    pub(crate) at: u32,
-}
-
-/// A way to write a topic's messages, of the application's own making.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
-    /// What the application knows it by; below 32.
-    pub id: u8,
-    /// What is done to what it writes.
-    pub framing: Framing,
-}
-
-/// What is done to what the application writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// It is the payload of a WebSocket message.
-    Message,
-    /// It leaves as it is.
-    Bytes,
-    /// It is a part of the body of a request's one response.
-    Response,
-}
-
-/// Which of a message's encodings: a form, and how it is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Class {
-    pub(crate) form: Form,
-    /// `Packing::window_at`, where compression was agreed on.
-    pub(crate) window_at: Option<u8>,
-}
-
-impl Class {
-    /// Streams and responses are made of the same bytes.
-    pub(crate) const fn of_one_message(self) -> Self {
-        let framing = match self.form.framing {
-            Framing::Response => Framing::Bytes,
-            framing => framing,
-        };
-        Self { form: Form { framing, ..self.form }, ..self }
-    }
-}
-
-saved!(struct Subscriber { key, form, mutes_own, next });
-saved!(struct Subscription { topic, at });
-saved!(struct Form { id, framing });
-saved!(enum Framing { 0 => Message, 1 => Bytes, 2 => Response });
-
-/// A message of a topic, as it is lent to who writes it.
-#[derive(Clone, Copy, Debug)]
-pub struct TopicMessage<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// Its name.
-    pub id: MessageId,
-    /// Whether it is text or binary.
-    pub kind: Kind,
-    /// What was published.
-    pub payload: &'a [u8],
-}
-
-/// How a topic is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TopicInfo<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Who listens, be it for one response only.
-    pub subscribers: usize,
-    /// Messages that it keeps.
-    pub messages: usize,
-    /// Bytes of their payloads.
-    pub bytes: usize,
-    /// Its last message, kept or not.
-    pub last: MessageId,
-}
-
-/// What became of a message that was published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// Its name.
-    pub id: MessageId,
-    /// Who listened at that moment.
-    pub subscribers: usize,
-}
-
 /// Who publishes or subscribes; asked only where a topic is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Maker<'a> {
@@ -224,30 +75,6 @@ pub(crate) struct Maker<'a> {
     pub(crate) owner: OwnerId,
     pub(crate) address: AddressId,
     pub(crate) addresses: &'a Addresses,
-}
-
-/// Why something was not published or subscribed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TopicError {
-    /// The name is empty or longer than [`TopicLimits::name_bytes_max`](crate::TopicLimits::name_bytes_max).
-    NameTooLong,
-    /// There are as many topics as there may be, and they are listened to; or so few places are left that a peer with so many
-    /// subscriptions may not take one.
-    TooManyTopics,
-    /// The peer's owner ([`Context::set_owner`](crate::Context::set_owner)) has as many topics as one may have, and they are
-    /// listened to.
-    TooManyTopicsOfOwner,
-    /// The peer has as many subscriptions as it may have.
-    TooManySubscriptions,
-    /// The message is larger than a topic's ring.
-    MessageTooBig,
-    /// The memory that the server may take is used up.
-    OutOfMemory,
-    /// The peer listens already.
-    Subscribed,
-    /// The peer is not open, or gone.
-    Gone,
 }
 
 impl Maker<'_> {
@@ -750,183 +577,6 @@ impl Topics {
     }
 }
 
-impl Topic {
-    fn standing(&self) -> Standing {
-        if !self.subscribers.is_empty() {
-            Standing::Listened
-        } else if self.ring.is_empty() && !self.is_dirty {
-            Standing::Lingering
-        } else {
-            Standing::Kept
-        }
-    }
-
-    /// How it is.
-    pub(crate) fn info(&self) -> TopicInfo<'_> {
-        TopicInfo {
-            name: &self.name,
-            subscribers: self.subscribers.len(),
-            messages: self.ring.len(),
-            bytes: self.payload_bytes,
-            last: self.last(),
-        }
-    }
-
-    /// Which messages are there.
-    pub(crate) fn kept(&self) -> Kept {
-        Kept::new(self.epoch, self.first, self.ring.len() as u64)
-    }
-
-    /// The offset of the next message that is published.
-    pub(crate) fn next(&self) -> u64 {
-        self.kept().next()
-    }
-
-    /// The last message's name.
-    pub(crate) fn last(&self) -> MessageId {
-        self.kept().last()
-    }
-
-    /// Where who asks for `since` begins.
-    pub(crate) fn position(&self, since: Since) -> Position {
-        self.kept().position(since)
-    }
-
-    /// The message at `offset`, if it is there.
-    pub(crate) fn message(&self, offset: u64) -> Option<TopicMessage<'_>> {
-        let entry = self.entry(offset)?;
-        Some(TopicMessage {
-            topic: &self.name,
-            id: MessageId { epoch: self.epoch, offset },
-            kind: entry.kind,
-            payload: &entry.payload,
-        })
-    }
-
-    pub(crate) fn entry(&self, offset: u64) -> Option<&Entry> {
-        let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
-        self.ring.get(at)
-    }
-
-    /// The message at `offset`, to be written in parts, if it is there.
-    pub(crate) fn partial(&self, offset: u64, form: Form) -> Option<Partial> {
-        let entry = self.entry(offset)?;
-        let id = MessageId { epoch: self.epoch, offset };
-        Some(Partial::new(form, &self.name, id, entry.kind, &entry.payload))
-    }
-
-    /// Whether a subscriber is to be given the message at its cursor, however slow it is: it was there when it subscribed.
-    pub(crate) fn replays(&mut self, subscriber: &Subscriber) -> bool {
-        let Some(&end) = self.replays.get(&subscriber.key) else { return false };
-        let goes_on = subscriber.next < end;
-        if !goes_on {
-            self.replays.remove(&subscriber.key);
-        }
-        goes_on
-    }
-
-    /// Remembers a form of the message at `offset`; how many bytes that are.
-    pub(crate) fn keep_form(&mut self, offset: u64, class: Class, bytes: Rc<[u8]>) -> usize {
-        let at = offset.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-        let Some(entry) = at.and_then(|at| self.ring.get_mut(at)) else { return 0 };
-        let len = bytes.len();
-        entry.forms.push((class, bytes));
-        len
-    }
-}
-
-impl Entry {
-    /// What was published.
-    pub(crate) fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-
-    /// The encoding for `class`, if it was made.
-    pub(crate) fn form(&self, class: Class) -> Option<&Rc<[u8]>> {
-        self.forms.iter().find(|(of, _)| *of == class).map(|(_, bytes)| bytes)
-    }
-
-    #[expect(clippy::arithmetic_side_effects, reason = "sums over what is in memory")]
-    fn bytes(&self) -> usize {
-        // Forms that come to the same bytes share them.
-        let is_shared = |at: usize, bytes: &Rc<[u8]>| {
-            self.forms[..at].iter().any(|(_, other)| Rc::ptr_eq(other, bytes))
-        };
-        let forms = self.forms.iter().enumerate();
-        let own = forms.filter(|&(at, (_, bytes))| !is_shared(at, bytes));
-        ENTRY_BYTES + self.payload.len() + own.map(|(_, (_, bytes))| bytes.len()).sum::<usize>()
-    }
-}
-
-impl Topic {
-    fn save_without_ring(&self, out: &mut Writer) {
-        let Self {
-            name,
-            epoch,
-            ring: _,
-            payload_bytes,
-            first,
-            fanned,
-            // Whoever has some of a run is given the rest.
-            begun: _,
-            is_put_off: _,
-            subscribers,
-            replays,
-            is_dirty,
-            unused_since_ms,
-        } = self;
-        name.save(out);
-        (*epoch, *payload_bytes).save(out);
-        (*first, *fanned).save(out);
-        subscribers.save(out);
-        replays.save(out);
-        is_dirty.save(out);
-        unused_since_ms.save(out);
-    }
-
-    fn restore_without_ring(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        let name = Rc::restore(from)?;
-        let ((epoch, payload_bytes), (first, fanned)) = Saved::restore(from)?;
-        Ok(Self {
-            name,
-            epoch,
-            ring: VecDeque::new(),
-            payload_bytes,
-            first,
-            fanned,
-            begun: None,
-            is_put_off: false,
-            subscribers: Vec::restore(from)?,
-            replays: BTreeMap::restore(from)?,
-            is_dirty: bool::restore(from)?,
-            unused_since_ms: u64::restore(from)?,
-        })
-    }
-}
-
-/// Without its forms, which are made again.
-impl Saved for Entry {
-    fn save(&self, out: &mut Writer) {
-        let Self { kind, payload, from, at_ms, number, forms: _ } = self;
-        kind.save(out);
-        payload.save(out);
-        from.save(out);
-        at_ms.save(out);
-        number.save(out);
-    }
-
-    fn restore(from: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        Ok(Self {
-            kind: Kind::restore(from)?,
-            payload: Rc::restore(from)?,
-            from: Option::restore(from)?,
-            at_ms: u64::restore(from)?,
-            number: u64::restore(from)?,
-            forms: Vec::new(),
-        })
-    }
-}
-
 impl Topics {
     /// Writes all topics and who listens.
     pub(crate) fn save(&self, out: &mut PiecesOut<'_>) -> io::Result<()> {
@@ -1078,9 +728,6 @@ const PLACES_PER_TOPIC: usize = 2;
 /// How long a topic is kept that nothing is left of: longer than it takes a client to poll again.
 const LINGER_MS: u64 = 60_000;
 
-/// What a message costs beyond its bytes.
-const ENTRY_BYTES: usize = size_of::<Entry>();
-
 /// What a topic costs without its messages, at most about.
 pub(crate) const TOPIC_BYTES: usize = 512;
 
@@ -1092,6 +739,7 @@ fn len_u32(len: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::terms::topic::{Class, Framing};
 
     /// One of the first millisecond included. Subscribers are given it first, if the server stands still for so long.
     #[test]

@@ -12,6 +12,7 @@ fn proto_names_nothing_that_does_io_or_reads_a_clock() {
         "crate::net",
         "crate::config",
         "crate::app",
+        "crate::client",
         "crate::cli",
         "mio",
         "socket2",
@@ -42,7 +43,14 @@ fn proto_names_nothing_that_does_io_or_reads_a_clock() {
 fn net_names_nothing_above_it() {
     names_none(
         "src/net",
-        &["crate::app", "crate::cli", "clap", "tracing_subscriber", "std::process"],
+        &[
+            "crate::app",
+            "crate::client",
+            "crate::cli",
+            "clap",
+            "tracing_subscriber",
+            "std::process",
+        ],
     );
     // A simulation is told which seeds to live through.
     assert_eq!(files_that_name("src/net", "std::env"), ["src/net/simulation/mod.rs"]);
@@ -52,6 +60,31 @@ fn net_names_nothing_above_it() {
         &["crate::net", "crate::proto", "crate::app", "crate::cli", "clap", "std::env"],
     );
 }
+
+/// Rooms from the lowest floor up, as far as nothing is named upwards yet: each names none of those behind it.
+#[test]
+fn values_and_sockets_name_nothing_above_them() {
+    let floors = [
+        ("src/net", "crate::net", &["terms", "socket"][..], &NET_ABOVE[..]),
+        ("src/app", "crate::app", &["terms"], &["admin", "centrifugo", "gate", "hub", "process"]),
+        ("loadtest/src", "crate", &["time"], &LOADTEST_ABOVE),
+    ];
+    for (folder, path, rooms, above) in floors {
+        for (floor, room) in rooms.iter().enumerate() {
+            let higher = rooms[floor + 1..].iter().chain(above);
+            let forbidden: Vec<String> = higher.map(|room| format!("{path}::{room}")).collect();
+            let forbidden: Vec<&str> = forbidden.iter().map(String::as_str).collect();
+            names_none(&format!("{folder}/{room}"), &forbidden);
+        }
+    }
+    names_none("src/app/terms", &["crate::client", "crate::cli"]);
+    names_none("src/client", &["crate::cli"]);
+}
+
+const NET_ABOVE: [&str; 7] = ["turn", "topics", "peer", "phase", "api", "handover", "server"];
+
+const LOADTEST_ABOVE: [&str; 9] =
+    ["wire", "plan", "engine", "judge", "watch", "result", "compare", "report", "run"];
 
 #[test]
 fn the_clock_is_read_in_one_file() {
@@ -97,6 +130,7 @@ fn numbers_from_outside_are_not_added_up_unlooked_at() {
         "src/net/handover.rs",
         "src/net/phase/http.rs",
         "src/net/peer/peers.rs",
+        "src/net/terms/peer_id.rs",
         "src/net/phase/proxied.rs",
         "src/net/phase/publication.rs",
         "src/net/topics.rs",

@@ -9,34 +9,22 @@ use slab::Slab;
 
 use crate::config::Limits;
 use crate::net::peer::in_place::InPlace;
-use crate::net::peer::peers::PeerId;
 use crate::net::peer::prepared::Prepared;
 use crate::net::peer::tx::{Phase, Tx, to_u32};
-use crate::net::socket::listener::Side;
+use crate::net::terms::arrival::Side;
+use crate::net::terms::counters::Counters;
+use crate::net::terms::cursor::{Position, Since};
+use crate::net::terms::peer_id::PeerId;
+use crate::net::terms::sent::Sent;
+use crate::net::terms::topic::{Form, Published, TopicError, TopicInfo, TopicMessage};
 use crate::net::topics::excerpt::Excerpt;
 use crate::net::topics::owners::{Owner, OwnerId};
-use crate::net::topics::{
-    Form, LOST_TRACK, Maker, Position, Published, Since, Subscription, Topic, TopicError,
-    TopicInfo, TopicMessage, Topics,
-};
-use crate::net::turn::{Counters, Turn};
+use crate::net::topics::ring::{LOST_TRACK, Subscription, Topic};
+use crate::net::topics::{Maker, Topics};
+use crate::net::turn::Turn;
 use crate::proto::close::StatusCode;
 use crate::proto::header::{self, Fin};
 use crate::proto::message::Kind;
-
-/// What became of a message that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a message that was refused or came too late is not sent"]
-pub enum Sent {
-    /// It leaves with this event.
-    Now,
-    /// It waits until the peer takes what came before.
-    Queued,
-    /// The peer's queue is full; the peer is being closed with 1008.
-    Refused,
-    /// The connection is closing or gone.
-    Gone,
-}
 
 /// A handler's hold on the loop while it is called for one peer.
 #[derive(Debug)]

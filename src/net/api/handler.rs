@@ -3,12 +3,14 @@
 //! Everything here is called from the loop's one thread. A handler that waits makes every peer wait.
 
 use crate::net::api::context::Context;
-use crate::net::peer::peers::PeerId;
 use crate::net::phase::http::Answer;
-use crate::net::socket::listener::Arrival;
-use crate::net::topics::{Form, Gap, MessageId, TopicMessage};
+use crate::net::terms::arrival::Arrival;
+use crate::net::terms::closed::Closed;
+use crate::net::terms::cursor::{Gap, MessageId};
+use crate::net::terms::peer_id::PeerId;
+use crate::net::terms::refusal::Refusal;
+use crate::net::terms::topic::{Form, TopicMessage};
 use crate::proto::close::StatusCode;
-use crate::proto::error::ProtocolError;
 use crate::proto::handshake::{HandshakeError, Request, Status, Upgrade};
 use crate::proto::http::Response;
 use crate::proto::message::{Kind, Message};
@@ -202,34 +204,6 @@ pub enum Found {
     Nothing,
 }
 
-impl Closed {
-    /// The status code of the Close that ended it, if there was one with a code.
-    pub const fn status_code(self) -> Option<StatusCode> {
-        match self {
-            Self::ByPeer(code) => code,
-            Self::ByUs(code) => Some(code),
-            Self::Failed(error) => Some(error.status_code()),
-            Self::Lost | Self::Cut | Self::Silent => None,
-        }
-    }
-
-    /// One line for the log, without control characters.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::ByPeer(_) => "the client closed it",
-            Self::ByUs(_) => "the server closed it",
-            Self::Failed(error) => error.reason(),
-            Self::Lost => "the connection ended without a closing handshake",
-            Self::Cut => "the server cut it, since it ends or is short of memory",
-            Self::Silent => "the client was silent and did not answer a ping",
-        }
-    }
-}
-
-saved!(enum Closed {
-    0 => ByPeer(code), 1 => ByUs(code), 2 => Failed(error), 3 => Lost, 4 => Cut, 5 => Silent,
-});
-
 /// What becomes of a subscriber that lost messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lag {
@@ -257,31 +231,4 @@ impl<S> Accept<S> {
     pub const fn new(state: S) -> Self {
         Self { state, subprotocol: None }
     }
-}
-
-/// An opening handshake that the application refuses.
-#[derive(Clone, Copy, Debug)]
-pub struct Refusal {
-    /// The HTTP status of the response.
-    pub status: Status,
-    /// The response's body, one line: what was wrong, and what would be right.
-    pub reason: &'static str,
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Closed {
-    /// The peer sent a Close, with this status code if any (RFC 6455 §7.1.5).
-    ByPeer(Option<StatusCode>),
-    /// We sent a Close first, with this status code.
-    ByUs(StatusCode),
-    /// The peer broke the protocol and was sent the error's status code.
-    Failed(ProtocolError),
-    /// The TCP connection ended or broke without a Close (what a browser shows as 1006).
-    Lost,
-    /// The connection was cut: the server's run ended, stopped or at its drain deadline, or memory was short.
-    Cut,
-    /// The peer was silent for longer than the ping interval and the pong timeout together.
-    Silent,
 }

@@ -9,8 +9,8 @@ use std::sync::mpsc::{self, Sender};
 use mio::Waker;
 
 use crate::config::{ConfigError, Limits};
-use crate::net::peer::peers::PeerId;
 use crate::net::phase::publication::{FannedOut, MessageBatch, Receipt};
+use crate::net::terms::peer_id::PeerId;
 use crate::proto::message::Kind;
 
 /// Sends to a server's peers, and ends it, from any thread. Cheap to clone.

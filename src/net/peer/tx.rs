@@ -12,17 +12,19 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
-use crate::net::api::context::Sent;
-use crate::net::api::handler::Closed;
 use crate::net::peer::compressors::{Compressors, Packing};
 use crate::net::peer::in_place::InPlace;
 use crate::net::peer::outqueue::{Flushed, OutQueue};
-use crate::net::peer::peers::PeerId;
 use crate::net::socket::link::{Drained, Link};
-use crate::net::socket::listener::Side;
+use crate::net::terms::arrival::Side;
+use crate::net::terms::closed::Closed;
+use crate::net::terms::peer_id::PeerId;
+use crate::net::terms::sent::Sent;
+use crate::net::terms::topic::{Class, Form, Framing};
+use crate::net::topics::Maker;
 use crate::net::topics::excerpt::{Excerpt, Unmade};
 use crate::net::topics::owners::OwnerId;
-use crate::net::topics::{Class, Form, Framing, Maker, Subscription};
+use crate::net::topics::ring::Subscription;
 use crate::net::turn::Turn;
 use crate::net::turn::addresses::{AddressId, Addresses};
 use crate::net::turn::memory::SHORT_REASON;

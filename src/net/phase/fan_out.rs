@@ -25,11 +25,10 @@ use crate::net::peer::tx::Tx;
 use crate::net::phase::receive::Reading;
 use crate::net::server::Server;
 use crate::net::socket::link::Drained;
+use crate::net::terms::cursor::{Gap, MessageId};
+use crate::net::terms::topic::{Class, Form, Framing, TopicMessage};
 use crate::net::topics::partial::Partial;
-use crate::net::topics::{
-    Class, Entry, Form, Framing, Gap, LOST_TRACK, MessageId, Subscriber, Subscription, Topic,
-    TopicMessage,
-};
+use crate::net::topics::ring::{Entry, LOST_TRACK, Subscriber, Subscription, Topic};
 use crate::net::turn::Turn;
 use crate::net::turn::work::{CALL_UNITS, LIVE_UNITS_PER_TOPIC, LOOK_UNITS};
 use crate::proto::header::{self, Fin};

@@ -13,16 +13,19 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 use crate::net::api::context::{Context, unsubscribe};
-use crate::net::api::handler::{Closed, Handler, Refusal};
+use crate::net::api::handler::Handler;
 use crate::net::peer::in_place::InPlace;
 use crate::net::peer::tx::Phase;
 use crate::net::phase::opening::Head;
 use crate::net::phase::receive::Reading;
 use crate::net::phase::reply::{Replying, Stage};
 use crate::net::server::Server;
-use crate::net::socket::listener::Arrival;
+use crate::net::terms::arrival::Arrival;
+use crate::net::terms::closed::Closed;
+use crate::net::terms::cursor::{Position, Since};
+use crate::net::terms::refusal::Refusal;
+use crate::net::terms::topic::{Form, TopicError};
 use crate::net::topics::excerpt::{Excerpt, Unmade};
-use crate::net::topics::{Form, Position, Since, TopicError};
 use crate::net::turn::admins::NO_ROOM_TO_STAY;
 use crate::net::turn::memory::{Memory, SHORT_REASON};
 use crate::net::turn::work::CALL_UNITS;

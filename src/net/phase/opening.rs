@@ -4,13 +4,14 @@
 //! `proto::handshake`'s, the decision is the handler's, the deadline is `server`'s.
 
 use crate::net::api::context::Context;
-use crate::net::api::handler::{Handler, Refusal};
+use crate::net::api::handler::Handler;
 use crate::net::peer::in_place::InPlace;
 use crate::net::peer::tx::Phase;
 use crate::net::phase::http::is_http;
 use crate::net::phase::receive::{FRAMES_PER_TURN_MAX, Frames, Reading};
 use crate::net::server::Server;
-use crate::net::socket::listener::Arrival;
+use crate::net::terms::arrival::Arrival;
+use crate::net::terms::refusal::Refusal;
 use crate::net::turn::FAULT;
 use crate::net::turn::admins::NO_ROOM_TO_STAY;
 use crate::proto::deflate::{self, Agreed};

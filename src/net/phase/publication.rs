@@ -13,7 +13,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use crate::config::TopicLimits;
 use crate::net::api::handler::Handler;
 use crate::net::server::Server;
-use crate::net::topics::{Maker, TopicError};
+use crate::net::terms::topic::TopicError;
+use crate::net::topics::Maker;
 use crate::proto::message::Kind;
 
 /// Messages for one topic, to be published in this order by [`crate::Remote::publish`].

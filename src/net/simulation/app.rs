@@ -11,14 +11,18 @@
 //! LIFE is a number of `truth`'s, `-` for a client that knows of none, and `x` for one that the topic never had.
 //! ```
 
-use crate::net::api::context::{Context, Sent};
-use crate::net::api::handler::{Accept, Closed, Found, Handler, Lag, Refusal};
+use crate::net::api::context::Context;
+use crate::net::api::handler::{Accept, Found, Handler, Lag};
 use crate::net::phase::http::Answer;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::{Cursor, SharedTruth, Truth};
-use crate::net::socket::listener::Arrival;
+use crate::net::terms::arrival::Arrival;
+use crate::net::terms::closed::Closed;
+use crate::net::terms::cursor::{Gap, MessageId, Position, Since};
+use crate::net::terms::refusal::Refusal;
+use crate::net::terms::sent::Sent;
+use crate::net::terms::topic::{Form, Framing, TopicMessage};
 use crate::net::topics::excerpt::{Excerpt, Order};
-use crate::net::topics::{Form, Framing, Gap, MessageId, Position, Since, TopicMessage};
 use crate::proto::close::StatusCode;
 use crate::proto::handshake::{Request, Status, Upgrade};
 use crate::proto::http::Response;

@@ -2,13 +2,13 @@
 //!
 //! Looks into the server, but changes nothing. What a client must see is the client's to check.
 
-use crate::net::peer::peers::PeerId;
 use crate::net::peer::tx::{Phase, Tx};
 use crate::net::server::Server;
 use crate::net::simulation::app::App;
 use crate::net::simulation::arrivals::Arrivals;
 use crate::net::simulation::truth::Truth;
 use crate::net::simulation::wire::{Moved, Ready, ServerEnd, SharedWire, Wire};
+use crate::net::terms::peer_id::PeerId;
 
 /// What is remembered from turn to turn.
 #[derive(Debug)]

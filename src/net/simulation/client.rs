@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 
-use crate::net::api::handler::Closed;
 use crate::net::simulation::frames::{self, Deflate, Frame};
 use crate::net::simulation::random::Random;
 use crate::net::simulation::trace;
 use crate::net::simulation::truth::Truth;
 use crate::net::simulation::wire::{Seen, SharedWire};
+use crate::net::terms::closed::Closed;
 use crate::proto::message::Kind;
 
 /// A client of any kind.

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::config::Limits;
-use crate::net::api::handler::Closed;
-use crate::net::peer::peers::PeerId;
 use crate::net::simulation::random::Random;
+use crate::net::terms::closed::Closed;
+use crate::net::terms::cursor::{Gap, MessageId, Position, Since};
+use crate::net::terms::peer_id::PeerId;
+use crate::net::terms::topic::Published;
 use crate::net::topics::excerpt::Order;
-use crate::net::topics::{Gap, MessageId, Position, Published, Since};
 use crate::proto::message::Kind;
 
 /// The record, held by all.

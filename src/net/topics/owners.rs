@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use slab::Slab;
 
-use crate::net::peer::peers::PeerId;
+use crate::net::terms::peer_id::PeerId;
 use crate::state::{Corrupt, Reader, Saved, Writer};
 
 /// Whom topics that a peer makes count against ([`Context::set_owner`](crate::Context::set_owner)).

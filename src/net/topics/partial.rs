@@ -7,7 +7,8 @@
 use std::rc::Rc;
 
 use crate::net::api::handler::Handler;
-use crate::net::topics::{Form, Framing, MessageId, TopicMessage};
+use crate::net::terms::cursor::MessageId;
+use crate::net::terms::topic::{Form, Framing, TopicMessage};
 use crate::net::turn::memory::Memory;
 use crate::proto::message::Kind;
 

@@ -12,7 +12,7 @@ use crate::net::api::handler::Handler;
 use crate::net::peer::tx::{Phase, Tx};
 use crate::net::phase::receive::Rx;
 use crate::net::server::Server;
-use crate::net::socket::listener::Side;
+use crate::net::terms::arrival::Side;
 
 /// The connections of `Side::Admin`, those that are doomed included, in the order in which they came.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::config::{Limits, Rate};
-use crate::net::peer::peers::PeerId;
+use crate::net::terms::peer_id::PeerId;
 
 /// The buckets of one loop.
 #[derive(Debug)]

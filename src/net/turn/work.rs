@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use crate::net::peer::peers::PeerId;
+use crate::net::terms::peer_id::PeerId;
 
 /// The budget, and the list.
 #[derive(Debug)]
