@@ -21,92 +21,18 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, ValueEnum};
-use wsfast::{Limits, ProxyProtocol};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
-use crate::app::centrifugo::protocol::json::JsonLimits;
-use crate::app::gate::access::AllowedOrigin;
-use crate::app::gate::secret::GateConfig;
+use crate::app::config::{Config, Places, SaidBy};
 use crate::app::process::dev_cert::DevCert;
-use crate::app::process::tls_files::TlsFiles;
 use crate::cli::file::ConfigFile;
 use crate::cli::flags::{AFTER_LONG_HELP, Flags};
+use crate::cli::settings::settings_of;
 use crate::cli::usage::Layer;
 use crate::client::publish::Pub;
 use crate::client::sub::Sub;
 
-pub(crate) use crate::cli::file::Places;
-pub(crate) use crate::cli::listens::{Ask, AskAt};
-pub(crate) use crate::cli::settings::Settings;
 pub(crate) use crate::cli::usage::UsageError;
-
-/// What the command line, the environment and a file ask for.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) listening: Listening,
-    /// Within their hard ranges. `peers_max` is the default unless `peers_asked` is given.
-    pub(crate) limits: Limits,
-    /// `--max-json-depth` and `--max-commands`.
-    pub(crate) json: JsonLimits,
-    /// `--memory-limit`, in bytes.
-    pub(crate) memory_limit: Option<usize>,
-    /// `--max-connections`; `None`: as many as the descriptors allow.
-    pub(crate) peers_asked: Option<usize>,
-    /// `--allow-origin`.
-    pub(crate) origins: Vec<AllowedOrigin>,
-    /// `--publish-key`, `--client-publish` and `--jwt-secret`.
-    pub(crate) gate: GateConfig,
-    /// The certificate and key to serve wss with.
-    pub(crate) tls: Option<TlsFiles>,
-    /// The topic of `--stdin`.
-    pub(crate) stdin: Option<String>,
-    pub(crate) log: Log,
-    /// What of it stands in a file, and where.
-    pub(crate) places: Places,
-    /// What each setting was given, to be compared with a later reading.
-    pub(crate) settings: Settings,
-}
-
-/// Where to listen, and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Listening {
-    /// Never empty.
-    pub(crate) asks: Vec<Ask>,
-    pub(crate) said_by: SaidBy,
-    pub(crate) reuse_port: bool,
-    /// `--admin`: on loopback or a Unix socket, or there are publish keys.
-    pub(crate) admin: Option<Ask>,
-    /// `--proxy-protocol` and `--trust-proxy`, which may be nobody.
-    pub(crate) proxy: Option<ProxyProtocol>,
-}
-
-/// What says where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SaidBy {
-    /// Nothing: the default, which inherited sockets take the place of.
-    Nobody,
-    /// `--bind`, `--port` or both.
-    Bind,
-    /// `--listen`.
-    Listen,
-    /// `--admin`, for that address alone.
-    Admin,
-}
-
-/// How to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Log {
-    pub(crate) format: LogFormat,
-    /// How often `-v` was given.
-    pub(crate) verbosity: u8,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
 
 /// Why there is no [`Config`].
 #[derive(Debug)]
@@ -155,6 +81,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, 
     }
 }
 
+/// Reads what started this server once more: its arguments and variables, and the file, which may have changed.
+///
+/// # Errors
+///
+/// One line, with the remedy.
+pub(crate) fn parse_again() -> Result<Config, String> {
+    parse(std::env::args_os()).map_err(|instead| match instead {
+        Instead::Usage(error) => error.to_string(),
+        // These arguments started a server; what the file says does not make a page of it.
+        _ => "the arguments ask for no server".to_owned(),
+    })
+}
+
 fn parse_server(args: &[OsString]) -> Result<Config, Instead> {
     let mut command = Flags::command();
     if args.iter().any(|arg| arg == "--help") {
@@ -174,7 +113,7 @@ fn parse_server(args: &[OsString]) -> Result<Config, Instead> {
     if matches.get_flag("print_config") {
         return Err(Instead::Text(printed::print(&command, &matches, &places, said_by)));
     }
-    config.settings = Settings::new(&command, &matches, said_by);
+    config.settings = settings_of(&command, &matches, said_by);
     config.places = places;
     Ok(config)
 }

@@ -12,6 +12,7 @@ use wsfast::{Ended, Error, Listen, Server, Side};
 use crate::app::admin::Admin;
 use crate::app::admin::logs;
 use crate::app::admin::logs::LogLevel;
+use crate::app::config::{Config, SaidBy};
 use crate::app::gate::Gate;
 use crate::app::gate::access::Reach;
 use crate::app::hub::Hub;
@@ -21,7 +22,7 @@ use crate::app::process::inherited::{KnownAs, LeftSocket};
 use crate::app::process::reload::{self, Checked, Running};
 use crate::app::process::start_up::{Announcement, StartError, announce, complain, print};
 use crate::app::process::{descriptors, handover, inherited, memory, stdin, tls_files};
-use crate::cli::{Config, Instead, SaidBy};
+use crate::cli::Instead;
 
 fn main() -> ExitCode {
     let code = run();
@@ -176,6 +177,7 @@ fn start(config: Config, log_level: LogLevel, left: Option<Left>) -> Result<Star
     successor.await_signal(server.remote(), keeps).map_err(Error::Poll)?;
     let running = Running {
         file: places.file().map(Into::into),
+        read: cli::parse_again,
         settings,
         credentials,
         memory_limit,

@@ -4,6 +4,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod centrifugo;
+pub(crate) mod config;
 pub(crate) mod gate;
 pub(crate) mod hub;
 pub(crate) mod process;

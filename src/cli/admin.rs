@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use wsfast::Scheme;
 
-use crate::cli::listens::{Ask, AskAt, AskList, BadListen};
+use crate::app::config::{Ask, AskAt};
+use crate::cli::listens::{AskList, BadListen};
 
 /// A value of `--admin`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 //! even where a flag or a variable outweighs it, and then takes the place of the flag's default, which is below both.
 //! Whether entries fit together, and into their ranges, is asked where it is asked for flags.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::app::config::{Places, shown};
 use crate::app::process::tls_files::read_bounded;
 use crate::cli::usage::UsageError;
 
@@ -79,7 +79,7 @@ impl ConfigFile {
             matches.value_source(&entry.id).is_none_or(|it| it == ValueSource::DefaultValue)
         };
         let lines = self.entries.into_iter().filter(counts).map(|it| (it.key, it.line)).collect();
-        Places { path: self.path, lines }
+        Places::new(self.path, lines)
     }
 }
 
@@ -186,39 +186,6 @@ fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
 }
 
-/// Where in a file the settings stand that come from it. Empty without a file.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
-    path: PathBuf,
-    lines: BTreeMap<String, usize>,
-}
-
-impl Places {
-    /// `FILE:LINE` of the setting that `flag` names, with or without its dashes; `None`: it does not come from a file.
-    pub(crate) fn of(&self, flag: &str) -> Option<String> {
-        let line = self.lines.get(flag.trim_start_matches('-'))?;
-        Some(format!("{}:{line}", shown(&self.path)))
-    }
-
-    /// The file, if there is one.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        Some(&*self.path).filter(|path| !path.as_os_str().is_empty())
-    }
-
-    /// Puts in front of what is wrong with `flag` where it stands, if it stands in a file.
-    pub(crate) fn blame(&self, flag: Option<&str>, error: &impl fmt::Display) -> String {
-        let error = error.to_string();
-        match flag.and_then(|flag| self.of(flag)) {
-            Some(place) => format!("{place}: {}", error.strip_prefix("--").unwrap_or(&error)),
-            None => error,
-        }
-    }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
-}
-
 /// A file that sets nothing. Its `Display` is one line with the file, the line, the key and the remedy.
 #[derive(Debug)]
 pub(crate) struct FileMistake {
@@ -305,7 +272,7 @@ impl fmt::Display for Mistake {
 mod tests {
     use clap::CommandFactory as _;
 
-    use crate::cli::SaidBy;
+    use crate::app::config::SaidBy;
     use crate::cli::flags::Flags;
     use crate::cli::printed;
 

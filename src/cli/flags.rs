@@ -10,13 +10,14 @@ use wsfast::proto::proxy_protocol::Versions;
 use wsfast::{Cidr, CompressionMode, LagPolicy, Limits, ProxyProtocol, Rate};
 
 use crate::app::centrifugo::protocol::json::JsonLimits;
+use crate::app::config::{Ask, Config, Listening, Log, LogFormat, Places, SaidBy, Settings};
 use crate::app::gate::access::AllowedOrigin;
 use crate::app::gate::secret::{Anonymous, ClientPublish, GateConfig, Secret};
 use crate::app::process::tls_files::TlsFiles;
+use crate::cli::UsageError;
 use crate::cli::admin::AdminAsk;
 use crate::cli::listens::AskList;
 use crate::cli::values::{self, Millis, WindowBits};
-use crate::cli::{Ask, Config, Listening, Log, LogFormat, Places, SaidBy, Settings, UsageError};
 
 /// A fast WebSocket server: every path is a topic.
 #[derive(Debug, Parser)]
@@ -458,7 +459,7 @@ pub(super) struct Flags {
         default_value = "text"
     )]
     #[arg(hide_possible_values = true, help_heading = LOGS)]
-    log: LogFormat,
+    log: Form,
 
     /// Log more; -vv logs even more
     #[arg(short, long, env = "WSFAST_VERBOSE", hide_env = true, action = ArgAction::Count, help_heading = LOGS)]
@@ -580,7 +581,7 @@ impl Flags {
                     trusted: self.trust_proxy.into(),
                 }),
             },
-            log: Log { format: self.log, verbosity: self.verbose },
+            log: Log { format: self.log.into(), verbosity: self.verbose },
             places: Places::default(),
             settings: Settings::default(),
         })
@@ -703,6 +704,22 @@ Exit codes:
   2      could not start: bad flag or file, port taken, too few descriptors, bad certificate or key;
          dev-cert: a file is there already or cannot be written
   128+N  ended at once by a second signal: N is 2 for Ctrl-C, 15 for SIGTERM";
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    Text,
+    Json,
+}
+
+impl From<Form> for LogFormat {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Text => Self::Text,
+            Form::Json => Self::Json,
+        }
+    }
+}
 
 /// Who has a compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,54 +5,11 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use wsfast::Scheme;
 
-/// One thing to listen on, before anything is opened. Displays as it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub(crate) at: AskAt,
-    pub(crate) scheme: Scheme,
-}
-
-/// Where connections are to come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AskAt {
-    Tcp(SocketAddr),
-    Unix {
-        path: PathBuf,
-        mode: u32,
-    },
-    /// A descriptor that whoever starts the server passes on, by its number.
-    Fd(i32),
-    /// All that go by this name in LISTEN_FDNAMES.
-    FdName(String),
-}
-
-impl From<SocketAddr> for Ask {
-    fn from(addr: SocketAddr) -> Self {
-        Self { at: AskAt::Tcp(addr), scheme: Scheme::Ws }
-    }
-}
-
-impl fmt::Display for Ask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.scheme {
-            Scheme::Ws => {}
-            Scheme::Wss => f.write_str("tls:")?,
-        }
-        match &self.at {
-            AskAt::Tcp(addr) => addr.fmt(f),
-            AskAt::Unix { path, .. } => {
-                write!(f, "unix:{}", path.to_string_lossy().escape_debug())
-            }
-            AskAt::Fd(number) => write!(f, "fd:{number}"),
-            AskAt::FdName(name) => write!(f, "fd:{}", name.escape_debug()),
-        }
-    }
-}
+use crate::app::config::{Ask, AskAt};
 
 /// A value of `--listen`: one, or several with commas between them, as the variable has them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use clap::builder::ValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::app::config::Places;
+use crate::app::config::SaidBy;
 use crate::app::gate::secret::Secret;
-use crate::cli::SaidBy;
-use crate::cli::file::{Places, settings, takes_several};
+use crate::cli::file::{settings, takes_several};
 
 /// Prints what `matches` come to.
 pub(super) fn print(

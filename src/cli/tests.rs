@@ -1,9 +1,12 @@
 use clap::CommandFactory as _;
 use wsfast::proto::proxy_protocol::Versions;
-use wsfast::{CompressionMode, LagPolicy, Rate};
+use wsfast::{CompressionMode, LagPolicy, Limits, Rate};
 
 use crate::app::centrifugo::protocol::json::JsonLimits;
-use crate::app::gate::secret::{Anonymous, ClientPublish, Secret};
+use crate::app::config::{Ask, Log, LogFormat};
+use crate::app::gate::secret::{Anonymous, ClientPublish, GateConfig, Secret};
+use crate::app::process::reload::LIVE;
+use crate::app::process::tls_files::TlsFiles;
 use crate::cli::listens::AskList;
 
 use super::*;
@@ -453,4 +456,15 @@ fn mistake(args: &[&str]) -> String {
 
 fn parse_strs(args: &[&str]) -> Result<Config, Instead> {
     parse(["wsfast"].iter().chain(args).map(OsString::from))
+}
+
+/// One that is no flag would never be found to have changed.
+#[test]
+fn what_is_live_is_a_setting() {
+    let args = ["wsfast", "--print-config"].map(Into::into);
+    let Err(Instead::Text(page)) = parse(args) else { panic!("it is not printed") };
+    for key in LIVE {
+        let is_there = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} ="));
+        assert!(page.lines().any(is_there), "{key}");
+    }
 }

@@ -8,8 +8,9 @@ use std::fmt;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use wsfast::ConfigError;
 
-use crate::cli::file::{FileMistake, Places};
-use crate::cli::listens::Ask;
+use crate::app::config::Ask;
+use crate::app::config::Places;
+use crate::cli::file::FileMistake;
 
 /// A mistake in the arguments. Its `Display` is one line without control characters.
 #[derive(Debug)]

@@ -78,7 +78,9 @@ fn values_and_sockets_name_nothing_above_them() {
         }
     }
     names_none("src/app/terms", &["crate::client", "crate::cli"]);
-    names_none("src/client", &["crate::cli"]);
+    for below in ["src/app", "src/client"] {
+        names_none(below, &["crate::cli", "clap"]);
+    }
 }
 
 const NET_ABOVE: [&str; 7] = ["turn", "topics", "peer", "phase", "api", "handover", "server"];

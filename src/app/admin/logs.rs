@@ -21,10 +21,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
+use crate::app::config::{Log, LogFormat};
 use crate::app::process::outlet::{Dropped, Outlet};
 use crate::app::terms::deceptive::{self, is_deceptive};
 use crate::app::terms::wall_clock;
-use crate::cli::{Log, LogFormat};
 
 /// Sends the process's events, and its panics, to stderr from here on. Called once. `memory_limit`: the process', in bytes.
 ///

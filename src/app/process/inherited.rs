@@ -13,7 +13,7 @@ use listenfd::ListenFd;
 use rustix::io::Errno;
 use wsfast::{Listen, ListenAt, MadeFile, Over, Scheme, Side, TlsConfig, saved};
 
-use crate::cli::{Ask, AskAt, Listening, SaidBy};
+use crate::app::config::{Ask, AskAt, Listening, SaidBy};
 
 /// Makes of everything that is asked for what a server takes, and the name by which it was asked for.
 ///

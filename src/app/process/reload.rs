@@ -25,6 +25,7 @@ use signal_hook::consts::SIGHUP;
 use wsfast::{MemoryLimit, Remote};
 
 use crate::app::admin::logs::LogLevel;
+use crate::app::config::{Config, Settings};
 use crate::app::gate::Gate;
 use crate::app::gate::access::Reach;
 use crate::app::gate::secret::Credentials;
@@ -32,7 +33,6 @@ use crate::app::hub::Renewal;
 use crate::app::process::start_up::StartError;
 use crate::app::process::tls_files::{Pair, TlsFiles, Watch};
 use crate::app::process::{descriptors, inherited, memory};
-use crate::cli::{self, Config, Instead, Settings};
 
 /// What a configuration comes to that could serve, as far as it can be known without sockets and descriptors.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ impl Checked {
 pub(crate) struct Running {
     /// The file of `--config`.
     pub(crate) file: Option<PathBuf>,
+    /// Reads again what the server is asked to be; an error is one line, with the remedy.
+    pub(crate) read: fn() -> Result<Config, String>,
     /// As they are in force.
     pub(crate) settings: Settings,
     pub(crate) credentials: Credentials,
@@ -132,7 +134,7 @@ impl Refused {
 impl Running {
     /// SIGHUP came.
     fn obey(&mut self) {
-        let read = self.check_file().and_then(|()| read_settled());
+        let read = self.check_file().and_then(|()| read_settled(self.read));
         match read.and_then(|(config, checked)| self.take_over(config, checked)) {
             Ok(Some(reloaded)) => reloaded.log(),
             Ok(None) => {}
@@ -207,7 +209,7 @@ impl Running {
 }
 
 /// What changes while the server runs. Secrets do, too.
-const LIVE: &[&str] = &[
+pub(crate) const LIVE: &[&str] = &[
     "allow-origin",
     "allow-anonymous",
     "client-publish",
@@ -257,10 +259,10 @@ fn join(keys: &BTreeSet<String>) -> String {
 }
 
 /// Reads until two readings agree: files that belong together may be written one after the other, or while they are read.
-fn read_settled() -> Result<(Config, Checked), Refused> {
-    let mut last = read();
+fn read_settled(read: fn() -> Result<Config, String>) -> Result<(Config, Checked), Refused> {
+    let mut last = read_and_check(read);
     for _ in 1..READINGS_MAX {
-        let next = read();
+        let next = read_and_check(read);
         if agree(&last, &next) {
             return next;
         }
@@ -271,12 +273,8 @@ fn read_settled() -> Result<(Config, Checked), Refused> {
 
 const READINGS_MAX: usize = 5;
 
-fn read() -> Result<(Config, Checked), Refused> {
-    let config = cli::parse(std::env::args_os()).map_err(|instead| match instead {
-        Instead::Usage(error) => Refused::new(error.to_string()),
-        // These arguments started a server; what the file says does not make a page of it.
-        _ => Refused::new("the arguments ask for no server"),
-    })?;
+fn read_and_check(read: fn() -> Result<Config, String>) -> Result<(Config, Checked), Refused> {
+    let config = read().map_err(Refused::new)?;
     let checked = Checked::new(&config).map_err(|error| Refused::by(&config, &error))?;
     Ok((config, checked))
 }
@@ -297,22 +295,5 @@ fn agree(
         }
         (Err(one), Err(other)) => one == other,
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One that is no flag would never be found to have changed.
-    #[test]
-    fn what_is_live_is_a_setting() {
-        let args = ["wsfast", "--print-config"].map(Into::into);
-        let Err(Instead::Text(page)) = cli::parse(args) else { panic!("it is not printed") };
-        for key in LIVE {
-            let is_there =
-                |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} ="));
-            assert!(page.lines().any(is_there), "{key}");
-        }
     }
 }

@@ -11,13 +11,13 @@ use rustix::io::Errno;
 use wsfast::{Error, ListenError, LocalAddr, LocalSocket};
 
 use crate::app::admin::logs;
+use crate::app::config::{Ask, AskAt, SaidBy};
 use crate::app::gate::secret::SecretError;
 use crate::app::process::descriptors::TooFew;
 use crate::app::process::inherited::Unheard;
 use crate::app::process::memory::TooLittle;
 use crate::app::process::outlet::Outlet;
 use crate::app::process::tls_files::FileError;
-use crate::cli::{Ask, AskAt, SaidBy};
 
 /// What the start-up lines tell.
 #[derive(Debug)]
